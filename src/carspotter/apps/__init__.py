@@ -1,0 +1,1 @@
+"""Thin entries: parse, call, print."""

@@ -1,0 +1,112 @@
+"""Every error carspotter raises on purpose, in one tree.
+
+    CarspotterError                 something the user can act on; exit code 2 unless stated
+    ├── SourceError                 photos, archives or tables that cannot be used; carries all problems
+    │   └── ArchiveError            a zip that is refused whole
+    ├── RecipeError                 a recipe or a setting is wrong; carries all faults
+    ├── BundleError                 a model folder is damaged, hostile, or newer than this version
+    ├── BackboneError               weights are missing, altered or out of reach
+    ├── TrackingError               the run store cannot be read or written
+    ├── SubmissionError             a submission would be incomplete; nothing was written
+    ├── TrainingError               training cannot go on (not-a-number loss, no photos left, …); exit code 1
+    ├── MissingExtra                an optional dependency is not installed; names the pip command
+    └── PhotoRefused                one photo cannot be decoded; becomes a `Rejected`, never ends a batch
+
+A message says what happened with the value, what was expected, and the cure, in one line. The command line prints it
+without a traceback. An exception of any other type is our own fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from carspotter.records import Reason
+
+EXIT_DONE = 0
+EXIT_FAULT = 1
+EXIT_UNUSABLE = 2
+EXIT_SOME_REFUSED = 3
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+
+class CarspotterError(Exception):
+    """Something the user can act on; `str(error)` is one clear line or one line per problem."""
+
+    exit_code: int = EXIT_UNUSABLE
+
+
+class ManyProblems(CarspotterError):
+    """An error that reports everything wrong at once, so that one run shows all of it.
+
+    Attributes:
+        problems: one sentence each, never empty.
+    """
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        if not self.problems:
+            raise ValueError("an error needs at least one problem")
+        super().__init__("\n".join(self.problems))
+
+
+class SourceError(ManyProblems):
+    """Photos, archives or tables that cannot be used."""
+
+
+class ArchiveError(SourceError):
+    """A zip that is refused whole: hostile, damaged or unsupported."""
+
+
+class RecipeError(ManyProblems):
+    """A recipe, or a `--set` on top of it, is wrong."""
+
+
+class BundleError(CarspotterError):
+    """A model folder is damaged, hostile, or of a newer format."""
+
+
+class BackboneError(CarspotterError):
+    """Backbone weights are missing, altered, or their hub cannot be reached."""
+
+
+class TrackingError(CarspotterError):
+    """The run store cannot be read or written."""
+
+
+class SubmissionError(ManyProblems):
+    """A submission would not match its sample; nothing was written."""
+
+
+class TrainingError(CarspotterError):
+    """Training cannot go on."""
+
+    exit_code = EXIT_FAULT
+
+
+class MissingExtra(CarspotterError):
+    """An optional dependency is not installed.
+
+    Attributes:
+        extra: the name between the brackets of `pip install "carspotter[extra]"`.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f'{what} needs an optional part: pip install "carspotter[{extra}]"')
+
+
+class PhotoRefused(CarspotterError):
+    """One photo cannot be decoded safely.
+
+    Attributes:
+        reason: the code that goes into tables and API replies.
+        sentence: what is wrong with this photo and the cure.
+    """
+
+    def __init__(self, reason: Reason, sentence: str) -> None:
+        self.reason = reason
+        self.sentence = sentence
+        super().__init__(f"{reason}: {sentence}")

@@ -1,0 +1,1 @@
+"""Arrays in, arrays and records out: measures, answers, submissions. Nothing here loads a model."""

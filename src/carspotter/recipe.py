@@ -1,0 +1,273 @@
+"""A recipe decides everything about a training: TOML in, one typed object, saved whole with the run.
+
+Components never see a `Recipe`; only the builder (`training/train.py`) takes it apart into plain values.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from carspotter.errors import RecipeError
+
+Fit = Literal["pad", "crop", "stretch"]
+Span = Annotated[tuple[float, float], Field(description="[low, high], drawn evenly")]
+
+
+class Part(BaseModel):
+    """Base of a recipe's tables: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitRecipe(Part):
+    """How the labelled photos are divided."""
+
+    method: Literal["holdout", "folds"] = Field(
+        "holdout", description="one hold-out, or k folds of which one validates"
+    )
+    share: float = Field(0.15, gt=0, lt=0.9, description="holdout: part of the photos that validates")
+    folds: int = Field(5, ge=2, le=50, description="folds: how many")
+    fold: int = Field(0, ge=0, description="folds: which one validates, from 0")
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> SplitRecipe:
+        if self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} does not exist among {self.folds} folds (0..{self.folds - 1})")
+        return self
+
+
+class HeadRecipe(Part):
+    """What sits on the backbone's feature map."""
+
+    pooling: Literal["avg", "max", "avgmax"] = Field("avg", description="how the feature map becomes one vector")
+    hidden: int = Field(0, ge=0, le=8192, description="width of one hidden layer; 0: the head is linear")
+    hidden_bias: bool = Field(True, description="bias of the hidden layer")
+    batchnorm: bool = Field(False, description="BatchNorm after the hidden layer (or before the linear one)")
+    activation: Literal["relu", "silu", "gelu"] = Field("relu", description="after the hidden layer")
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of inputs of the last layer dropped in training")
+    bias: bool = Field(True, description="bias of the last layer")
+    l1: float = Field(0.0, ge=0, description="weight of the sum of |w| over the head's matrices, added to the loss")
+    l2: float = Field(0.0, ge=0, description="weight of the sum of w² over the head's matrices, added to the loss")
+
+
+class AugmentRecipe(Part):
+    """Random views of a training photo; validation never sees one."""
+
+    rotation: float = Field(0.0, ge=0, le=180, description="degrees either way")
+    shift_x: float = Field(0.0, ge=0, le=0.9, description="share of the width either way")
+    shift_y: float = Field(0.0, ge=0, le=0.9, description="share of the height either way")
+    zoom: Span = Field((1.0, 1.0), description="scale factors; above 1 is closer")
+    brightness: Span = Field((1.0, 1.0), description="factors on the pixel values")
+    flip: bool = Field(False, description="mirror left-right for half of the views")
+    policy: Literal["none", "trivial", "rand"] = Field(
+        "none", description="a stronger policy on top: TrivialAugmentWide or RandAugment (torchvision)"
+    )
+    erase: float = Field(0.0, ge=0, le=1, description="probability of erasing a random rectangle")
+
+    @model_validator(mode="after")
+    def _spans_are_sound(self) -> AugmentRecipe:
+        for name in ("zoom", "brightness"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} = [{low}, {high}]: needs 0 < low <= high")
+        return self
+
+
+class ScheduleRecipe(Part):
+    """How the learning rate moves within a stage."""
+
+    kind: Literal["constant", "steps", "cosine", "onecycle", "plateau"] = Field(
+        "cosine",
+        description="steps: factor^floor((1+epoch)/every), the seed's; plateau: factor after `patience` epochs "
+        "without a better validation loss",
+    )
+    factor: float = Field(0.9048374180359596, gt=0, le=1, description="steps, plateau; the seed's is e^-0.1")
+    every: int = Field(3, ge=1, description="steps: epochs per step")
+    patience: int = Field(2, ge=1, description="plateau: epochs to wait")
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the stage that rises linearly from 0 to the full rate")
+    floor: float = Field(0.0, ge=0, le=1, description="cosine, onecycle: last rate as a share of the full rate")
+
+
+class Stage(Part):
+    """One phase of a training."""
+
+    name: str = Field(min_length=1, description="shown in histories")
+    trains: str = Field(
+        "all", description="'head', 'all', or a freeze point: trains from there up ('block5a', 'blocks.4')"
+    )
+    epochs: int = Field(ge=0, le=10_000, description="0 skips the stage")
+    height: int = Field(ge=32, le=2048, description="rows of the photo, pixels")
+    width: int = Field(ge=32, le=2048, description="columns of the photo, pixels")
+    batch: int = Field(32, ge=2, le=4096, description="photos per step")
+    optimizer: Literal["adam", "amsgrad", "adamax", "nadam", "adamw", "sgd"] = Field(
+        "adamw", description="sgd: momentum .9"
+    )
+    lr: float = Field(gt=0, le=10, description="full learning rate of the head")
+    backbone_lr: float | None = Field(
+        None, gt=0, description="full rate of the backbone's last unit; None: as the head"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each unit further down learns at this share of the one above"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="of matrices; biases and norms are spared")
+    clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no clipping")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    mixup: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha); 0: none")
+    cutmix: float = Field(0.0, ge=0, description="alpha of Beta(alpha, alpha); 0: none")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average per step; 0: none")
+    freeze_batchnorm: bool = Field(False, description="keep BatchNorm statistics even where weights train")
+    views: int = Field(
+        4, ge=1, le=64, description="a head-only stage computes this many augmented views per photo, once"
+    )
+    early_stop: int = Field(
+        0, ge=0, description="stop after this many epochs without better validation accuracy; 0: never"
+    )
+    keep: Literal["best", "last"] = Field(
+        "last", description="weights handed on: best validation accuracy, or the last"
+    )
+    augment: AugmentRecipe = Field(default_factory=AugmentRecipe)
+    schedule: ScheduleRecipe = Field(default_factory=ScheduleRecipe)
+
+
+class Recipe(Part):
+    """Everything that decides a training, together with the data."""
+
+    name: str = Field(min_length=1, max_length=80, description="shown in the run list")
+    about: str = Field("", description="one sentence: what it is for, what it costs and reaches")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of split, initial weights, order and views")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all cores; part of what makes a run repeatable")
+    fit: Fit = Field("pad", description="how a photo of another aspect ratio becomes the rectangle")
+    backbone: str = Field("tf_efficientnet_lite0", description="a timm model name, see `carspotter backbones`")
+    weights: str | None = Field(None, description="a local safetensors file for the backbone instead of its own source")
+    split: SplitRecipe = Field(default_factory=SplitRecipe)
+    head: HeadRecipe = Field(default_factory=HeadRecipe)
+    stage: tuple[Stage, ...] = Field(min_length=1, description="phases, in order; the last one's size is the bundle's")
+
+
+def packaged_recipes() -> tuple[str, ...]:
+    """Names of the recipes that ship with the package."""
+    folder = resources.files("carspotter") / "recipes"
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a packaged recipe by name, or a TOML file by path, and apply settings on top.
+
+    Args:
+        name: `fast`, `seed`, …, or a path that ends in `.toml`.
+        settings: `path=value` texts as in `--set stage.0.lr=3e-3`; the value is TOML, or else plain text.
+
+    Raises:
+        RecipeError: every fault at once: not found, not TOML, unknown keys, values out of range.
+    """
+    text, origin = _recipe_text(name)
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise RecipeError(f"{origin} is not TOML: {fault}") from None
+    faults = [fault for setting in settings if (fault := _apply(tree, setting))]
+    if faults:
+        raise RecipeError(faults)
+    return validate_recipe(tree, origin)
+
+
+def validate_recipe(tree: dict[str, Any], origin: str) -> Recipe:
+    """A typed recipe from plain values.
+
+    Raises:
+        RecipeError: every fault at once, each naming its key.
+    """
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as fault:
+        raise RecipeError([f"{origin}: {_sentence(dict(error))}" for error in fault.errors()]) from None
+
+
+def recipe_differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Settings in which two recipes differ: dotted key → (value in a, value in b); None where absent."""
+    left, right = _flat(a.model_dump(mode="json")), _flat(b.model_dump(mode="json"))
+    keys = [*left, *(key for key in right if key not in left)]
+    return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}
+
+
+def _recipe_text(name: str | Path) -> tuple[str, str]:
+    path = Path(name)
+    try:
+        if path.suffix == ".toml":
+            return path.read_text(encoding="utf-8"), str(path)
+        packaged = resources.files("carspotter") / "recipes" / f"{name}.toml"
+        if str(name) in packaged_recipes():
+            return packaged.read_text(encoding="utf-8"), f"recipe {name}"
+    except (OSError, UnicodeDecodeError) as fault:
+        raise RecipeError(f"cannot read recipe {name}: {fault}") from None
+    known = ", ".join(packaged_recipes())
+    raise RecipeError(f"there is no recipe {str(name)!r}; name one of {known}, or a path that ends in .toml")
+
+
+def _apply(tree: dict[str, Any], setting: str) -> str | None:
+    """Put one `a.b.0.c=value` into the tree; a sentence when that is not possible."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        return f"--set {setting!r}: expected key=value, as in stage.0.lr=3e-3"
+    *path, last = key.strip().split(".")
+    spot: Any = tree
+    for step in path:
+        if isinstance(spot, list) and step.isdigit() and int(step) < len(spot):
+            spot = spot[int(step)]
+        elif isinstance(spot, dict):
+            spot = spot.setdefault(step, {})
+        else:
+            return f"--set {setting!r}: there is no {step!r} in {key!r}" + _length(spot)
+    if isinstance(spot, list):
+        if not last.isdigit() or int(last) >= len(spot):
+            return f"--set {setting!r}: there is no {last!r} in {key!r}" + _length(spot)
+        spot[int(last)] = _value(text)
+    elif isinstance(spot, dict):
+        spot[last] = _value(text)
+    else:
+        return f"--set {setting!r}: {'.'.join(path)!r} is a value, not a table"
+    return None
+
+
+def _length(spot: Any) -> str:
+    return f" (0..{len(spot) - 1})" if isinstance(spot, list) else ""
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or the text itself where it is none (`--set backbone=xception` needs no quotes)."""
+    try:
+        return tomllib.loads(f"v = {text.strip()}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    where = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where!r}"
+    if error["type"] == "missing":
+        return f"{where!r} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    shown = "" if isinstance(given, dict | list) else f" (got {json.dumps(given, default=str)})"
+    return f"{where}: {message}{shown}" if where else f"{message}{shown}"
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items: Any = value.items()
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        items = enumerate(value)
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in items:
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat

@@ -1,0 +1,1 @@
+"""The run store and what is read out of it."""
