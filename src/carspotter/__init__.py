@@ -33,7 +33,17 @@ _HOMES = {
     "read_source": "carspotter.data.source",
     "train": "carspotter.training.train",
 }
-__all__ = [*_HOMES, "__version__"]
+__all__ = [
+    "Answer",
+    "Dataset",
+    "Predictor",
+    "Recipe",
+    "__version__",
+    "load",
+    "load_recipe",
+    "read_source",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,10 +19,7 @@ without a traceback. An exception of any other type is our own fault.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from carspotter.records import Reason
+from enum import StrEnum
 
 EXIT_DONE = 0
 EXIT_FAULT = 1
@@ -30,6 +27,21 @@ EXIT_UNUSABLE = 2
 EXIT_SOME_REFUSED = 3
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+
+class Reason(StrEnum):
+    """Why a photo has no answer. One enumeration for tables, API replies and reports."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    NOT_A_PHOTO = "not_a_photo"
+    UNSUPPORTED = "unsupported"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+    TIMEOUT = "timeout"
+    MISSING_EXTRA = "missing_extra"
 
 
 class CarspotterError(Exception):

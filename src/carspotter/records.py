@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from carspotter.errors import Reason as Reason
 from carspotter.recipe import Fit, Recipe
 
 Logits = npt.NDArray[np.float32]
@@ -33,21 +34,6 @@ class Record(BaseModel):
 
 
 # ---- photos and sets ------------------------------------------------------------------------------------------------
-
-
-class Reason(StrEnum):
-    """Why a photo has no answer. One enumeration for tables, API replies and reports."""
-
-    MISSING = "missing"
-    EMPTY = "empty"
-    NOT_A_PHOTO = "not_a_photo"
-    UNSUPPORTED = "unsupported"
-    TRUNCATED = "truncated"
-    UNREADABLE = "unreadable"
-    TOO_LARGE = "too_large"
-    TOO_SMALL = "too_small"
-    TIMEOUT = "timeout"
-    MISSING_EXTRA = "missing_extra"
 
 
 @dataclass(frozen=True, slots=True)
