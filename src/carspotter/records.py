@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from carspotter.errors import Reason as Reason
+from carspotter.errors import Reason
 from carspotter.recipe import Fit, Recipe
 
 Logits = npt.NDArray[np.float32]
