@@ -1,0 +1,41 @@
+"""What every test shares: the real photos when they are there, and no network."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photos beside the project; the test skips, with the reason, where it is absent."""
+    folder = Path(os.environ.get("CARSPOTTER_SHARED", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real photos at {folder}; set CARSPOTTER_SHARED to their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this machine may be reached."""
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"tests may not reach {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches and run stores of a test stay in its own folder."""
+    monkeypatch.setenv("CARSPOTTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CARSPOTTER_RUNS", f"sqlite:///{tmp_path / 'runs' / 'runs.db'}")
