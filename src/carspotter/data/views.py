@@ -124,12 +124,14 @@ def apply_view(pixels: Pixels, view: View) -> Pixels:
     Returns:
         (H, W, 3), never the memory of `pixels`. Where the warp looks beyond the photo it takes the nearest pixel.
     """
-    seen = pixels[:, ::-1] if view.flip else pixels
+    image = Image.fromarray(np.ascontiguousarray(pixels))  # Pillow mirrors and looks up 2–10 times as fast as numpy
+    if view.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if (view.rotation, view.shift_x, view.shift_y, view.zoom) != (0.0, 0.0, 0.0, 1.0):
-        seen = _warp(seen, view)
+        image = _warp(image, view)
     if view.brightness != 1.0:
-        seen = _brightness_table(view.brightness)[seen]
-    return np.array(seen, order="C")
+        image = image.point(_brightness_table(view.brightness) * 3)
+    return np.array(image)
 
 
 def tta_views(n: int, seed: int = 0) -> tuple[View, ...]:
@@ -170,18 +172,16 @@ def _resize(pixels: Pixels, height: int, width: int, box: tuple[float, float, fl
     return np.array(small)  # a copy, because Pillow's own memory is read-only and torch warns about that
 
 
-def _warp(pixels: Pixels, view: View) -> Pixels:
+def _warp(image: Image.Image, view: View) -> Image.Image:
     """Rotation, zoom and shift in one bilinear step."""
-    height, width = pixels.shape[:2]
+    width, height = image.size
     a, b, c, d, e, f = _inverse(view, height, width)
     corners = [(a * x + b * y + c, d * x + e * y + f) for x in (0, width) for y in (0, height)]
     left, right = _overhang([x for x, _ in corners], width)
     top, bottom = _overhang([y for _, y in corners], height)
-    padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
-    image = Image.fromarray(padded)
+    padded = Image.fromarray(np.pad(np.asarray(image), ((top, bottom), (left, right), (0, 0)), mode="edge"))
     matrix = (a, b, c + left, d, e, f + top)
-    warped = image.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    return np.asarray(warped)
+    return padded.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
 def _inverse(view: View, height: int, width: int) -> tuple[float, float, float, float, float, float]:
@@ -198,6 +198,6 @@ def _overhang(positions: list[float], size: int) -> tuple[int, int]:
     return max(0, math.ceil(-min(positions)) + 1), max(0, math.ceil(max(positions) - size) + 1)
 
 
-def _brightness_table(factor: float) -> Pixels:
-    values = np.arange(256, dtype=np.float64) * factor
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _brightness_table(factor: float) -> list[int]:
+    """The new value of each old one, rounded and saturated."""
+    return [min(255, max(0, round(value * factor))) for value in range(256)]
