@@ -1,0 +1,91 @@
+"""From scores to answers: one reply for every photo that was asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.evaluation.metrics import best_first, check_logits, softmax
+from carspotter.records import Answer, Calibration, Guess, Rejected, Scores, Verdict
+
+TOP = 3
+"""Candidates in an answer; `predict` writes three pairs of columns."""
+COLUMNS = (
+    "id",
+    "verdict",
+    "label",
+    "probability",
+    "label2",
+    "probability2",
+    "label3",
+    "probability3",
+    "group",
+    "reason",
+)
+"""The columns of `predict`."""
+Cell = str | float | None
+"""One value of a written table; None is an empty cell."""
+
+
+def answer(
+    scores: Scores, classes: Sequence[str], calibration: Calibration | None, order: Sequence[str]
+) -> tuple[Answer, ...]:
+    """One answer per id in `order`, in that order; a refused photo is a `bad_photo` with its reason code.
+
+    Args:
+        scores: what the network said, and the photos it could not be asked about.
+        classes: the K class names in index order.
+        calibration: divides the logits by its temperature; None leaves them as they are.
+        order: the ids asked for; an id named twice is answered twice.
+
+    Raises:
+        ValueError: an id is neither scored nor rejected, or both (a fault of ours: nothing may disappear), or the
+            logits are not finite or do not fit the classes.
+    """
+    check_logits(scores.logits, scores.ids, classes)
+    known = {r.id: _refused(r) for r in scores.rejected}
+    both = [i for i in scores.ids if i in known]
+    known |= {a.id: a for a in _named(scores, classes, 1.0 if calibration is None else calibration.temperature)}
+    lost = [i for i in order if i not in known]
+    if lost or both:
+        raise ValueError(f"photos neither scored nor rejected: {lost[:3]} ({len(lost)}); both: {both[:3]} ({len(both)})")
+    return tuple(known[i] for i in order)
+
+
+def answer_rows(answers: Sequence[Answer]) -> tuple[tuple[str, ...], list[tuple[Cell, ...]]]:
+    """The table of `predict`: its columns, and one row per answer.
+
+    Probabilities are numbers, cells without a value are None; the reason of a bad photo starts with its code
+    ("truncated: …").
+    """
+    return COLUMNS, [_row(a) for a in answers]
+
+
+def _named(scores: Scores, classes: Sequence[str], temperature: float) -> list[Answer]:
+    if not scores.ids:
+        return []
+    probabilities = softmax(np.asarray(scores.logits, dtype=np.float64) / temperature)
+    tops = best_first(scores.logits, TOP)
+    return [
+        Answer(id=photo, verdict=Verdict.NAMED, top=_guesses(row, top, classes))
+        for photo, row, top in zip(scores.ids, probabilities, tops, strict=True)
+    ]
+
+
+def _guesses(
+    probabilities: npt.NDArray[np.float64], top: npt.NDArray[np.int64], classes: Sequence[str]
+) -> tuple[Guess, ...]:
+    return tuple(Guess(classes[int(i)], float(probabilities[int(i)])) for i in top)
+
+
+def _refused(rejected: Rejected) -> Answer:
+    return Answer(id=rejected.id, verdict=Verdict.BAD_PHOTO, reason=rejected.sentence, code=rejected.reason)
+
+
+def _row(a: Answer) -> tuple[Cell, ...]:
+    pairs: list[Cell] = [cell for guess in a.top[:TOP] for cell in (guess.label, guess.probability)]
+    empty: list[Cell] = [None] * (2 * TOP - len(pairs))
+    reason = a.reason if a.code is None else f"{a.code.value}: {a.reason}"
+    return (a.id, a.verdict.value, *pairs, *empty, a.group, reason)
