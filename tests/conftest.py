@@ -14,10 +14,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real photos beside the project; the test skips, with the reason, where it is absent."""
+    """The folder of real photos beside the project; the test skips, with the reason, where it is absent.
+
+    With CARSPOTTER_REQUIRE_REAL set (CI) it fails instead: a green run then means that real photos were seen.
+    """
     folder = Path(os.environ.get("CARSPOTTER_SHARED", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real photos at {folder}; set CARSPOTTER_SHARED to their folder")
+        absent = f"no real photos at {folder}; set CARSPOTTER_SHARED to their folder"
+        if os.environ.get("CARSPOTTER_REQUIRE_REAL"):
+            pytest.fail(f"{absent} (CARSPOTTER_REQUIRE_REAL forbids the skip)")
+        pytest.skip(absent)
     return folder
 
 

@@ -26,6 +26,7 @@ EXIT_FAULT = 1
 EXIT_UNUSABLE = 2
 EXIT_SOME_REFUSED = 3
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader (`| head`) went away
 EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 

@@ -1,0 +1,39 @@
+"""`check`: every problem of a source before anything is trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carspotter.apps import options
+from carspotter.apps.console import notes, progress, say, table
+from carspotter.errors import EXIT_SOME_REFUSED
+
+Sheet = Annotated[
+    Path | None,
+    typer.Option(help="Draw random photos of each class, with their sizes, into this PNG.", show_default=False),
+]
+
+
+def check(
+    source: options.Source,
+    sheet: Sheet = None,
+    photos: options.Photos = None,
+    id_column: options.IdColumn = None,
+    label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
+) -> None:
+    """Report every problem of a source: tables, archives, photos, copies, and the balance of the classes."""
+    from carspotter.data.check import check as inspect
+    from carspotter.data.check import contact_sheet
+    from carspotter.data.scan import scan
+    from carspotter.data.source import read_source
+
+    dataset = read_source(
+        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
+    )
+    with progress() as show:
+        scanned = scan(dataset, progress=show)
+    report = inspect(scanned)

@@ -1,0 +1,157 @@
+"""The one place where an error becomes an exit code and a line on stderr.
+
+0 done · 1 our fault · 2 usage or an unusable source · 3 finished, some rows refused · 130, 143 interrupted
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from carspotter.apps.console import note
+from carspotter.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_DONE,
+    EXIT_FAULT,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_UNUSABLE,
+    CarspotterError,
+    MissingExtra,
+)
+
+EXTRAS = {
+    "torch": ("training", "train"),
+    "torchvision": ("training", "train"),
+    "timm": ("training", "train"),
+    "onnx": ("exporting a model", "train"),
+    "huggingface_hub": ("fetching weights", "train"),
+    "imagehash": ("finding near copies", "train"),
+    "matplotlib": ("drawing", "train"),
+    "mlflow": ("the run store", "train"),
+    "sqlalchemy": ("the run store", "train"),
+    "alembic": ("the run store", "train"),
+    "pillow_heif": ("reading HEIC photos", "heic"),
+}
+"""Top-level module of an optional dependency → what it is for, and the extra that brings it."""
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do the work; print what went wrong, if anything did, in one line per problem.
+
+    Args:
+        work: may raise anything, SystemExit too.
+
+    Returns:
+        The exit code of the process.
+    """
+    code = _outcome(work)
+    try:
+        sys.stdout.flush()  # here, because what the interpreter's own last flush raises is shown as a traceback
+    except BrokenPipeError:
+        _drop_stdout()
+        return EXIT_BROKEN_PIPE
+    except OSError as fault:
+        _drop_stdout()
+        return code or _refuse_for_system(fault)
+    return code
+
+
+def _outcome(work: Callable[[], object]) -> int:
+    try:
+        with _terminable():
+            work()
+    except SystemExit as leave:
+        return _leave(leave)
+    except KeyboardInterrupt:
+        return _say_interrupted(EXIT_INTERRUPTED)
+    except ModuleNotFoundError as fault:
+        return _missing_module(fault)
+    except CarspotterError as error:
+        return _refuse(error)
+    except MemoryError:
+        note("error: out of memory; close other programs, or use smaller photos or batches (--set stage.0.batch=16)")
+        return EXIT_FAULT
+    except OSError as fault:
+        return _refuse_for_system(fault)
+    except Exception as fault:  # noqa: BLE001 - the outermost frame: a user never sees a traceback
+        return _our_fault(fault)
+    return EXIT_DONE
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds the stack like Ctrl-C does, so that runs are marked and temporary files removed."""
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(EXIT_TERMINATED)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(leave: SystemExit) -> int:
+    code = leave.code if isinstance(leave.code, int) else EXIT_DONE if leave.code is None else EXIT_FAULT
+    return _say_interrupted(code) if code in (EXIT_INTERRUPTED, EXIT_TERMINATED) else code
+
+
+def _say_interrupted(code: int) -> int:
+    note("interrupted" if code == EXIT_INTERRUPTED else "terminated")
+    return code
+
+
+def _drop_stdout() -> None:
+    """Let the interpreter's last flush go nowhere: what is still buffered cannot be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _refuse(error: CarspotterError) -> int:
+    for line in str(error).splitlines():
+        note(f"error: {line}")
+    return error.exit_code
+
+
+def _missing_module(fault: ModuleNotFoundError) -> int:
+    module = (fault.name or "").partition(".")[0]
+    return _refuse(MissingExtra(*EXTRAS[module])) if module in EXTRAS else _our_fault(fault)
+
+
+def _refuse_for_system(fault: OSError) -> int:
+    """A full disk, a missing right, a folder in the place of a file: the user's world, not our fault."""
+    what = fault.strerror or str(fault) or type(fault).__name__
+    note(f"error: {what}" if fault.filename is None else f"error: {fault.filename}: {what}")
+    return EXIT_UNUSABLE
+
+
+def _our_fault(fault: Exception) -> int:
+    text = "".join(traceback.format_exception(fault))
+    summary = (str(fault).splitlines() or [""])[0][:200]
+    note(f"error: this is a fault of carspotter: {type(fault).__name__}: {summary} ({_keep(text)})")
+    return EXIT_FAULT
+
+
+def _keep(text: str) -> str:
+    """Leave the traceback where a bug report can take it from."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="carspotter-fault-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(text)
+    except OSError as fault:
+        return f"the traceback could not be kept: {fault.strerror}"
+    return f"please report it with {file.name}"

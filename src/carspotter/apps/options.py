@@ -1,0 +1,36 @@
+"""Options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="A contest folder, a folder or zip of class folders, a table of names and labels, or plain photos.",
+        show_default=False,
+    ),
+]
+Photos = Annotated[
+    Path | None, typer.Option("--photos", help="Folder or zip of the photos that a table names.", show_default=False)
+]
+IdColumn = Annotated[
+    str | None, typer.Option(help="Column of the table that names the photo; found by itself.", show_default=False)
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column that names the class; found by itself.", show_default=False)
+]
+GroupColumn = Annotated[
+    str | None, typer.Option(help="Column of what stays on one side of a split (one ad, one car).", show_default=False)
+]
+Model = Annotated[Path, typer.Argument(help="A model folder that `train` left, as in models/demo.", show_default=False)]
+Tta = Annotated[
+    int,
+    typer.Option(
+        "--tta", min=1, max=64, help="Views per photo, averaged: 1 the photo, 2 also its mirror, more: seeded views."
+    ),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", show_default=False)]
