@@ -1,0 +1,30 @@
+"""How many things become one line: a count, a few examples, and how many more there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SHOWN = 3
+"""Examples in one line (assumption: enough to recognise a pattern, short enough for one line)."""
+SHOWN_CHARACTERS = 80
+"""Longest example; hostile cells and names may be megabytes long (assumption)."""
+
+
+def some(items: Sequence[object], shown: int = SHOWN) -> str:
+    """The first few of many: `a, b, c and 15,558 more`."""
+    listed = ", ".join(brief(item) for item in items[:shown])
+    more = len(items) - shown
+    return f"{listed} and {more:,} more" if more > 0 else listed
+
+
+def brief(item: object) -> str:
+    """Text that stays on one line, whatever is in it."""
+    text = str(item)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 photo`, `15,561 photos`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
