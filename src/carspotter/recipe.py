@@ -190,9 +190,14 @@ def validate_recipe(tree: dict[str, Any], origin: str) -> Recipe:
         raise RecipeError([f"{origin}: {_sentence(dict(error))}" for error in fault.errors()]) from None
 
 
+def recipe_settings(recipe: Recipe) -> dict[str, Any]:
+    """Every setting by its dotted key, as `--set` names it."""
+    return _flat(recipe.model_dump(mode="json"))
+
+
 def recipe_differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
     """Settings in which two recipes differ: dotted key → (value in a, value in b); None where absent."""
-    left, right = _flat(a.model_dump(mode="json")), _flat(b.model_dump(mode="json"))
+    left, right = recipe_settings(a), recipe_settings(b)
     keys = [*left, *(key for key in right if key not in left)]
     return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}
 

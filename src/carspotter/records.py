@@ -400,6 +400,9 @@ class Run(Record):
     code_version: str
     machine: Machine
     split: str = Field(description="the split's method; ids are in the run's split.json")
+    validation: str | None = Field(
+        default=None, description="hash of the held-out ids, labels and contents: equal where figures compare directly"
+    )
     history: tuple[EpochRecord, ...] = ()
     freezing: tuple[FreezeSummary, ...] = ()
     timings: dict[str, float] = Field(default_factory=dict, description="phase → seconds")

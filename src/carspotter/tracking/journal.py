@@ -1,0 +1,130 @@
+"""The record of one run: a file to which lines are only ever added.
+
+Each line is one JSON object with one key, the event. A `Run` is what the events add up to, so nothing is ever edited,
+and a process killed while it writes loses at most the line it had not finished.
+
+    born         the run without results
+    split        method, validation (a hash of the held-out photos)
+    freezing     one FreezeSummary
+    epoch        one EpochRecord
+    timing       phase, seconds
+    finished     evaluation, bundle, bundle_hash, seconds
+    failed       error, seconds
+    interrupted  error, seconds
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from carspotter.errors import TrackingError
+from carspotter.records import Run
+
+Event = tuple[str, dict[str, Any]]
+"""Name and content."""
+
+ENDS = ("finished", "failed", "interrupted")
+
+
+class Journal:
+    """Appends events to a file; each is on disk when `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, name: str, content: dict[str, Any]) -> None:
+        """Add one event.
+
+        Raises:
+            TrackingError: the disk refuses; the file is as it was before.
+        """
+        line = json.dumps({name: content}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        try:
+            _add(self.path, line)
+        except OSError as fault:
+            raise TrackingError(
+                f"cannot write {self.path} ({fault.strerror}); free some space or make the folder writable, then go on"
+            ) from None
+
+
+def read_journal(path: Path) -> Run:
+    """The run that the file's events add up to; its status is `running` where no end was written.
+
+    Raises:
+        TrackingError: the file is missing, damaged before its last line, or of another version.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as fault:
+        raise TrackingError(f"cannot read {path} ({fault.strerror}); put the folder back where it was") from None
+    events = _events(data, path)
+    if not events or events[0][0] != "born":
+        raise TrackingError(f"{path} does not begin with a run; its writer was stopped before the run began")
+    return _run(events, path)
+
+
+def _add(path: Path, line: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        before = os.fstat(fd).st_size
+        try:
+            _write_whole(fd, line)
+        except OSError:
+            os.ftruncate(fd, before)  # half a line must not glue itself to the next one
+            raise
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _events(data: bytes, path: Path) -> list[Event]:
+    """Whole lines only: what follows the last line end was never acknowledged."""
+    found = []
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            [(name, content)] = json.loads(line).items()
+        except (ValueError, AttributeError):
+            raise TrackingError(f"{path}, line {number} is damaged; restore the file from a copy") from None
+        found.append((name, content))
+    return found
+
+
+def _run(events: Sequence[Event], path: Path) -> Run:
+    fields = dict(events[0][1])
+    fields["history"] = [content for name, content in events if name == "epoch"]
+    fields["freezing"] = [content for name, content in events if name == "freezing"]
+    fields["timings"] = _timings(events)
+    for name, content in events:
+        if name == "split":
+            fields |= {"split": content["method"], "validation": content["validation"]}
+        elif name in ENDS:
+            fields |= {"status": name, **content}
+    try:
+        return Run.model_validate(fields)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise TrackingError(
+            f"{path} was written by another version of carspotter ({fields.get('code_version', 'unknown')}): "
+            f"{where}: {first['msg']}; read it with that version"
+        ) from None
+
+
+def _timings(events: Sequence[Event]) -> dict[str, float]:
+    """A phase that ran in several pieces is their sum."""
+    total: dict[str, float] = {}
+    for name, content in events:
+        if name == "timing":
+            total[content["phase"]] = total.get(content["phase"], 0.0) + content["seconds"]
+    return total

@@ -1,0 +1,313 @@
+"""Runs: each is born before its first batch, only added to, and never edited once it has ended.
+
+A run's truth is its journal (`journal.py`); MLflow is the index over them and shows the same on its own page.
+
+    with open_store().start(recipe, dataset) as run:
+        run.split(split)
+        run.epoch(record)
+        run.finish(evaluation, bundle, bundle_hash)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from carspotter.errors import TrackingError
+from carspotter.recipe import Recipe, recipe_settings
+from carspotter.records import (
+    Dataset,
+    EpochRecord,
+    Evaluation,
+    Figure,
+    FreezeSummary,
+    Machine,
+    Run,
+    RunStatus,
+    Split,
+    hash_json,
+)
+from carspotter.tracking.index import DEFAULT_PATIENCE, End, Index
+from carspotter.tracking.journal import Journal, read_journal
+from carspotter.tracking.lock import Lock, is_held
+from carspotter.tracking.machine import code_version, this_machine
+
+DEFAULT_URI = "sqlite:///runs/runs.db"
+JOURNAL = "journal.jsonl"
+LOCK = "running.lock"
+STATUS_AT_MLFLOW: Mapping[RunStatus, End] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+CANDIDATES = 5  # assumption: as many as one still reads in a one-line message
+
+
+def open_store(uri: str | None = None, *, patience: float = DEFAULT_PATIENCE) -> RunStore:
+    """The store of runs. Nothing is made or read until it is used.
+
+    Args:
+        uri: `sqlite:///PATH` or `postgresql://…`; by default $CARSPOTTER_RUNS, else `runs/runs.db` in the working
+            folder. Files of runs lie in `artifacts` beside an SQLite file, else in `runs/artifacts`.
+        patience: seconds to wait for another program that holds the database.
+
+    Raises:
+        TrackingError: the address is of another kind.
+    """
+    return RunStore(Index(uri or os.environ.get("CARSPOTTER_RUNS") or DEFAULT_URI, patience))
+
+
+class RunStore:
+    """All runs of one database."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def start(self, recipe: Recipe, dataset: Dataset, machine: Machine | None = None) -> RunWriter:
+        """A new run, on disk when this returns.
+
+        Args:
+            recipe: fully resolved.
+            dataset: scanned, so that it has a fingerprint.
+            machine: by default this one with the recipe's threads.
+
+        Raises:
+            TrackingError: the store cannot be written.
+        """
+        tags = {"dataset": dataset.fingerprint, "origin": dataset.origin, "code_version": code_version()}
+        writer = {"host": socket.gethostname(), "pid": str(os.getpid())}
+        run_id, folder = self._index.begin(recipe.name, tags | writer)
+        run = Run(
+            id=run_id,
+            name=recipe.name,
+            status="running",
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            recipe=recipe,
+            dataset=tags["dataset"],
+            origin=dataset.origin,
+            photos=len(dataset.photos),
+            classes=dataset.classes,
+            code_version=tags["code_version"],
+            machine=machine or this_machine(threads=recipe.threads),
+            split="",
+        )
+        return RunWriter(run, dataset, folder, self._index)
+
+    def list(self) -> tuple[Run, ...]:
+        """Every readable run, the newest first; one whose process is gone is `interrupted`.
+
+        Raises:
+            TrackingError: the database cannot be read.
+        """
+        return self._read()[0]
+
+    def damaged(self) -> tuple[str, ...]:
+        """A sentence for each run that `list` had to leave out."""
+        return self._read()[1]
+
+    def get(self, run_id: str) -> Run:
+        """One run, by its id or by a beginning of it that no other run shares.
+
+        Raises:
+            TrackingError: there is none, there are several, or its record is damaged.
+        """
+        folders = self._folders()
+        found = [known for known in folders if run_id and known.startswith(run_id)]
+        if not found:
+            raise TrackingError(f"there is no run {run_id!r} among {len(folders)}; `carspotter runs ls` lists them")
+        if len(found) > 1:
+            shown = ", ".join(known[: len(run_id) + 4] for known in found[:CANDIDATES])
+            more = f" and {len(found) - CANDIDATES} more" if len(found) > CANDIDATES else ""
+            raise TrackingError(f"{len(found)} runs begin with {run_id!r}: {shown}{more}; give more of the id")
+        return _read_run(folders[found[0]])
+
+    def split(self, run_id: str) -> Split:
+        """The photos a run trained on and was judged on.
+
+        Raises:
+            TrackingError: the run has none, or does not exist.
+        """
+        path = self._folders()[self.get(run_id).id] / "split.json"
+        try:
+            return Split(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as fault:
+            raise TrackingError(
+                f"cannot read {path} ({fault}); the run ended before its split, or restore it"
+            ) from None
+
+    def _folders(self) -> dict[str, Path]:
+        return {} if self._index.is_new else self._index.folders()
+
+    def _read(self) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+        runs, damaged = [], []
+        for folder in self._folders().values():
+            try:
+                runs.append(_read_run(folder))
+            except TrackingError as fault:
+                damaged.append(str(fault))
+        return tuple(runs), tuple(damaged)
+
+
+class RunWriter:
+    """The one writer of a run; a context manager.
+
+    Leaving it by an exception marks the run failed, by KeyboardInterrupt or SystemExit interrupted. A process that is
+    killed leaves a run that every reader sees as interrupted, with all that was written until then.
+
+    Attributes:
+        id: the run's, fixed from the start.
+        folder: where its files lie.
+    """
+
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, index: Index) -> None:
+        self.id = run.id
+        self.folder = folder
+        self._dataset = dataset
+        self._index = index
+        self._born = time.monotonic()
+        self._epochs = 0
+        self._ended = False
+        self._lock = Lock(folder.parent / LOCK)  # before the journal: whoever can read the run sees it running
+        self._journal = Journal(folder / JOURNAL)
+        try:
+            self._store("recipe.json", run.recipe.model_dump(mode="json"))
+            self._journal.append("born", run.model_dump(mode="json"))
+            self._index.settings(self.id, recipe_settings(run.recipe))
+        except TrackingError:
+            self._lock.release()  # or this run would seem to go on for as long as the process lives
+            raise
+
+    def split(self, split: Split) -> None:
+        """Keep which photos train and which validate."""
+        self._store(
+            "split.json",
+            {
+                "train": split.train,
+                "validation": split.validation,
+                "method": split.method,
+                "folds": dict(split.folds),
+            },
+        )
+        self._add("split", {"method": split.method, "validation": _held_out(self._dataset, split)})
+
+    def freezing(self, summary: FreezeSummary) -> None:
+        """Keep what a stage trains and leaves alone."""
+        self._add("freezing", summary.model_dump(mode="json"))
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Keep one epoch; it survives any later kill."""
+        self._add("epoch", record.model_dump(mode="json"))
+        figures = record.model_dump(include={"lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"})
+        self._index.figures(self.id, {**figures, "epoch_seconds": record.seconds}, step=self._epochs)
+        self._epochs += 1
+
+    def timing(self, phase: str, seconds: float) -> None:
+        """Keep how long a phase took; pieces of one phase add up."""
+        self._add("timing", {"phase": phase, "seconds": seconds})
+
+    def finish(
+        self, evaluation: Evaluation | None = None, bundle: Path | None = None, bundle_hash: str | None = None
+    ) -> Run:
+        """End the run with its results.
+
+        Args:
+            evaluation: on the validation photos, through the shipped predictor.
+            bundle: the model's folder.
+            bundle_hash: its hash, which an equal training must give again.
+        """
+        self._add(
+            "finished",
+            {
+                "evaluation": None if evaluation is None else evaluation.model_dump(mode="json"),
+                "bundle": None if bundle is None else str(bundle),
+                "bundle_hash": bundle_hash,
+                "seconds": self._seconds,
+            },
+        )
+        return self._end({"bundle": str(bundle or ""), "bundle_hash": bundle_hash or ""})
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ended:
+            return
+        stopped = isinstance(fault, KeyboardInterrupt | SystemExit)
+        error = "it ended without a result" if fault is None else _one_line(fault)
+        try:
+            self._add("interrupted" if stopped else "failed", {"error": error, "seconds": self._seconds})
+            self._end({"error": error})
+        except TrackingError as second:
+            if fault is None:
+                raise
+            fault.add_note(f"the run could not be marked as ended: {second}")  # what stopped it matters more
+        finally:
+            self._lock.release()
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._born
+
+    def _add(self, name: str, content: dict[str, Any]) -> None:
+        if self._ended:
+            raise TrackingError(f"run {self.id} has ended and is never edited; start a new one")
+        self._journal.append(name, content)
+
+    def _end(self, tags: Mapping[str, str]) -> Run:
+        """From here on the run is history; the index follows the journal."""
+        self._ended = True
+        run = read_journal(self._journal.path)
+        self._lock.release()
+        self._index.figures(self.id, _figures(run))
+        self._index.end(self.id, STATUS_AT_MLFLOW[run.status], tags)
+        return run
+
+    def _store(self, name: str, content: Any) -> None:
+        """A file for people and for MLflow's page."""
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+        except OSError as fault:
+            raise TrackingError(
+                f"cannot write {path} ({fault.strerror}); free some space or make it writable"
+            ) from None
+
+
+def _read_run(folder: Path) -> Run:
+    # The lock first: a run that ends between the two looks is then read with its end.
+    held = is_held(folder.parent / LOCK)
+    run = read_journal(folder / JOURNAL)
+    if run.status == "running" and not held:
+        return run.model_copy(update={"status": "interrupted", "error": "its process is gone"})
+    return run
+
+
+def _held_out(dataset: Dataset, split: Split) -> str:
+    """A hash over the ids, labels and contents of the validation photos: equal where figures can be compared."""
+    wanted = set(split.validation)
+    return hash_json(sorted((p.id, p.label or "", p.digest or "") for p in dataset.photos if p.id in wanted))
+
+
+def _figures(run: Run) -> dict[str, float | None]:
+    """Flat names, as in `metrics.json`: each share with its interval and its n."""
+    flat: dict[str, float | None] = {f"seconds_{phase}": seconds for phase, seconds in run.timings.items()}
+    flat["seconds"] = run.seconds
+    if run.evaluation is None:
+        return flat
+    for name, value in run.evaluation:
+        if isinstance(value, Figure):
+            flat |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high, f"{name}_n": value.n}
+        elif isinstance(value, float):
+            flat[name] = value
+    return flat
+
+
+def _one_line(fault: BaseException) -> str:
+    first = next(iter(str(fault).strip().splitlines()), "")
+    return f"{type(fault).__name__}: {first}" if first else type(fault).__name__
