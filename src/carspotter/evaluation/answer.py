@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from carspotter.data.table import Cell
+from carspotter.data.wording import some
 from carspotter.evaluation.metrics import best_first, check_logits, softmax
 from carspotter.records import Answer, Calibration, Guess, Rejected, Scores, Verdict
 
@@ -25,8 +27,6 @@ COLUMNS = (
     "reason",
 )
 """The columns of `predict`."""
-Cell = str | float | None
-"""One value of a written table; None is an empty cell."""
 
 
 def answer(
@@ -50,7 +50,7 @@ def answer(
     known |= {a.id: a for a in _named(scores, classes, 1.0 if calibration is None else calibration.temperature)}
     lost = [i for i in order if i not in known]
     if lost or both:
-        raise ValueError(f"photos neither scored nor rejected: {lost[:3]} ({len(lost)}); both: {both[:3]} ({len(both)})")
+        raise ValueError(f"photos neither scored nor rejected: {some(lost)}; both: {some(both)}")
     return tuple(known[i] for i in order)
 
 

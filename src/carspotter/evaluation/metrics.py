@@ -46,7 +46,8 @@ def best_first(logits: npt.ArrayLike, k: int) -> npt.NDArray[np.int64]:
 def wilson(right: int, n: int) -> Figure:
     """A share with its 95 % score interval, which stays within [0, 1] and holds for small samples.
 
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
+    American Statistical Association 22 (1927), 209-212.
 
     Args:
         right: how many of the `n` are right.
@@ -107,7 +108,9 @@ def check_logits(logits: npt.NDArray[np.float32], ids: Sequence[str], classes: S
 def _check(scores: Scores, truth: npt.NDArray[np.int64], classes: Sequence[str]) -> None:
     check_logits(scores.logits, scores.ids, classes)
     if truth.shape != (len(scores.ids),) or not len(truth):
-        raise ValueError(f"truth is {truth.shape}; expected one class index for each of {len(scores.ids)} (>= 1) photos")
+        raise ValueError(
+            f"truth is {truth.shape}; expected the class of each of {len(scores.ids)} photos, at least one"
+        )
     outside = np.flatnonzero((truth < 0) | (truth >= len(classes)))
     if len(outside):
         first = int(outside[0])

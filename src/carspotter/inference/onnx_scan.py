@@ -45,7 +45,7 @@ def refuse_external_data(data: bytes, name: str) -> None:
         raise BundleError(f"{name} is no ONNX model ({fault}); copy the model folder again, or train again") from None
     if elsewhere:
         raise BundleError(
-            f"{name} reads tensors from another file (external data), which is refused; export it with all tensors inside"
+            f"{name} reads tensors from another file (external data), which is refused; export them all inside"
         )
 
 
@@ -57,17 +57,18 @@ def _finds_external(message: memoryview, kind: str, depth: int) -> bool:
     if depth > _DEEPEST:
         raise _MalformedError(f"nested deeper than {_DEEPEST}")
     inside = _HOLDS[kind]
-    for number, wire, value in _fields(message):
+    for number, value in _fields(message):
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value == _EXTERNAL)):
             return True
-        if number in inside and wire == _BYTES and isinstance(value, memoryview):
-            if _finds_external(value, inside[number], depth + 1):
-                return True
+        if isinstance(value, int) or number not in inside:
+            continue
+        if _finds_external(value, inside[number], depth + 1):
+            return True
     return False
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """(field number, wire type, value) of each field; a fixed-width value is not needed and given as 0."""
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(field number, value) of each field; a fixed-width value is not needed and given as 0."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -84,7 +85,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
             raise _MalformedError(f"wire type {wire} at byte {at}")
         if at > len(message):
             raise _MalformedError("it ends within a field")
-        yield number, wire, value
+        yield number, value
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

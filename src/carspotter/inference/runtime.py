@@ -64,14 +64,10 @@ class Runtime(Protocol):
         dimensions: D, the length of an embedding.
     """
 
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def classes(self) -> int: ...
-    @property
-    def dimensions(self) -> int: ...
+    height: int
+    width: int
+    classes: int
+    dimensions: int
 
     def run(self, photos: npt.NDArray[np.uint8], *, feature_map: bool = False) -> Outputs:
         """Run N photos.
@@ -83,7 +79,7 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(model: Path | bytes, *, threads: int = 1) -> Runtime:
+def open_runtime(model: Path | bytes, *, threads: int = 0) -> Runtime:
     """Open a bundle's `model.onnx` on the CPU.
 
     Args:
@@ -159,7 +155,7 @@ def _input_shape(session: ort.InferenceSession, name: str) -> tuple[str, int, in
         found = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
         raise BundleError(f"{name} takes {found or 'nothing'}; expected one uint8 input (N, height, width, 3)")
     if isinstance(shape[0], int):
-        raise BundleError(f"{name} takes exactly {shape[0]} photos at once; expected a free batch size: export it again")
+        raise BundleError(f"{name} takes exactly {shape[0]} photos at once; expected any number: export it again")
     return first.name, shape[1], shape[2]
 
 

@@ -1,0 +1,218 @@
+"""Photos in, scores and answers out: the one inference path of command line, server, batch and validation.
+
+One photo is one task: a worker thread reads it, decodes it, draws its views and runs the network on them, alone. There
+is no batch across photos, so an answer cannot depend on a photo's neighbours, and while one thread decodes another
+computes without any hand-over between them. It is also the fastest way on two cores (`inference/runtime.py` has the
+figures, `benchmarks/predict.py` prints them).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.data.cache import PhotoCache
+from carspotter.data.views import View, apply_view, tta_views
+from carspotter.errors import BundleError, PhotoRefused
+from carspotter.evaluation.answer import answer
+from carspotter.evaluation.metrics import log_softmax
+from carspotter.inference.bundle import MODEL, Bundle, read_bundle
+from carspotter.inference.runtime import Runtime, open_runtime
+from carspotter.progress import Progress, silent
+from carspotter.records import Answer, BundleCard, Dataset, Location, Photo, Pixels, Rejected, Scores
+
+AHEAD = 2
+"""Photos in flight per thread: one at work, one waiting, so that no thread idles while results are collected."""
+
+Askable = str | Path | bytes | Photo
+"""One photo: a file, the bytes of one, or a `Photo`."""
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """What the network said about one photo: logits (K,), embedding (D,), both f32."""
+
+    logits: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32]
+
+
+def load(folder: str | Path, *, threads: int = 0) -> Predictor:
+    """Open a model folder.
+
+    Args:
+        folder: what `train` wrote.
+        threads: photos worked on at once; 0 takes every core this process may use.
+
+    Raises:
+        BundleError: the folder is no bundle, damaged, hostile, of a newer format, or its net does not fit its card.
+    """
+    bundle = read_bundle(folder)
+    # The bytes that were hashed are the bytes that run, whatever happens to the file meanwhile.
+    return Predictor(bundle, open_runtime(bundle.read(MODEL), threads=1), threads=threads)
+
+
+class Predictor:
+    """A model that is ready to answer; safe to use from several threads.
+
+    Attributes:
+        bundle: what it was loaded from.
+        threads: photos worked on at once.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: Runtime, *, threads: int = 0) -> None:
+        _refuse_misfit(bundle, runtime)
+        self.bundle = bundle
+        self.threads = threads or _cores()
+        self._runtime = runtime
+
+    @property
+    def card(self) -> BundleCard:
+        """Everything the model says about itself."""
+        return self.bundle.card
+
+    def scores(
+        self, dataset: Dataset, *, tta: int = 1, cache: PhotoCache | None = None, progress: Progress = silent
+    ) -> Scores:
+        """What the network says about every photo of a set.
+
+        Args:
+            dataset: photos; labels are not looked at.
+            tta: views per photo (`data/views.py`); the probabilities over the views are averaged, and the logits given
+                are the logarithm of that mean; embeddings are averaged as they are.
+            cache: decoded photos on disk; None decodes each time.
+            progress: told after every photo.
+
+        Returns:
+            Scores in the order of the set; a photo that cannot be used is in `rejected`, after the set's own.
+
+        Raises:
+            BundleError: the network itself fails.
+        """
+        photos = PhotoCache(None) if cache is None else cache
+        views = tta_views(tta)
+        found: list[tuple[str, _Row | Rejected]] = []
+        with closing(_ahead(lambda p: self._look(p, views, photos), dataset.photos, self.threads)) as rows:
+            for photo, row in zip(dataset.photos, rows, strict=True):
+                found.append((photo.id, row))
+                progress("photos", len(found), len(dataset.photos))
+        return self._collect(found, dataset.rejected)
+
+    # A text is a sequence of texts too; the first overload takes it.
+    @overload
+    def identify(self, photos: Askable, *, tta: int = 1) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload
+    def identify(self, photos: Dataset | Sequence[Askable], *, tta: int = 1) -> tuple[Answer, ...]: ...
+    def identify(self, photos: Askable | Dataset | Sequence[Askable], *, tta: int = 1) -> Answer | tuple[Answer, ...]:
+        """Name the car in a photo, or in each of many.
+
+        Args:
+            photos: a path, the bytes of a file, a `Photo`, a sequence of these, or a `Dataset` (its refused photos are
+                answered after the others).
+            tta: views per photo.
+
+        Returns:
+            One answer for one photo; for many, one for each in the order given, named twice or not.
+        """
+        if isinstance(photos, Dataset):
+            return self._answers(photos, tta)
+        if isinstance(photos, str | Path | bytes | Photo):
+            return self._answers(Dataset((_photo(photos, 0),)), tta)[0]
+        return self._answers(Dataset(tuple(_photo(one, at) for at, one in enumerate(photos))), tta)
+
+    def _answers(self, dataset: Dataset, tta: int) -> tuple[Answer, ...]:
+        """Answers by position, so that two photos of one name stay two photos."""
+        ids = [*(p.id for p in dataset.photos), *(r.id for r in dataset.rejected)]
+        numbered = replace(
+            dataset,
+            photos=tuple(replace(p, id=str(at)) for at, p in enumerate(dataset.photos)),
+            rejected=tuple(replace(r, id=str(len(dataset.photos) + at)) for at, r in enumerate(dataset.rejected)),
+        )
+        scores = self.scores(numbered, tta=tta)
+        answers = answer(scores, self.card.classes, self.card.calibration, [str(at) for at in range(len(ids))])
+        return tuple(replace(a, id=name) for a, name in zip(answers, ids, strict=True))
+
+    def _look(self, photo: Photo, views: Sequence[View], cache: PhotoCache) -> _Row | Rejected:
+        try:
+            pixels = cache.pixels(photo, self.card.geometry)
+        except PhotoRefused as refused:
+            return Rejected(photo.id, refused.reason, refused.sentence)
+        return self._run([pixels] if len(views) == 1 else [apply_view(pixels, view) for view in views])
+
+    def _run(self, views: list[Pixels]) -> _Row:
+        """The mean over the views of one photo; each runs alone, for the same bits whatever their number."""
+        outputs = [self._runtime.run(view[None]) for view in views]
+        if len(outputs) == 1:
+            return _Row(outputs[0].logits[0], outputs[0].embeddings[0])
+        logits = np.concatenate([o.logits for o in outputs])
+        embedding = np.mean([o.embeddings[0] for o in outputs], axis=0)
+        return _Row(_mean_logits(logits), embedding.astype(np.float32))
+
+    def _collect(self, found: Sequence[tuple[str, _Row | Rejected]], rejected: tuple[Rejected, ...]) -> Scores:
+        rows = [(name, row) for name, row in found if isinstance(row, _Row)]
+        logits = np.zeros((len(rows), self._runtime.classes), dtype=np.float32)
+        embeddings = np.zeros((len(rows), self._runtime.dimensions), dtype=np.float32)
+        for at, (_, row) in enumerate(rows):
+            logits[at], embeddings[at] = row.logits, row.embedding
+        refused = tuple(row for _, row in found if isinstance(row, Rejected))
+        return Scores(tuple(name for name, _ in rows), logits, embeddings, (*rejected, *refused))
+
+
+def _ahead(work: Callable[[_In], _Out], items: Iterable[_In], threads: int) -> Generator[_Out]:
+    """Results in order, at most `AHEAD` tasks per thread in flight; leaving early cancels what has not begun."""
+    waiting = iter(items)
+    with ThreadPoolExecutor(threads, thread_name_prefix="photo") as pool:
+        flying: deque[Future[_Out]] = deque(pool.submit(work, item) for item in islice(waiting, threads * AHEAD))
+        try:
+            while flying:
+                yield flying.popleft().result()
+                flying.extend(pool.submit(work, item) for item in islice(waiting, 1))
+        finally:
+            for task in flying:
+                task.cancel()
+
+
+def _mean_logits(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(K,) logarithm of the mean softmax over V views of (V, K) logits; finite where every probability rounds to 0."""
+    total = np.logaddexp.reduce(log_softmax(logits), axis=0)
+    return np.asarray(total - np.log(len(logits)), dtype=np.float32)
+
+
+def _photo(given: Askable, at: int) -> Photo:
+    if isinstance(given, Photo):
+        return given
+    if isinstance(given, bytes):
+        return Photo(f"photo {at + 1}", given)
+    return Photo(str(given), Location(str(given)))
+
+
+def _refuse_misfit(bundle: Bundle, runtime: Runtime) -> None:
+    """Refuse a net that does not fit its card."""
+    card, geometry = bundle.card, bundle.card.geometry
+    if (runtime.width, runtime.height) != (geometry.width, geometry.height):
+        raise BundleError(
+            f"{bundle.folder}: {MODEL} takes {runtime.width}x{runtime.height} photos, the card says "
+            f"{geometry.width}x{geometry.height}; train again"
+        )
+    if runtime.classes != len(card.classes):
+        raise BundleError(
+            f"{bundle.folder}: {MODEL} tells {runtime.classes} classes apart, the card names {len(card.classes)}; "
+            "train again"
+        )
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
