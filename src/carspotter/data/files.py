@@ -1,72 +1,61 @@
-"""Files in, capped and never a pipe; files out, whole or not at all."""
+"""Opening what a user pointed at, without ever waiting on something that is no file."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from carspotter.data.wording import brief
-from carspotter.errors import SourceError
+SYSTEM_FOLDERS = frozenset({"__macosx", "$recycle.bin", "system volume information"})
+SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def read_capped(path: str | Path, limit: int) -> bytes:
-    """All bytes of a regular file.
+class NotAFile(OSError):
+    """A folder, pipe, socket or device where a regular file was expected; `str()` names the kind."""
 
-    Args:
-        path: a pipe or a device would block for ever and is refused unopened.
-        limit: bytes; counted while reading, because a size can change or lie.
+
+def is_system_file(name: str) -> bool:
+    """Whether this relative POSIX path is what an operating system leaves behind, not a user's file.
+
+    `__MACOSX/…`, `Thumbs.db`, `desktop.ini`, and every name that starts with a dot (`.DS_Store`, `._a.jpg`, `.git/…`).
+    """
+    *folders, last = PurePosixPath(name.lower()).parts or ("",)
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in (*folders, last))
+    return hidden or last in SYSTEM_FILES or not SYSTEM_FOLDERS.isdisjoint((*folders, last))
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """A descriptor of a regular file (or of what a symlink to one points at); the caller closes it.
+
+    Never blocks: a pipe without a writer is refused before and after opening (it may be swapped in between).
 
     Raises:
-        SourceError: missing, not a regular file, not readable, or larger than `limit`.
+        NotAFile: it is something else.
+        OSError: missing, not allowed, a loop of symlinks, a name that the system cannot hold.
     """
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise SourceError(f"{brief(path)} is not a file; expected a regular file")
-        with Path(path).open("rb") as stream:
-            data = stream.read(limit + 1)
-    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
-        raise SourceError(f"cannot read {brief(path)}: {_cause(fault)}") from None
-    if len(data) > limit:
-        raise SourceError(f"{brief(path)} is larger than {limit:,} bytes; expected a smaller file, split it")
-    return data
-
-
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A path beside the target to write to; it takes the target's name only when everything is on disk.
-
-    Missing folders are made. After an exception the target is as it was and nothing is left beside it.
-
-    Raises:
-        SourceError: the folder cannot be written to, the disk is full, or the target is a folder.
-    """
-    target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+        _require_regular(Path(path).stat())
+        handle = os.open(path, _FLAGS)
+    except ValueError as fault:  # a NUL inside the name
+        raise FileNotFoundError(str(fault)) from None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield part
-        _sync(part)
-        part.replace(target)
-        _sync(target.parent)
-    except OSError as fault:
-        raise SourceError(f"cannot write {brief(path)}: {_cause(fault)}; choose another place") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
+        _require_regular(os.fstat(handle))
+    except NotAFile:
         os.close(handle)
+        raise
+    return handle
 
 
-def _cause(fault: Exception) -> str:
-    return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
+def _require_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAFile(_KINDS.get(stat.S_IFMT(found.st_mode), "no regular file"))
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
