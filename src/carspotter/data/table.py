@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carspotter.data.delimited import Line, decode_text, parse_rows
-from carspotter.data.files import read_capped, whole_file
+from carspotter.data.disk import read_capped, whole_file
 from carspotter.data.wording import brief, count, some
 from carspotter.data.workbook import MAX_COLUMNS, read_parquet, read_workbook
 from carspotter.errors import SourceError

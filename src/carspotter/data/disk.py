@@ -1,0 +1,72 @@
+"""Files read whole under a cap; files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from carspotter.data.files import NotAFile, open_regular
+from carspotter.data.wording import brief
+from carspotter.errors import SourceError
+
+
+def read_capped(path: str | Path, limit: int) -> bytes:
+    """All bytes of a regular file.
+
+    Args:
+        path: a pipe or a device would block for ever and is refused unopened.
+        limit: bytes; counted while reading, because a size can change or lie.
+
+    Raises:
+        SourceError: missing, not a regular file, not readable, or larger than `limit`.
+    """
+    try:
+        with os.fdopen(open_regular(path), "rb") as stream:
+            data = stream.read(limit + 1)
+    except NotAFile as fault:
+        raise SourceError(f"{brief(path)} is {fault}; expected a regular file") from None
+    except OSError as fault:
+        raise SourceError(f"cannot read {brief(path)}: {_cause(fault)}") from None
+    if len(data) > limit:
+        raise SourceError(f"{brief(path)} is larger than {limit:,} bytes; expected a smaller file, split it")
+    return data
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path beside the target to write to; it takes the target's name only when everything is on disk.
+
+    Missing folders are made. After an exception the target is as it was and nothing is left beside it.
+
+    Raises:
+        SourceError: the folder cannot be written to, the disk is full, or the target is a folder.
+    """
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield part
+        _sync(part)
+        part.replace(target)
+        _sync(target.parent)
+    except OSError as fault:
+        raise SourceError(f"cannot write {brief(path)}: {_cause(fault)}; choose another place") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _cause(fault: OSError) -> str:
+    return fault.strerror or str(fault)
