@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from functools import singledispatch
 
 from carspotter.apps.console import note
 from carspotter.errors import (
@@ -59,7 +59,7 @@ def exit_code(work: Callable[[], object]) -> int:
         return EXIT_BROKEN_PIPE
     except OSError as fault:
         _drop_stdout()
-        return code or _refuse_for_system(fault)
+        return code or _explain(fault)
     return code
 
 
@@ -71,29 +71,16 @@ def _outcome(work: Callable[[], object]) -> int:
         return _leave(leave)
     except KeyboardInterrupt:
         return _say_interrupted(EXIT_INTERRUPTED)
-    except ModuleNotFoundError as fault:
-        return _missing_module(fault)
-    except CarspotterError as error:
-        return _refuse(error)
-    except MemoryError:
-        note("error: out of memory; close other programs, or use smaller photos or batches (--set stage.0.batch=16)")
-        return EXIT_FAULT
-    except OSError as fault:
-        return _refuse_for_system(fault)
     except Exception as fault:  # noqa: BLE001 - the outermost frame: a user never sees a traceback
-        return _our_fault(fault)
+        return _explain(fault)
     return EXIT_DONE
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM unwinds the stack like Ctrl-C does, so that runs are marked and temporary files removed."""
-
-    def leave(signum: int, frame: FrameType | None) -> None:
-        raise SystemExit(EXIT_TERMINATED)
-
     try:
-        before = signal.signal(signal.SIGTERM, leave)
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     except ValueError:  # not the main thread: whoever runs us there handles signals
         yield
         return
@@ -120,28 +107,41 @@ def _drop_stdout() -> None:
     os.close(nowhere)
 
 
-def _refuse(error: CarspotterError) -> int:
-    for line in str(error).splitlines():
+@singledispatch
+def _explain(fault: Exception) -> int:
+    """Anything that nobody raised on purpose."""
+    text = "".join(traceback.format_exception(fault))
+    summary = (str(fault).splitlines() or [""])[0][:200]
+    note(f"error: this is a fault of carspotter: {type(fault).__name__}: {summary} ({_keep(text)})")
+    return EXIT_FAULT
+
+
+@_explain.register
+def _(fault: CarspotterError) -> int:
+    for line in str(fault).splitlines():
         note(f"error: {line}")
-    return error.exit_code
+    return fault.exit_code
 
 
-def _missing_module(fault: ModuleNotFoundError) -> int:
+@_explain.register
+def _(fault: ModuleNotFoundError) -> int:
     module = (fault.name or "").partition(".")[0]
-    return _refuse(MissingExtra(*EXTRAS[module])) if module in EXTRAS else _our_fault(fault)
+    if module not in EXTRAS:
+        return _explain.dispatch(Exception)(fault)
+    return _explain(MissingExtra(*EXTRAS[module]))
 
 
-def _refuse_for_system(fault: OSError) -> int:
+@_explain.register
+def _(fault: OSError) -> int:
     """A full disk, a missing right, a folder in the place of a file: the user's world, not our fault."""
     what = fault.strerror or str(fault) or type(fault).__name__
     note(f"error: {what}" if fault.filename is None else f"error: {fault.filename}: {what}")
     return EXIT_UNUSABLE
 
 
-def _our_fault(fault: Exception) -> int:
-    text = "".join(traceback.format_exception(fault))
-    summary = (str(fault).splitlines() or [""])[0][:200]
-    note(f"error: this is a fault of carspotter: {type(fault).__name__}: {summary} ({_keep(text)})")
+@_explain.register
+def _(_: MemoryError) -> int:
+    note("error: out of memory; close other programs, or use smaller photos or batches (--set stage.0.batch=16)")
     return EXIT_FAULT
 
 
