@@ -26,7 +26,9 @@ CURES = (
 )
 """What the libraries' messages contain, and what we say instead."""
 
-RESTORE = "restore a copy, or move it away to begin a new one (every run keeps its own journal.jsonl below `artifacts` beside it)"
+RESTORE = (
+    "restore a copy, or move it away to begin a new one (each run's journal.jsonl stays below `artifacts` beside it)"
+)
 
 
 def sentence(place: str, message: str) -> str:

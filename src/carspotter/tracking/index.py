@@ -49,7 +49,8 @@ class Index:
                 "expected sqlite:///FOLDER/runs.db or postgresql://USER@HOST/NAME"
             )
         self._patience = patience
-        self.file = Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+        path = uri.partition("?")[0].removeprefix("sqlite:///")
+        self.file = Path(path).absolute() if uri.startswith("sqlite:///") else None
         self.uri = f"sqlite:///{self.file}" if self.file else uri
         self._artifacts = (self.file.parent if self.file else Path("runs").absolute()) / "artifacts"
 
