@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from carspotter.errors import Reason
+from carspotter.evaluation.answer import answer, answer_rows
+from carspotter.records import Calibration, Rejected, Scores, Verdict
+
+CLASSES = ("BMW 3", "Audi A4", "Lada 2109", "Kia Rio")
+LOGITS = np.array([[0.5, 2.0, 1.0, -3.0], [4.0, 0.0, 0.0, 0.0]], dtype=np.float32)
+BAD = Rejected("broken.jpg", Reason.TRUNCATED, "the file ends early; copy it again")
+
+
+def made(logits: np.ndarray = LOGITS, rejected: tuple[Rejected, ...] = (BAD,)) -> Scores:
+    return Scores(("a.jpg", "b.jpg")[: len(logits)], logits, np.zeros((len(logits), 2), np.float32), rejected)
+
+
+def test_answers_come_in_the_order_asked_and_refused_photos_keep_their_place() -> None:
+    answers = answer(made(), CLASSES, None, ["b.jpg", "broken.jpg", "a.jpg", "b.jpg"])
+    assert [a.id for a in answers] == ["b.jpg", "broken.jpg", "a.jpg", "b.jpg"]
+    assert [a.verdict for a in answers] == [Verdict.NAMED, Verdict.BAD_PHOTO, Verdict.NAMED, Verdict.NAMED]
+    assert (answers[1].code, answers[1].reason, answers[1].top) == (Reason.TRUNCATED, BAD.sentence, ())
+    assert [g.label for g in answers[2].top] == ["Audi A4", "Lada 2109", "BMW 3"]
+    assert [g.probability for g in answers[2].top] == pytest.approx(softmax([2.0, 1.0, 0.5, -3.0])[:3])
+
+
+def test_a_calibration_divides_the_logits() -> None:
+    calibration = Calibration(temperature=2.5, method="by hand", photos=10)
+    found = answer(made(), CLASSES, calibration, ["a.jpg"])[0]
+    assert [g.probability for g in found.top] == pytest.approx(softmax(np.array([2.0, 1.0, 0.5, -3.0]) / 2.5)[:3])
+
+
+def test_nothing_disappears() -> None:
+    with pytest.raises(ValueError, match=r"neither scored nor rejected: lost\.jpg"):
+        answer(made(), CLASSES, None, ["a.jpg", "lost.jpg"])
+
+
+def test_a_photo_is_not_both_scored_and_rejected() -> None:
+    twice = made(rejected=(Rejected("a.jpg", Reason.MISSING, "gone"),))
+    with pytest.raises(ValueError, match=r"both: a\.jpg"):
+        answer(twice, CLASSES, None, ["b.jpg"])
+
+
+def test_logits_that_are_no_numbers_or_of_other_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        answer(made(np.full((1, 4), np.nan, np.float32)), CLASSES, None, ["a.jpg"])
+    with pytest.raises(ValueError, match="need another shape"):
+        answer(made(), CLASSES[:3], None, ["a.jpg"])
+
+
+def test_no_photos_give_no_answers() -> None:
+    assert answer(made(np.zeros((0, 4), np.float32), ()), CLASSES, None, []) == ()
+
+
+def test_rows_have_the_columns_of_predict() -> None:
+    columns, rows = answer_rows(answer(made(), CLASSES, None, ["a.jpg", "broken.jpg"]))
+    assert ",".join(columns) == "id,verdict,label,probability,label2,probability2,label3,probability3,group,reason"
+    assert rows[0][:2] + rows[0][2::2] == ("a.jpg", "named", "Audi A4", "Lada 2109", "BMW 3", None)
+    assert rows[0][3] == pytest.approx(softmax([2.0, 1.0, 0.5, -3.0])[0])
+    assert rows[0][-1] == ""
+    assert rows[1] == ("broken.jpg", "bad_photo", *[None] * 7, "truncated: the file ends early; copy it again")
+
+
+def test_two_classes_leave_the_third_pair_empty() -> None:
+    _, rows = answer_rows(answer(made(LOGITS[:1, :2], ()), CLASSES[:2], None, ["a.jpg"]))
+    assert [len(row) for row in rows] == [10]
+    assert rows[0][6:8] == (None, None)
