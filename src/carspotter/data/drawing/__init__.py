@@ -1,0 +1,1 @@
+"""Cars drawn with code: the models, the camera, the scenes. `data/synthetic.py` makes a lot of them."""
