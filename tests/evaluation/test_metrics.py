@@ -35,7 +35,9 @@ def test_softmax_is_scipys() -> None:
 
 
 def test_softmax_of_huge_logits_neither_overflows_nor_loses_the_order() -> None:
-    np.testing.assert_allclose(softmax([[1e4, 1e4 - 1, -1e4]])[0], [1 / (1 + np.exp(-1)), 1 / (1 + np.e), 0], atol=1e-12)
+    np.testing.assert_allclose(
+        softmax([[1e4, 1e4 - 1, -1e4]])[0], [1 / (1 + np.exp(-1)), 1 / (1 + np.e), 0], atol=1e-12
+    )
     assert np.isfinite(log_softmax([[3e38, -3e38]])).all()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.tiny import write_tiny_bundle
 
 from carspotter.inference.bundle import Bundle
+from helpers.tiny import write_tiny_bundle
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ _FAULTS = (
     faults.NotImplemented,
     faults.RuntimeException,
 )
-_ERRORS_ONLY = 3  # onnxruntime's log severities: 0 verbose … 3 error, 4 fatal
+_QUIET = 4  # onnxruntime's log severity `fatal`: its errors reach us as exceptions, once is enough
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +114,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _QUIET
     # A spinning pool steals the cores that decode the next photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto
+from onnx.helper import make_node, make_opsetid
+
+from carspotter.errors import BundleError
+from carspotter.inference.runtime import Runtime, open_runtime
+from helpers.tiny import HEIGHT, WIDTH, tiny_onnx
+
+
+def opened(model: ModelProto | None = None) -> Runtime:
+    return open_runtime((model or tiny_onnx()).SerializeToString(), threads=1)
+
+
+def photos(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def test_outputs_are_what_the_net_computes() -> None:
+    batch = photos(3)
+    found = opened().run(batch, feature_map=True)
+    means = batch.mean(axis=(1, 2)) / 255
+    np.testing.assert_allclose(found.embeddings, means, atol=1e-5)
+    np.testing.assert_allclose(found.logits, 8 * means, atol=1e-4)
+    assert found.feature_map is not None
+    np.testing.assert_allclose(found.feature_map.mean(axis=(2, 3)), means, atol=1e-5)
+    assert {a.dtype for a in (found.logits, found.embeddings, found.feature_map)} == {np.dtype(np.float32)}
+
+
+def test_the_feature_map_is_copied_only_when_asked_for() -> None:
+    assert opened().run(photos(1)).feature_map is None
+
+
+def test_sizes_are_told_and_a_file_opens_like_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(tiny_onnx(40, 64, 5).SerializeToString())
+    found = open_runtime(path)
+    assert (found.height, found.width, found.classes, found.dimensions) == (40, 64, 5, 3)
+    with pytest.raises(BundleError, match="cannot read"):
+        open_runtime(tmp_path / "absent.onnx")
+
+
+def test_no_photos_give_empty_outputs() -> None:
+    found = opened().run(photos(0))
+    assert (found.logits.shape, found.embeddings.shape) == ((0, 3), (0, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (tiny_onnx(outputs=("logits", "embedding")), r"no output features \(it has logits, embedding\)"),
+        (tiny_onnx(outputs=("embedding",)), "no output logits, features"),
+        (tiny_onnx(photos=1), "takes exactly 1 photos at once"),
+        (tiny_onnx(dtype=TensorProto.FLOAT), r"tensor\(float\).*; expected one uint8 input"),
+    ],
+)
+def test_a_net_of_another_shape_is_refused(model: ModelProto, why: str) -> None:
+    with pytest.raises(BundleError, match=why):
+        opened(model)
+
+
+def test_a_free_photo_size_is_refused() -> None:
+    model = tiny_onnx()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "h"
+    with pytest.raises(BundleError, match="expected one uint8 input"):
+        opened(model)
+
+
+def test_an_embedding_of_unknown_length_or_rank_is_refused() -> None:
+    model = tiny_onnx()
+    model.graph.node[5].CopyFrom(make_node("Reshape", ["pooled", "to"], ["embedding"]))
+    model.graph.initializer.add(name="to", data_type=TensorProto.INT64, dims=[3], int64_data=[-1, 3, 1])
+    model.graph.output[1].type.tensor_type.shape.dim.add().dim_value = 1
+    model.graph.node[6].CopyFrom(make_node("ReduceSum", ["embedding", "axis"], ["logits"], keepdims=0))
+    model.graph.initializer.add(name="axis", data_type=TensorProto.INT64, dims=[1], int64_data=[2])
+    with pytest.raises(BundleError, match=r"gives embedding as .* expected float32 with 2 dimensions"):
+        opened(model)
+
+
+def test_an_operator_of_a_library_that_nobody_loads_is_refused() -> None:
+    model = tiny_onnx()
+    model.opset_import.append(make_opsetid("com.evil", 1))
+    model.graph.node[6].CopyFrom(make_node("Own", ["embedding"], ["logits"], domain="com.evil"))
+    with pytest.raises(BundleError, match=r"cannot load model\.onnx: .*com\.evil") as caught:
+        opened(model)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04K\x01.", b"hello" * 99, tiny_onnx().SerializeToString()[:-40]])
+def test_what_is_no_model_is_refused_in_one_line(data: bytes) -> None:
+    with pytest.raises(BundleError, match=r"model\.onnx") as caught:
+        open_runtime(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tensor_in_another_file_is_refused_before_the_library_sees_it() -> None:
+    model = tiny_onnx()
+    model.graph.initializer[2].data_location = TensorProto.EXTERNAL
+    with pytest.raises(BundleError, match="external data"):
+        opened(model)
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf])
+def test_answers_that_are_no_numbers_are_an_error_not_an_answer(weight: float) -> None:
+    with pytest.raises(BundleError, match="answers with not-a-number"):
+        opened(tiny_onnx(weight=weight)).run(photos(1))
+
+
+def test_a_fault_of_the_library_while_running_is_a_clear_error() -> None:
+    with pytest.raises(BundleError, match=r"model\.onnx failed on 1 photos: .*dimensions"):
+        opened().run(photos(1)[:, :16])
+
+
+def test_a_photo_has_the_same_bits_alone_and_in_company() -> None:
+    net, batch = opened(), photos(17)
+    alone = np.concatenate([net.run(batch[i : i + 1]).logits for i in range(17)])
+    np.testing.assert_array_equal(net.run(batch).logits, alone)
