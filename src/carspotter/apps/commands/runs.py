@@ -1,7 +1,8 @@
-"""`runs`: what was trained, how it went, and whether it can be had again."""
+"""`runs`: what was trained, how it went, and whether the same comes out again."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,50 +18,54 @@ RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beg
 RunIds = Annotated[
     list[str], typer.Argument(metavar="ID...", help="Runs' ids, or their beginnings.", show_default=False)
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Everything that is known, for another program.")]
 Curves = Annotated[
-    Path | None, typer.Option("--curves", help="Draw loss and accuracy into this PNG.", show_default=False)
+    Path | None, typer.Option("--curves", help="Draw loss and accuracy per epoch into this PNG.", show_default=False)
 ]
 
 
 @app.command("ls")
 def list_runs() -> None:
-    """List all runs, the newest first, interrupted and failed ones too."""
+    """List all runs, the newest first."""
+    from carspotter.apps.summary import RUN_COLUMNS, run_row
     from carspotter.tracking.runs import open_store
 
-    columns = ("id", "name", "status", "started", "seconds", "photos", "accuracy", "model")
-    rows = [
-        (
-            run.id[:8],
-            run.name,
-            run.status,
-            run.started,
-            None if run.seconds is None else round(run.seconds),
-            run.photos,
-            run.evaluation and run.evaluation.accuracy.value,
-            run.bundle,
-        )
-        for run in open_store().list()
-    ]
-    table(columns, rows)
+    store = open_store()
+    table(RUN_COLUMNS, [run_row(run) for run in store.list()])
+    notes(store.damaged())
 
 
 @app.command("show")
-def show_run(run_id: RunId) -> None:
-    """Show everything about one run: settings, machine, freezing, history, timings, figures."""
-    from carspotter.apps.summary import describe_run
+def show_run(run_id: RunId, as_json: AsJson = False) -> None:
+    """Show one run: source, machine, freezing, history, figures, settings."""
+    from carspotter.apps.summary import print_run
     from carspotter.tracking.runs import open_store
 
-    describe_run(open_store().get(run_id))
+    run = open_store().get(run_id)
+    if not as_json:
+        print_run(run)
+        return
+    for line in json.dumps(run.model_dump(mode="json"), indent=1).splitlines():
+        say(line)
 
 
 @app.command("compare")
 def compare_runs(run_ids: RunIds, curves: Curves = None) -> None:
-    """Put runs side by side: the settings in which they differ, then the results."""
+    """Put runs side by side: results, times, and the settings that differ.
+
+    Says also what else differed (photos, split, code, machine), and whether the figures differ beyond chance.
+    """
     from carspotter.tracking.compare import compare, draw_curves
     from carspotter.tracking.runs import open_store
 
     store = open_store()
-    runs = [store.get(run_id) for run_id in run_ids]
+    comparison = compare([store.get(run_id) for run_id in run_ids])
+    table(comparison.columns, comparison.rows())
+    for sentence in (*comparison.conditions, *comparison.verdicts):
+        say(sentence)
+    if curves is not None:
+        draw_curves(comparison.runs, curves)
+        note(f"curves in {curves}")
 
 
 @app.command("rerun")
@@ -71,4 +76,17 @@ def rerun(
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
 ) -> None:
-    """Train again from a run's own recipe and source: prove that the same model comes out, or say what changed."""
+    """Train again by a run's own recipe: the same model, or what changed.
+
+    Exit code 0 proves that the very same model came out; otherwise every difference is listed and the exit code is 1.
+    The photos are read from where the run had them; a table's options must be given again.
+    """
+    from carspotter.apps.training import fit
+    from carspotter.data.source import read_source
+    from carspotter.tracking.compare import rerun_differences
+    from carspotter.tracking.runs import open_store
+
+    old = open_store().get(run_id)
+    dataset = read_source(
+        old.origin, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
+    )

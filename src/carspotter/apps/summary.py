@@ -1,0 +1,86 @@
+"""Runs as people read them."""
+
+from __future__ import annotations
+
+from carspotter.apps.console import say, table
+from carspotter.recipe import recipe_settings
+from carspotter.records import Run
+
+RUN_COLUMNS = ("id", "name", "status", "started", "seconds", "photos", "accuracy", "low", "high", "model")
+SHORT = 8  # characters of an id: enough to tell runs apart, few enough to type
+
+
+def run_row(run: Run) -> tuple[object, ...]:
+    """One line of `runs ls`."""
+    accuracy = run.evaluation.accuracy if run.evaluation else None
+    interval = (accuracy.value, accuracy.low, accuracy.high) if accuracy else (None, None, None)
+    seconds = None if run.seconds is None else round(run.seconds)
+    return (run.id[:SHORT], run.name, run.status, run.started, seconds, run.photos, *interval, run.bundle)
+
+
+def print_run(run: Run) -> None:
+    """Everything about a run, in the order one asks: what, on what, how it went, what came out, with which settings."""
+    table(("run", run.id), _facts(run))
+    for title, print_part in (
+        ("frozen and trained", _print_freezing),
+        ("history", _print_history),
+        ("classes", _print_classes),
+        ("settings", _print_settings),
+    ):
+        say()
+        say(f"# {title}")
+        print_part(run)
+
+
+def _facts(run: Run) -> list[tuple[str, object]]:
+    machine = run.machine
+    timings = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in run.timings.items())
+    facts: list[tuple[str, object]] = [
+        ("name", run.name),
+        ("status", run.status if run.error is None else f"{run.status}: {run.error}"),
+        ("started", run.started),
+        ("took", None if run.seconds is None else f"{run.seconds:.1f} s ({timings})"),
+        ("source", f"{run.origin}, {run.photos} photos, {len(run.classes)} classes"),
+        ("fingerprint", run.dataset),
+        ("split", run.split),
+        ("code", run.code_version),
+        ("machine", f"{machine.processor}, {machine.threads} threads, {machine.device}, {machine.system}"),
+        ("python", machine.python),
+        ("packages", ", ".join(f"{name} {version}" for name, version in machine.packages.items())),
+        ("model", run.bundle),
+        ("bundle hash", run.bundle_hash),
+    ]
+    return [*facts, *_figures(run)]
+
+
+def _figures(run: Run) -> list[tuple[str, object]]:
+    if run.evaluation is None:
+        return []
+    e = run.evaluation
+    return [
+        ("accuracy", e.accuracy),
+        ("top-3 accuracy", e.top3_accuracy),
+        ("mean recall", e.macro_recall),
+        ("log loss", e.log_loss),
+    ]
+
+
+def _print_freezing(run: Run) -> None:
+    for summary in run.freezing:
+        say(summary)
+
+
+def _print_history(run: Run) -> None:
+    columns = ("stage", "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+    rows = [tuple(getattr(record, name) for name in columns) for record in run.history]
+    table(columns, [(stage, epoch, f"{lr:.2e}", *rest) for stage, epoch, lr, *rest in rows])
+
+
+def _print_classes(run: Run) -> None:
+    columns = ("label", "photos", "precision", "recall")
+    figures = run.evaluation.per_class if run.evaluation else ()
+    table(columns, [tuple(getattr(one, name) for name in columns) for one in figures])
+
+
+def _print_settings(run: Run) -> None:
+    table(("setting", "value"), list(recipe_settings(run.recipe).items()))
