@@ -42,7 +42,9 @@ def draw_photo(car: CarModel, shot: Shot, height: int = 240, width: int = 320) -
     paint = Paint(shot.body, shot.plate, lit=shot.night, snow=shot.snow_cover)
     painter = draw_car(picture, car, camera, paint)
     _occlude(picture, shot, camera, rng)
-    picture = _rolled(_light(picture, shot, painter), shot.roll).reduce(SUPERSAMPLING)
+    if shot.night:
+        picture = _night(picture, painter)
+    picture = _tint(_rolled(picture, shot.roll), (shot.light, shot.light, shot.light))
     if shot.snowfall:
         _flakes(picture, rng)
     picture = _sensor(picture, shot.noise, rng)
@@ -139,11 +141,9 @@ def _occlude(picture: Image.Image, shot: Shot, camera: Camera, rng: np.random.Ge
         draw.rounded_rectangle([x0, h * 0.42, (x0 * 2 + x1 * 3) / 5, h * 0.62], 30, fill=(50, 58, 66))
 
 
-def _light(picture: Image.Image, shot: Shot, painter: Painter) -> Image.Image:
-    """The light of the day, or night with the lamps glowing."""
-    if not shot.night:
-        return _tint(picture, (shot.light, shot.light, shot.light))
-    picture = _tint(picture, (0.32 * shot.light, 0.34 * shot.light, 0.44 * shot.light))
+def _night(picture: Image.Image, painter: Painter) -> Image.Image:
+    """Bluish dark with the lamps glowing."""
+    picture = _tint(picture, (0.32, 0.34, 0.44))
     for lamps, colour, spread in ((painter.lamps, (255, 244, 200), 4.0), (painter.rear_lamps, (255, 50, 40), 2.0)):
         for (x, y), radius in lamps:
             reach = min(160, max(12, round(spread * radius)))
@@ -175,17 +175,18 @@ def _flakes(picture: Image.Image, rng: np.random.Generator) -> None:
 
 
 def _rolled(picture: Image.Image, degrees: float) -> Image.Image:
-    """The camera held askew: turned about the middle and enlarged until no corner is empty.
+    """Shrunk to its final size and, as by a camera held askew, turned and enlarged until no corner is empty.
 
-    The nearest pixel is good enough, and three times as fast as bilinear, because the picture is shrunk afterwards.
+    At half the size a bilinear sample is the mean of the pixels around it, so this one step also smooths the edges.
     """
     w, h = picture.size
     turn = math.radians(degrees)
     cos, sin = math.cos(turn), math.sin(turn)
-    zoom = abs(cos) + abs(sin) * max(w / h, h / w)
-    a, b = cos / zoom, sin / zoom
-    matrix = (a, b, w / 2 - a * w / 2 - b * h / 2, -b, a, h / 2 + b * w / 2 - a * h / 2)
-    return picture.transform((w, h), Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+    scale = SUPERSAMPLING / (abs(cos) + abs(sin) * max(w / h, h / w))
+    a, b = cos * scale, sin * scale
+    width, height = w // SUPERSAMPLING, h // SUPERSAMPLING
+    matrix = (a, b, (w - a * width - b * height) / 2, -b, a, (h + b * width - a * height) / 2)
+    return picture.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
 def _sensor(picture: Image.Image, noise: int, rng: np.random.Generator) -> Image.Image:
