@@ -105,7 +105,7 @@ class PhotoCache:
             _write(path, pixels)
         except OSError as fault:
             note = (
-                f"the photo cache in {folder} cannot be written ({fault.strerror or fault}), so photos are decoded each "
+                f"the photo cache in {folder} cannot be written ({fault.strerror or fault}), photos are decoded each "
                 "time; free space there, or choose another folder by CARSPOTTER_CACHE"
             )
             self.notes = (note,)
