@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from carspotter.data.cache import PhotoCache
 
+from carspotter.data.cache import PhotoCache
 from carspotter.data.photo import decode
 from carspotter.data.views import apply_view, fit, tta_views
 from carspotter.errors import BundleError, Reason

@@ -46,7 +46,7 @@ class Outputs:
     Attributes:
         logits: (N, K) f32, finite; higher is likelier.
         embeddings: (N, D) f32; the input of the last linear layer.
-        feature_map: (N, C, h, w) f32 before pooling; None unless asked for.
+        feature_map: (N, C, h, w) f32 before pooling, (N, tokens, C) of a net without a map; None unless asked for.
     """
 
     logits: Logits
@@ -88,7 +88,7 @@ def open_runtime(model: Path | bytes, *, threads: int = 0) -> Runtime:
 
     Raises:
         BundleError: unreadable, no ONNX, tensors outside the file, unknown operators, or another shape than
-            uint8 (N, H, W, 3) in; `logits` (N, K), `embedding` (N, D) and `features` (N, C, h, w) out.
+            uint8 (N, H, W, 3) in; `logits` (N, K), `embedding` (N, D) and `features` (N, C, h, w) or (N, tokens, C) out.
     """
     data, name = _read(model) if isinstance(model, Path) else (model, "model.onnx")
     refuse_external_data(data, name)
@@ -131,9 +131,9 @@ class _OrtRuntime:
         missing = [wanted for wanted in (LOGITS, EMBEDDING, FEATURES) if wanted not in outputs]
         if missing:
             raise BundleError(f"{name} has no output {', '.join(missing)} (it has {', '.join(outputs)}); train again")
-        self.classes = _columns(outputs[LOGITS], 2, name)
-        self.dimensions = _columns(outputs[EMBEDDING], 2, name)
-        _columns(outputs[FEATURES], 4, name)
+        self.classes = _columns(outputs[LOGITS], (2,), name)
+        self.dimensions = _columns(outputs[EMBEDDING], (2,), name)
+        _columns(outputs[FEATURES], (3, 4), name)
 
     def run(self, photos: npt.NDArray[np.uint8], *, feature_map: bool = False) -> Outputs:
         names = [LOGITS, EMBEDDING, FEATURES] if feature_map else [LOGITS, EMBEDDING]
@@ -159,13 +159,13 @@ def _input_shape(session: ort.InferenceSession, name: str) -> tuple[str, int, in
     return first.name, shape[1], shape[2]
 
 
-def _columns(output: ort.NodeArg, rank: int, name: str) -> int:
-    """The fixed second dimension of a float output of this rank."""
+def _columns(output: ort.NodeArg, ranks: tuple[int, ...], name: str) -> int:
+    """The fixed second dimension of a float output of one of these ranks."""
     shape = list(output.shape)
-    if output.type != "tensor(float)" or len(shape) != rank or not isinstance(shape[1], int):
+    if output.type != "tensor(float)" or len(shape) not in ranks or not isinstance(shape[1], int):
         raise BundleError(
-            f"{name} gives {output.name} as {output.type} {shape}; expected float32 with {rank} dimensions and a "
-            "fixed second one: export it again"
+            f"{name} gives {output.name} as {output.type} {shape}; expected float32 with "
+            f"{' or '.join(map(str, ranks))} dimensions, the second one fixed: export it again"
         )
     return int(shape[1])
 

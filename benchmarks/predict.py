@@ -1,0 +1,249 @@
+"""`predict`, from a folder of JPEGs to a CSV, beside a plain script with timm's own pieces and the same net, in fp32.
+
+    python benchmarks/predict.py [rounds] [photos]
+
+Sides alternate in one run, each in a fresh process, all with two threads. A side's clock runs from the first photo's
+bytes to the closed CSV; imports and opening the model are given apart. The limit is what decoding alone and the net
+alone allow together on the same cores: 1 / (1 / decode + 1 / net) photos per second.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+from pathlib import Path
+
+THREADS = 2
+NET, CLASSES, HEIGHT, WIDTH = "tf_efficientnet_lite0", 10, 240, 320
+BATCH = 32  # of the plain script; timm's own validate.py defaults to 256, which is slower here
+CONTEST = Path(__file__).resolve().parents[2] / "shared" / "data" / "contest" / "test.zip"
+
+
+def main(rounds: int, photos: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        origin = fill(folder / "photos", photos)
+        make_bundle(folder / "model")
+        print(f"{photos} photos ({origin}), {NET} {WIDTH}x{HEIGHT}, {THREADS} threads, {rounds} rounds, photos/s")
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
+        for _ in range(rounds):
+            for name in SIDES:
+                found[name].append(run(name, folder))
+        report(found)
+
+
+def report(found: dict[str, list[dict[str, float]]]) -> None:
+    rates = {name: [one["rate"] for one in runs] for name, runs in found.items()}
+    print(f"{'':28}{'min':>8}{'median':>8}{'max':>8}{'start s':>9}{'peak MB':>9}")
+    for name, values in rates.items():
+        start = statistics.median(one["start"] for one in found[name])
+        peak = statistics.median(one["peak"] for one in found[name])
+        row = (min(values), statistics.median(values), max(values))
+        print(f"{name:28}" + "".join(f"{value:8.1f}" for value in row) + f"{start:9.2f}{peak / 1e6:9.0f}")
+    middle = {name: statistics.median(values) for name, values in rates.items()}
+    limit = 1 / (1 / middle["decode alone"] + 1 / middle["net alone"])
+    for name in ("timm", "timm, channels last"):
+        print(f"predict / {name}: {middle['predict'] / middle[name]:.2f}")
+    print(f"limit {limit:.1f} photos/s; predict reaches {middle['predict'] / limit:.0%} of it")
+
+
+def run(name: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--side", name, str(folder)]
+    limits = {key: str(THREADS) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | limits)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+# ---- the sides ------------------------------------------------------------------------------------------------------
+
+
+def predict(folder: Path) -> Callable[[], int]:
+    from carspotter.data.source import list_photos
+    from carspotter.data.table import write_table
+    from carspotter.evaluation.answer import answer, answer_rows
+    from carspotter.inference.predictor import load
+
+    predictor = load(folder / "model", threads=THREADS)
+
+    def work() -> int:
+        dataset = list_photos([folder / "photos"])
+        scores = predictor.scores(dataset)
+        answers = answer(scores, predictor.card.classes, None, [photo.id for photo in dataset.photos])
+        write_table(folder / "ours.csv", *answer_rows(answers))
+        return len(scores.ids)
+
+    return work
+
+
+def timm_script(folder: Path, *, channels_last: bool = False) -> Callable[[], int]:
+    import torch
+    from PIL import Image
+    from timm import create_model
+    from timm.data import create_transform, resolve_data_config
+    from torch.utils.data import DataLoader, Dataset
+
+    torch.set_num_threads(THREADS)
+    model = create_model(NET, num_classes=CLASSES).eval()
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    transform = create_transform(**resolve_data_config({"input_size": (3, HEIGHT, WIDTH)}, model=model))
+    paths = sorted((folder / "photos").iterdir())
+
+    class Photos(Dataset[object]):
+        def __len__(self) -> int:
+            return len(paths)
+
+        def __getitem__(self, at: int) -> object:
+            return transform(Image.open(paths[at]).convert("RGB"))
+
+    def work() -> int:
+        rows = []
+        with torch.inference_mode():
+            for photos in DataLoader(Photos(), batch_size=BATCH, num_workers=THREADS):
+                batch = photos.to(memory_format=torch.channels_last) if channels_last else photos
+                top = model(batch).softmax(1).topk(3)
+                rows += list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        with (folder / "theirs.csv").open("w", newline="") as file:
+            csv.writer(file).writerows((path.name, *at, *p) for path, (at, p) in zip(paths, rows, strict=True))
+        return len(rows)
+
+    return work
+
+
+def decode_alone(folder: Path) -> Callable[[], int]:
+    from carspotter.data.cache import PhotoCache
+    from carspotter.data.source import list_photos
+    from carspotter.inference.bundle import read_bundle
+
+    cache, geometry = PhotoCache(None), read_bundle(folder / "model").card.geometry
+
+    def work() -> int:
+        photos = list_photos([folder / "photos"]).photos
+        with ThreadPoolExecutor(THREADS) as pool:
+            return len(list(pool.map(lambda photo: cache.pixels(photo, geometry), photos)))
+
+    return work
+
+
+def net_alone(folder: Path) -> Callable[[], int]:
+    import numpy as np
+
+    from carspotter.inference.runtime import open_runtime
+
+    runtime = open_runtime(folder / "model" / "model.onnx", threads=1)
+    count = len(list((folder / "photos").iterdir()))
+    photos = np.random.default_rng(0).integers(0, 256, (THREADS * 4, 1, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+    def work() -> int:
+        with ThreadPoolExecutor(THREADS) as pool:
+            return len(list(pool.map(runtime.run, islice(cycle(photos), count))))
+
+    return work
+
+
+def timm_channels_last(folder: Path) -> Callable[[], int]:
+    return timm_script(folder, channels_last=True)
+
+
+SIDES = {
+    "predict": predict,
+    "timm": timm_script,
+    "timm, channels last": timm_channels_last,
+    "decode alone": decode_alone,
+    "net alone": net_alone,
+}
+
+
+def side(name: str, folder: Path) -> None:
+    """One measurement; prints its figures as JSON."""
+    from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+
+    begun = time.perf_counter()
+    work = SIDES[name](folder)
+    opened = time.perf_counter()
+    photos = work()
+    rate = photos / (time.perf_counter() - opened)
+    peak = sum(getrusage(who).ru_maxrss * 1024 for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
+    print(json.dumps({"rate": rate, "start": opened - begun, "peak": peak}))
+
+
+# ---- what they work on ----------------------------------------------------------------------------------------------
+
+
+def fill(folder: Path, photos: int) -> str:
+    """JPEGs to predict: the contest's test photos, repeated as needed, or else drawn ones."""
+    folder.mkdir()
+    pictures, origin = (real_photos(), "the contest's") if CONTEST.is_file() else (drawn_photos(folder.parent), "drawn")
+    for at, data in enumerate(islice(cycle(pictures), photos)):
+        (folder / f"{at:05}.jpg").write_bytes(data)
+    return origin
+
+
+def real_photos() -> list[bytes]:
+    with zipfile.ZipFile(CONTEST) as archive:
+        return [archive.read(name) for name in archive.namelist() if name.endswith(".jpg")]
+
+
+def drawn_photos(scratch: Path) -> list[bytes]:
+    from carspotter.data.photo import read_bytes
+    from carspotter.data.source import read_source
+    from carspotter.data.synthetic import draw_lot
+
+    draw_lot(scratch / "lot", train=100, test=10, height=HEIGHT, width=WIDTH, seed=0, faults=False)
+    return [read_bytes(photo.where) for photo in read_source(scratch / "lot").photos]
+
+
+def make_bundle(folder: Path) -> None:
+    """A bundle of the net with random weights: as fast as a trained one."""
+    import timm
+
+    from carspotter.inference.bundle import hash_file, write_bundle
+    from carspotter.recipe import Recipe, Stage
+    from carspotter.records import BundleCard, Geometry, Provenance
+    from carspotter.training.backbones import find_backbone
+    from carspotter.training.classifier import Classifier, Head
+    from carspotter.training.export import export_onnx, save_weights
+
+    card = find_backbone(NET, "random")
+    backbone = timm.create_model(NET, num_classes=0)
+    classifier = Classifier(backbone, Head(backbone.num_features, CLASSES), pooling="avg", mean=card.mean, std=card.std)
+    geometry = Geometry(height=HEIGHT, width=WIDTH, fit="pad")
+    parts = folder.with_name("parts")
+    parts.mkdir()
+    files = {name: parts / name for name in ("model.onnx", "model.safetensors")}
+    export_onnx(classifier.eval(), geometry, files["model.onnx"])
+    save_weights(classifier, files["model.safetensors"])
+    names = tuple(f"class {at}" for at in range(CLASSES))
+    stage = Stage(name="none", epochs=0, height=HEIGHT, width=WIDTH, lr=0.1)
+    card = BundleCard(
+        name="benchmark",
+        classes=names,
+        codes=names,
+        geometry=geometry,
+        backbone=card,
+        recipe=Recipe(name="benchmark", backbone=NET, stage=(stage,)),
+        dataset="none",
+        evaluation=None,
+        files={name: hash_file(path) for name, path in files.items()},
+        carspotter="benchmark",
+        provenance=Provenance(run_id="none", created="", seconds=0, machine=""),
+    )
+    write_bundle(folder, card, files)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--side"]:
+        side(sys.argv[2], Path(sys.argv[3]))
+    else:
+        rounds, photos = (*map(int, sys.argv[1:]), 3, 618)[:2] if len(sys.argv) != 2 else (int(sys.argv[1]), 618)
+        main(rounds, photos)
