@@ -59,6 +59,8 @@ def check_sqlite(path: Path, known: Collection[str], head: str, *, patience: flo
     Raises:
         TrackingError: with the cure.
     """
+    if not path.is_file():
+        raise TrackingError(sentence(str(path), "unable to open"))
     try:
         with closing(_open(path, patience)) as base:
             fault = base.execute("PRAGMA quick_check(1)").fetchone()[0]

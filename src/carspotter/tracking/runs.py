@@ -15,6 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -132,8 +133,10 @@ class RunStore:
         """
         path = self._folders()[self.get(run_id).id] / "split.json"
         try:
-            return Split(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as fault:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            train, validation = tuple(stored["train"]), tuple(stored["validation"])
+            return Split(train, validation, stored["method"], stored["folds"])
+        except (OSError, ValueError, TypeError, KeyError) as fault:
             raise TrackingError(
                 f"cannot read {path} ({fault}); the run ended before its split, or restore it"
             ) from None
@@ -182,15 +185,8 @@ class RunWriter:
 
     def split(self, split: Split) -> None:
         """Keep which photos train and which validate."""
-        self._store(
-            "split.json",
-            {
-                "train": split.train,
-                "validation": split.validation,
-                "method": split.method,
-                "folds": dict(split.folds),
-            },
-        )
+        self._refuse_if_ended()
+        self._store("split.json", {**asdict(split), "folds": dict(split.folds)})
         self._add("split", {"method": split.method, "validation": _held_out(self._dataset, split)})
 
     def freezing(self, summary: FreezeSummary) -> None:
@@ -224,7 +220,7 @@ class RunWriter:
                 "evaluation": None if evaluation is None else evaluation.model_dump(mode="json"),
                 "bundle": None if bundle is None else str(bundle),
                 "bundle_hash": bundle_hash,
-                "seconds": self._seconds,
+                "seconds": self.seconds,
             },
         )
         return self._end({"bundle": str(bundle or ""), "bundle_hash": bundle_hash or ""})
@@ -240,7 +236,7 @@ class RunWriter:
         stopped = isinstance(fault, KeyboardInterrupt | SystemExit)
         error = "it ended without a result" if fault is None else _one_line(fault)
         try:
-            self._add("interrupted" if stopped else "failed", {"error": error, "seconds": self._seconds})
+            self._add("interrupted" if stopped else "failed", {"error": error, "seconds": self.seconds})
             self._end({"error": error})
         except TrackingError as second:
             if fault is None:
@@ -250,12 +246,16 @@ class RunWriter:
             self._lock.release()
 
     @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """Since the run was born."""
         return time.monotonic() - self._born
 
-    def _add(self, name: str, content: dict[str, Any]) -> None:
+    def _refuse_if_ended(self) -> None:
         if self._ended:
             raise TrackingError(f"run {self.id} has ended and is never edited; start a new one")
+
+    def _add(self, name: str, content: dict[str, Any]) -> None:
+        self._refuse_if_ended()
         self._journal.append(name, content)
 
     def _end(self, tags: Mapping[str, str]) -> Run:

@@ -1,0 +1,134 @@
+"""Run databases that are locked, damaged, foreign or of another version: one clear line each, at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from carspotter.errors import TrackingError
+from carspotter.recipe import Recipe
+from carspotter.records import Dataset, EpochRecord
+from carspotter.tracking.database import hide_password, sentence
+from carspotter.tracking.runs import RunStore, open_store
+
+
+@contextmanager
+def taken(file: Path) -> Iterator[None]:
+    """Another program holds the database."""
+    with closing(sqlite3.connect(file)) as base:
+        base.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def change_revision(file: Path, revision: str) -> None:
+    with closing(sqlite3.connect(file)) as base, base:
+        base.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+
+def refusal(file: Path) -> str:
+    """What the store says, which must be one line and name the file."""
+    with pytest.raises(TrackingError) as told:
+        open_store(f"sqlite:///{file}", patience=0.1).list()
+    text = str(told.value)
+    assert "\n" not in text
+    assert str(file) in text
+    return text
+
+
+def test_a_locked_database(runs_db: Path) -> None:
+    with taken(runs_db):
+        assert "is in use by another program; close that program, or wait" in refusal(runs_db)
+    assert open_store().list() == ()
+
+
+@pytest.mark.slow
+def test_a_database_locked_during_a_run_keeps_what_was_said(
+    store: RunStore, recipe: Recipe, dataset: Dataset, runs_db: Path, make_epoch: Callable[..., EpochRecord]
+) -> None:
+    """The epoch is in the journal although MLflow, after its own 20 seconds of patience, could not have it."""
+    run = store.start(recipe, dataset)
+    with pytest.raises(TrackingError, match="is in use by another program") as told, run, taken(runs_db):
+        run.epoch(make_epoch())
+    assert "\n" not in str(told.value)
+    (left,) = store.list()
+    assert (left.status, len(left.history)) == ("failed", 1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"this is no database, it only has a name like one " * 100, b"SQLite format 3\x00" + b"\xff" * 5000],
+    ids=["text", "header"],
+)
+def test_no_database_at_all(runs_db: Path, data: bytes) -> None:
+    runs_db.write_bytes(data)
+    assert "is not a run database, or is damaged; restore a copy, or move it away" in refusal(runs_db)
+
+
+def test_an_empty_file(runs_db: Path) -> None:
+    runs_db.write_bytes(b"")
+    assert "is not a run database" in refusal(runs_db)
+
+
+def test_a_cut_database(runs_db: Path) -> None:
+    data = runs_db.read_bytes()
+    runs_db.write_bytes(data[: len(data) // 2])
+    assert "is damaged; restore a copy" in refusal(runs_db)
+
+
+def test_a_database_with_a_damaged_middle(runs_db: Path) -> None:
+    """Pages that no list of runs needs to read: only a check of the whole file sees them."""
+    data = bytearray(runs_db.read_bytes())
+    data[len(data) // 2 :] = b"\x5a" * (len(data) - len(data) // 2)
+    runs_db.write_bytes(data)
+    assert "is damaged; restore a copy" in refusal(runs_db)
+
+
+def test_somebody_else_s_database_is_left_alone(runs_db: Path) -> None:
+    runs_db.unlink()
+    with closing(sqlite3.connect(runs_db)) as base, base:
+        base.execute("CREATE TABLE recipes (name TEXT)")
+    before = runs_db.read_bytes()
+    assert "is not a run database" in refusal(runs_db)
+    assert runs_db.read_bytes() == before
+
+
+def test_a_newer_schema(runs_db: Path) -> None:
+    change_revision(runs_db, "ffffffffffff")
+    assert "was written by a newer MLflow; upgrade with: pip install -U 'carspotter[train]'" in refusal(runs_db)
+
+
+def test_an_older_schema_is_not_upgraded_behind_one_s_back(runs_db: Path) -> None:
+    change_revision(runs_db, "451aebb31d03")  # MLflow 1.0's first revision
+    with closing(sqlite3.connect(runs_db)) as base, base:
+        base.execute("DROP TABLE trace_info")  # a missing table is what makes MLflow migrate on its own
+    before = runs_db.read_bytes()
+    assert "has tables of another MLflow version" in refusal(runs_db)
+    assert f"`mlflow db upgrade {runs_db}` after a backup" in refusal(runs_db)
+    assert runs_db.read_bytes() == before
+
+
+def test_a_folder_in_place_of_the_database(runs_db: Path) -> None:
+    runs_db.unlink()
+    runs_db.mkdir()
+    assert "cannot be opened; make its folder readable" in refusal(runs_db)
+
+
+@pytest.mark.parametrize("uri", ["runs.db", "https://example.org", "file:///tmp/x", "mysql://u:secret@h/d"])
+def test_an_address_of_another_kind(uri: str) -> None:
+    with pytest.raises(
+        TrackingError, match=r"is no address of a run database; expected sqlite:///FOLDER/runs\.db"
+    ) as told:
+        open_store(uri)
+    assert "secret" not in str(told.value)
+
+
+def test_a_password_is_never_shown() -> None:
+    assert hide_password("postgresql://me:secret@host:5432/runs") == "postgresql://me:***@host:5432/runs"
+    shown = sentence("postgresql://me:secret@host/runs", "connection to postgresql://me:secret@host/runs failed\nmore")
+    assert "secret" not in shown
+    assert shown.count("me:***@host") == 2
+    assert "\n" not in shown

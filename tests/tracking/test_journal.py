@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carspotter.errors import TrackingError
+from carspotter.records import EpochRecord, Run
+from carspotter.tracking.journal import Journal, read_journal
+
+
+@pytest.fixture
+def journal(tmp_path: Path, make_run: Callable[..., Run]) -> Journal:
+    journal = Journal(tmp_path / "journal.jsonl")
+    born = make_run(status="running", seconds=None, evaluation=None, bundle=None, bundle_hash=None, timings={})
+    journal.append("born", born.model_dump(mode="json"))
+    return journal
+
+
+@pytest.fixture
+def epoch(make_epoch: Callable[..., EpochRecord]) -> dict[str, Any]:
+    return make_epoch().model_dump(mode="json")
+
+
+def test_a_run_is_what_its_events_add_up_to(
+    journal: Journal, make_run: Callable[..., Run], make_epoch: Callable[..., EpochRecord]
+) -> None:
+    for number in range(3):
+        journal.append("epoch", make_epoch(number).model_dump(mode="json"))
+    journal.append("split", {"method": "by hand", "validation": "c" * 64})
+    for seconds in (1.0, 2.5):
+        journal.append("timing", {"phase": "decode", "seconds": seconds})
+    journal.append("failed", {"error": "it burnt", "seconds": 9.0})
+    assert read_journal(journal.path) == make_run(
+        status="failed",
+        error="it burnt",
+        seconds=9.0,
+        split="by hand",
+        validation="c" * 64,
+        timings={"decode": 3.5},
+        history=tuple(make_epoch(number) for number in range(3)),
+        evaluation=None,
+        bundle=None,
+        bundle_hash=None,
+    )
+
+
+def test_not_a_number_survives(journal: Journal, epoch: dict[str, Any]) -> None:
+    journal.append("epoch", {**epoch, "train_loss": float("nan"), "val_loss": float("inf")})
+    (record,) = read_journal(journal.path).history
+    assert record.train_loss != record.train_loss
+    assert record.val_loss == float("inf")
+
+
+def test_other_scripts_and_line_ends_stay_as_they_are(journal: Journal) -> None:
+    text = "ВАЗ\u2028\r\n\t{"
+    journal.append("failed", {"error": text, "seconds": 1.0})
+    assert read_journal(journal.path).error == text
+
+
+@pytest.mark.parametrize("kept", [1, 20, -1])
+def test_the_torn_line_of_a_killed_writer_is_no_event(journal: Journal, epoch: dict[str, Any], kept: int) -> None:
+    journal.append("epoch", epoch)
+    whole = journal.path.read_bytes()
+    journal.append("epoch", {**epoch, "epoch": 1})
+    torn = journal.path.read_bytes()[len(whole) :][:kept]
+    journal.path.write_bytes(whole + torn)
+    assert [record.epoch for record in read_journal(journal.path).history] == [0]
+
+
+def test_damage_before_the_last_line_is_named(journal: Journal, epoch: dict[str, Any]) -> None:
+    journal.append("epoch", epoch)
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    journal.path.write_bytes(b"".join([lines[0], lines[1][:30] + b"\n", lines[1]]))
+    with pytest.raises(TrackingError, match="line 2 is damaged; restore"):
+        read_journal(journal.path)
+
+
+@pytest.mark.parametrize("data", [b"", b'{"epoch":{}}\n', b'{"born"'])
+def test_a_journal_without_a_birth_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(data)
+    with pytest.raises(TrackingError, match="does not begin with a run"):
+        read_journal(tmp_path / "journal.jsonl")
+
+
+def test_a_missing_journal_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"cannot read .*nowhere .*put the folder back"):
+        read_journal(tmp_path / "nowhere")
+
+
+def test_another_version_s_record_is_named(journal: Journal, epoch: dict[str, Any]) -> None:
+    journal.append("epoch", {**epoch, "momentum": 0.9})
+    with pytest.raises(
+        TrackingError, match=r"another version of carspotter \(0\.1\.0\+g.*history\.0\.momentum"
+    ) as told:
+        read_journal(journal.path)
+    assert "\n" not in str(told.value)
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file may grow beyond this: the kernel writes a part and then refuses, as a full disk does."""
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_leaves_the_journal_as_it_was(journal: Journal, epoch: dict[str, Any]) -> None:
+    journal.append("epoch", epoch)
+    whole = journal.path.read_bytes()
+    with disk_of(len(whole) + 40), pytest.raises(TrackingError, match=r"cannot write .*journal\.jsonl"):
+        journal.append("epoch", {**epoch, "epoch": 1})
+    assert journal.path.read_bytes() == whole
+    journal.append("epoch", {**epoch, "epoch": 2})
+    assert [record.epoch for record in read_journal(journal.path).history] == [0, 2]
+
+
+def test_an_event_is_on_the_disk_when_append_returns(
+    journal: Journal, epoch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_size), fsync(fd)))
+    journal.append("epoch", epoch)
+    assert synced == [journal.path.stat().st_size]
