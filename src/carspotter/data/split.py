@@ -1,0 +1,202 @@
+"""Which photos train and which validate: seeded, stratified, and nothing that belongs together on two sides.
+
+Stratified grouping is a bin-packing problem; the greedy rule here (largest blocks first, each to where its classes are
+most wanted) is that of scikit-learn's `StratifiedGroupKFold`, with the promise that every class that can be on both
+sides is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.data.duplicates import Unions
+from carspotter.data.wording import count, some
+from carspotter.errors import SourceError
+from carspotter.records import Dataset, Photo, Split
+
+TRAINS = -1
+"""Fold number of photos that always train: those of a class with only one block. Held out, it could not be learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Photos that stay together.
+
+    Attributes:
+        ids: sorted.
+        counts: photos per class.
+    """
+
+    ids: tuple[str, ...]
+    counts: Counter[str]
+
+
+def split(
+    dataset: Dataset,
+    groups: npt.NDArray[np.int64],
+    *,
+    method: Literal["holdout", "folds"] = "holdout",
+    share: float = 0.15,
+    folds: int = 5,
+    fold: int = 0,
+    seed: int = 0,
+) -> Split:
+    """Divide a labelled set; the order of its photos does not matter.
+
+    Args:
+        dataset: every photo labelled.
+        groups: (N,) near-duplicate group of each photo, in the order of `dataset.photos`. Photos that share one of
+            these or `Photo.group` stay on one side.
+        method: one hold-out, or one of k folds.
+        share: holdout: part of each class that validates, in (0, 1).
+        folds: how many.
+        fold: which one validates, from 0.
+        seed: of the draw.
+
+    Raises:
+        SourceError: unlabelled photos, fewer than two classes, or no class that can be on both sides.
+    """
+    photos = _labelled(dataset)
+    blocks = _blocks(photos, groups)
+    per_class = _blocks_per_class(blocks)
+    fixed = {label for label, numbers in per_class.items() if len(numbers) < 2}
+    if fixed == set(per_class):
+        raise SourceError("no class has two photos that are not copies of each other; there is nothing to validate on")
+    free = [b for b in _draw(blocks, seed) if not fixed & blocks[b].counts.keys()]
+    if method == "holdout":
+        place = _hold_out(blocks, free, share)
+        sides, chosen, what = [TRAINS, 0], 0, f"one hold-out of {share:.0%}"
+    else:
+        place = _deal(blocks, free, folds)
+        sides, chosen, what = list(range(folds)), fold, f"fold {fold} of {folds}"
+    _mend(blocks, place, free, sides)
+    numbers = {i: at for block, at in zip(blocks, place, strict=True) for i in block.ids}
+    return _split(photos, numbers, chosen, _sentence(what, seed, len(photos), blocks, fixed), method)
+
+
+def _labelled(dataset: Dataset) -> tuple[Photo, ...]:
+    if bare := [photo.id for photo in dataset.photos if photo.label is None]:
+        raise SourceError(
+            f"{count(len(bare), 'photo')} without a label: {some(bare)}; only labelled photos can be split"
+        )
+    labels = {photo.label for photo in dataset.photos}
+    if len(labels) < 2:
+        raise SourceError(
+            f"{count(len(dataset.photos), 'photo')} of {count(len(labels), 'class', 'classes')}; needs two"
+        )
+    return dataset.photos
+
+
+def _blocks(photos: Sequence[Photo], groups: npt.NDArray[np.int64]) -> list[Block]:
+    """Photos joined by a group of either kind, in the order of their smallest ids."""
+    if len(groups) != len(photos):
+        raise ValueError(f"{len(groups)} groups for {len(photos)} photos")
+    unions = Unions(len(photos))
+    first: dict[tuple[str, object], int] = {}
+    for i, photo in enumerate(photos):
+        unions.join(i, first.setdefault(("near", int(groups[i])), i))
+        if photo.group is not None:
+            unions.join(i, first.setdefault(("group", photo.group), i))
+    members: dict[int, list[Photo]] = defaultdict(list)
+    for i, photo in enumerate(photos):
+        members[unions.root(i)].append(photo)
+    blocks = [Block(tuple(sorted(p.id for p in m)), Counter(str(p.label) for p in m)) for m in members.values()]
+    return sorted(blocks, key=lambda block: block.ids)
+
+
+def _blocks_per_class(blocks: Sequence[Block]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for number, block in enumerate(blocks):
+        for label in block.counts:
+            found[label].append(number)
+    return found
+
+
+def _draw(blocks: Sequence[Block], seed: int) -> list[int]:
+    """A seeded order, the largest blocks first, because small ones can still even out."""
+    drawn = np.random.default_rng(seed).permutation(len(blocks))
+    return sorted((int(b) for b in drawn), key=lambda b: -len(blocks[b].ids))
+
+
+def _hold_out(blocks: Sequence[Block], free: Sequence[int], share: float) -> list[int]:
+    """0 for blocks that validate: a block goes there if that brings its classes nearer to their share."""
+    want: dict[str, float] = {label: share * n for label, n in _totals(blocks).items()}
+    place = [TRAINS] * len(blocks)
+    for b in free:
+        gain = sum(abs(want[label]) - abs(want[label] - n) for label, n in blocks[b].counts.items())
+        if gain > 0:
+            place[b] = 0
+            for label, n in blocks[b].counts.items():
+                want[label] -= n
+    return place
+
+
+def _deal(blocks: Sequence[Block], free: Sequence[int], folds: int) -> list[int]:
+    """A fold for each free block: where its classes are most wanted, then where the fewest photos are."""
+    if len(free) < folds:
+        raise SourceError(f"{count(len(free), 'group')} of photos for {folds} folds; use fewer folds")
+    held: list[Counter[str]] = [Counter() for _ in range(folds)]
+    totals, place = _totals(blocks), [TRAINS] * len(blocks)
+    for b in free:
+        loads = [(sum(n * h[label] / totals[label] for label, n in blocks[b].counts.items()), h.total()) for h in held]
+        place[b] = min(range(folds), key=loads.__getitem__)
+        held[place[b]].update(blocks[b].counts)
+    return place
+
+
+def _mend(blocks: Sequence[Block], place: list[int], free: Sequence[int], sides: Sequence[int]) -> None:
+    """Move one block of every class that lies on one side only although it has two blocks, in place.
+
+    The smallest block goes to the emptiest side where that leaves no other class on one side. Where blocks of several
+    classes make that impossible, it trains: a class that is never validated is better than one that is never learned.
+    """
+    per_class, free_blocks = _blocks_per_class(blocks), set(free)
+    for label in sorted(per_class, key=lambda name: (len(per_class[name]), name)):
+        mine = per_class[label]
+        movable = sorted(free_blocks.intersection(mine), key=lambda b: (len(blocks[b].counts), len(blocks[b].ids), b))
+        if len(mine) < 2 or not movable or len({place[b] for b in mine}) > 1:
+            continue
+        held = Counter(place)
+        moves = (
+            (b, side)
+            for b in movable
+            for side in sorted(sides, key=lambda side: (held[side], side))
+            if all(_both_sides(per_class[other], place, b, side) for other in blocks[b].counts)
+        )
+        b, side = next(moves, (movable[0], TRAINS))
+        place[b] = side
+
+
+def _both_sides(mine: Sequence[int], place: Sequence[int], moved: int, side: int) -> bool:
+    return len(mine) < 2 or len({side if b == moved else place[b] for b in mine}) > 1
+
+
+def _totals(blocks: Sequence[Block]) -> Counter[str]:
+    totals: Counter[str] = Counter()
+    for block in blocks:
+        totals.update(block.counts)
+    return totals
+
+
+def _sentence(what: str, seed: int, photos: int, blocks: Sequence[Block], fixed: set[str]) -> str:
+    together = photos - len(blocks)
+    kept = f"groups and near copies kept on one side ({len(blocks):,} blocks of {photos:,} photos)" if together else ""
+    never = f"never validated, having one photo or one group: {some(sorted(fixed), 10)}" if fixed else ""
+    return "; ".join(part for part in (f"{what}, seed {seed}, stratified by class", kept, never) if part)
+
+
+def _split(
+    photos: Sequence[Photo], numbers: dict[str, int], chosen: int, sentence: str, method: Literal["holdout", "folds"]
+) -> Split:
+    ids = sorted(photo.id for photo in photos)
+    validation = tuple(i for i in ids if numbers[i] == chosen)
+    if not validation:
+        raise SourceError("no photo is left to validate on; use fewer folds or a larger share")
+    train = tuple(i for i in ids if numbers[i] != chosen)
+    return Split(train, validation, sentence, {i: numbers[i] for i in ids} if method == "folds" else {})
