@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -102,22 +101,9 @@ def test_another_version_s_record_is_named(journal: Journal, epoch: dict[str, An
     assert "\n" not in str(told.value)
 
 
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow beyond this: the kernel writes a part and then refuses, as a full disk does."""
-    import signal
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_full_disk_leaves_the_journal_as_it_was(journal: Journal, epoch: dict[str, Any]) -> None:
+def test_a_full_disk_leaves_the_journal_as_it_was(
+    journal: Journal, epoch: dict[str, Any], disk_of: Callable[[int], AbstractContextManager[None]]
+) -> None:
     journal.append("epoch", epoch)
     whole = journal.path.read_bytes()
     with disk_of(len(whole) + 40), pytest.raises(TrackingError, match=r"cannot write .*journal\.jsonl"):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from carspotter.records import (
     Run,
     Split,
 )
+from carspotter.tracking.lock import is_held
 from carspotter.tracking.runs import RunStore, RunWriter, open_store
 
 WRITERS = Path(__file__).with_name("writers.py")
@@ -151,6 +152,22 @@ def test_a_run_needs_a_scanned_dataset(store: RunStore, recipe: Recipe) -> None:
     with pytest.raises(ValueError, match="digest"):
         store.start(recipe, Dataset(photos=(Photo("1.jpg", b""),)))
     assert store.list() == ()
+
+
+def test_a_run_whose_birth_failed_does_not_seem_to_go_on(
+    store: RunStore,
+    recipe: Recipe,
+    dataset: Dataset,
+    runs_db: Path,
+    disk_of: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    big = recipe.model_copy(update={"about": "a" * 3_000_000})
+    with disk_of(2_000_000), pytest.raises(TrackingError, match=r"cannot write .*recipe\.json"):
+        store.start(big, dataset)
+    (lock,) = runs_db.parent.glob("artifacts/*/running.lock")
+    assert not is_held(lock)
+    assert store.list() == ()
+    assert len(store.damaged()) == 1
 
 
 @pytest.mark.parametrize("change", ["label", "digest", "ids"])
