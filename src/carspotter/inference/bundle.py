@@ -111,7 +111,7 @@ def write_bundle(folder: str | Path, card: BundleCard, files: Mapping[str, Path]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _heal(folder)
-        _refuse_foreign_target(folder)
+        check_target(folder)
         _fill(fresh, card, files)
         _swap(fresh, folder)
     except OSError as fault:
@@ -119,6 +119,31 @@ def write_bundle(folder: str | Path, card: BundleCard, files: Mapping[str, Path]
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return Bundle(folder, card)
+
+
+def check_target(folder: str | Path) -> None:
+    """Pass when a bundle can be written there; ask before an hour of training, not after it.
+
+    Raises:
+        BundleError: the target is neither absent, nor empty, nor a bundle that holds nothing but its own files; or
+            its place cannot be written to.
+    """
+    folder = Path(folder)
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise BundleError(f"cannot write {folder}: {above} is no folder that may be written to; name another place")
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        raise BundleError(f"{folder} is a link or file, not a model folder; it is not replaced: name another folder")
+    present = {entry.name for entry in folder.iterdir()}
+    if not present:
+        return
+    if CARD not in present:
+        raise BundleError(f"{folder} is no model folder ({len(present)} entries); it is not replaced: name another one")
+    foreign = present - {CARD, *_parse_card(_read_card(folder), folder).files}
+    if foreign:
+        raise BundleError(f"{folder} also holds {min(foreign)!r}, which would be lost; move it or name another folder")
 
 
 def hash_file(path: Path) -> str:
@@ -141,22 +166,6 @@ def _heal(folder: Path) -> None:
     """Bring back the older bundle that a killed replacement left aside."""
     if not folder.exists() and _put_aside(folder).is_dir():
         _put_aside(folder).rename(folder)
-
-
-def _refuse_foreign_target(folder: Path) -> None:
-    """Pass when the target is absent, empty, or a bundle that holds nothing but its own files."""
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if folder.is_symlink() or not folder.is_dir():
-        raise BundleError(f"{folder} is a link or file, not a model folder; it is not replaced: name another folder")
-    present = {entry.name for entry in folder.iterdir()}
-    if not present:
-        return
-    if CARD not in present:
-        raise BundleError(f"{folder} is no model folder ({len(present)} entries); it is not replaced: name another one")
-    foreign = present - {CARD, *_parse_card(_read_card(folder), folder).files}
-    if foreign:
-        raise BundleError(f"{folder} also holds {min(foreign)!r}, which would be lost; move it or name another folder")
 
 
 def _fill(fresh: Path, card: BundleCard, files: Mapping[str, Path]) -> None:
