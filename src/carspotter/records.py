@@ -396,6 +396,9 @@ class Run(Record):
     dataset: str = Field(description="fingerprint")
     origin: str = Field(description="the source as given")
     photos: int
+    rejected: tuple[str, ...] = Field(
+        default=(), description="photos of the source that were left out: id, reason code and cure, a sentence each"
+    )
     classes: tuple[str, ...]
     code_version: str
     machine: Machine
