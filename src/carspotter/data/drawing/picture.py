@@ -99,7 +99,7 @@ def darken(picture: Image.Image) -> Image.Image:
 
 def blur(picture: Image.Image) -> Image.Image:
     """A shot out of focus."""
-    return picture.filter(ImageFilter.GaussianBlur(picture.width / 70))
+    return picture.filter(ImageFilter.GaussianBlur(picture.width / 55))
 
 
 def watermark(picture: Image.Image) -> None:
@@ -162,7 +162,7 @@ def _glow(size: int) -> Image.Image:
     y, x = np.mgrid[:size, :size]
     middle = (size - 1) / 2
     away = np.hypot(x - middle, y - middle) / (size / 2)
-    return Image.fromarray((255 * np.clip(1 - away, 0, 1) ** 1.6).astype(np.uint8))
+    return Image.fromarray((255 * np.clip(1.5 * np.clip(1 - away, 0, 1) ** 1.6, 0, 1)).astype(np.uint8))
 
 
 def _flakes(picture: Image.Image, rng: np.random.Generator) -> None:

@@ -140,8 +140,8 @@ def plan_lot(train: int, test: int, seed: int, faults: Faults | None) -> tuple[S
     if min(counts.values(), default=0) < 0 or 2 * sum(counts.values()) > train:
         planted = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise SourceError(
-            f"cannot plant {sum(counts.values())} faults ({planted}) in {train} training photos: expected counts from 0 "
-            "up and at most half of the photos; draw more photos, or a clean lot with faults=False"
+            f"cannot plant {sum(counts.values())} faults ({planted}) in {train} training photos: expected counts from "
+            "0 up and at most half of the photos; draw more photos, or a clean lot with faults=False"
         )
     rng = np.random.default_rng([seed, 0])
     slots = [*_clean(rng, seed, "train", train), *_clean(rng, seed, "test", test)]
