@@ -172,9 +172,9 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
         raise RecipeError(f"{origin} is not TOML: {fault}") from None
-    faults = [fault for setting in settings if (fault := _apply(tree, setting))]
-    if faults:
-        raise RecipeError(faults)
+    refused = [sentence for setting in settings if (sentence := _apply(tree, setting))]
+    if refused:
+        raise RecipeError(refused)
     return validate_recipe(tree, origin)
 
 

@@ -90,6 +90,7 @@ class RunStore:
             dataset=tags["dataset"],
             origin=dataset.origin,
             photos=len(dataset.photos),
+            rejected=tuple(f"{refused.id}: {refused.reason}: {refused.sentence}" for refused in dataset.rejected),
             classes=dataset.classes,
             code_version=tags["code_version"],
             machine=machine or this_machine(threads=recipe.threads),

@@ -1,0 +1,26 @@
+"""Memory that stays: what the C library is told before a training on CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # glibc's malloc.h
+
+
+def keep_memory() -> bool:
+    """Ask glibc to keep freed memory instead of handing it back after every step.
+
+    A training step frees and asks again for the same hundreds of megabytes; by default glibc maps and unmaps each large
+    block, and the kernel zeroes every page anew. Measured by `benchmarks/train_step.py`.
+
+    Returns:
+        Whether the C library took it; other systems' libraries are left alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # not glibc
+        return False
+    largest = 2**31 - 1
+    return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, largest), mallopt(_M_MMAP_THRESHOLD, 2**30)])

@@ -1,0 +1,47 @@
+"""The parts of a backbone in forward order: what can be frozen, and by which names."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from carspotter.errors import BackboneError
+
+_CONTAINERS = ("blocks", "stages", "layers")
+_CLASSIFIERS = ("global_pool", "classifier", "fc", "fc_norm", "head", "head_drop", "head_dist", "pre_logits")
+
+
+def units(net: nn.Module) -> tuple[tuple[str, nn.Module], ...]:
+    """The parts of a backbone in forward order, by the names that freeze points use.
+
+    timm's stages (`blocks.4`) are one unit each; the layers around them are units of their own.
+    """
+    found: list[tuple[str, nn.Module]] = []
+    for name, child in net.named_children():
+        if name in _CONTAINERS:
+            found += [(f"{name}.{part}", module) for part, module in child.named_children()]
+        elif name not in _CLASSIFIERS or name == "fc_norm":
+            found.append((name, child))
+    return tuple(found)
+
+
+def find_freeze_point(net: nn.Module, point: str) -> int:
+    """The index in `units` from which a stage trains.
+
+    Args:
+        net: a backbone.
+        point: 'all' (0), 'head' (all units frozen), a unit's name (`blocks.4`, `layer3`), or the Keras name of an
+            EfficientNet block (`block5a` is timm's `blocks.4`).
+
+    Raises:
+        BackboneError: there is no such point; the message lists those there are.
+    """
+    names = [name for name, _ in units(net)]
+    if point in ("all", "head"):
+        return 0 if point == "all" else len(names)
+    keras = re.fullmatch(r"block(\d+)a", point)
+    timm_name = f"blocks.{int(keras[1]) - 1}" if keras else point
+    if point in names or timm_name in names:
+        return names.index(point if point in names else timm_name)
+    raise BackboneError(f"there is no freeze point {point!r}; name 'head', 'all' or one of {', '.join(names)}")
