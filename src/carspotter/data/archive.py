@@ -58,6 +58,8 @@ class Entry:
 class Archive:
     """An open zip. It never changes, so threads share it; each read brings its own offset, so forked processes do too.
 
+    It owns its descriptor once it is made; `open_archive` makes it.
+
     Attributes:
         path: as it was opened.
         names: its regular entries, in the order of its directory.
@@ -67,11 +69,11 @@ class Archive:
     def __init__(self, path: str, handle: int, size: int) -> None:
         self.path = path
         self._handle = handle
-        weakref.finalize(self, os.close, handle).atexit = False
         listed, directory = read_directory(path, handle, size)
         entries, self.notes = _judge(path, listed, directory)
         self._entries = {entry.listed.name: entry for entry in entries}
         self.names: tuple[str, ...] = tuple(self._entries)
+        weakref.finalize(self, os.close, handle).atexit = False
 
     def read(self, name: str, limit: int = MAX_PHOTO_BYTES) -> bytes:
         """The unpacked bytes of one entry; safe from any thread or forked process, inflating runs side by side.
@@ -118,7 +120,11 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
 @lru_cache(maxsize=MAX_OPEN)
 def _open(path: str, _size: int, _changed: int, _inode: int) -> Archive:
     handle = open_regular(path)
-    return Archive(path, handle, os.fstat(handle).st_size)
+    try:
+        return Archive(path, handle, os.fstat(handle).st_size)
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 # ---- reading one entry ----------------------------------------------------------------------------------------------
