@@ -194,8 +194,8 @@ def _inverse(view: View, height: int, width: int) -> tuple[float, float, float, 
 
 
 def _overhang(positions: list[float], size: int) -> tuple[int, int]:
-    """Pixels that the warp looks at before 0 and beyond `size`, with one to spare for the interpolation."""
-    return max(0, math.ceil(-min(positions)) + 1), max(0, math.ceil(max(positions) - size) + 1)
+    """Pixels that the warp looks at before 0 and beyond `size`."""
+    return max(0, math.ceil(-min(positions))), max(0, math.ceil(max(positions) - size))
 
 
 def _brightness_table(factor: float) -> list[int]:

@@ -78,7 +78,9 @@ def test_faults_shrink_with_the_lot_but_each_kind_stays() -> None:
     assert set(Faults().scaled(20).counts.values()) == {1}
 
 
-@pytest.mark.parametrize("faults", [Faults(wrong_label=21), Faults(dark=-1), Faults(mirrored_copy=50)])
+@pytest.mark.parametrize(
+    "faults", [Faults(wrong_label=21), Faults(4, 0, 0, -1, 0, 0, 0, 0, 0), Faults(mirrored_copy=50)]
+)
 def test_faults_that_do_not_fit_are_refused(faults: Faults) -> None:
     with pytest.raises(SourceError, match=r"cannot plant \d+ faults .* in 40 training photos: .* or a clean lot"):
         plan_lot(40, 10, 0, faults)

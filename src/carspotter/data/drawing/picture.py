@@ -144,7 +144,7 @@ def _occlude(picture: Image.Image, shot: Shot, camera: Camera, rng: np.random.Ge
 def _night(picture: Image.Image, painter: Painter) -> Image.Image:
     """Bluish dark with the lamps glowing."""
     picture = _tint(picture, (0.32, 0.34, 0.44))
-    for lamps, colour, spread in ((painter.lamps, (255, 244, 200), 4.0), (painter.rear_lamps, (255, 50, 40), 2.0)):
+    for lamps, colour, spread in ((painter.lamps, (255, 244, 200), 3.0), (painter.rear_lamps, (255, 50, 40), 2.0)):
         for (x, y), radius in lamps:
             reach = min(160, max(12, round(spread * radius)))
             picture.paste(colour, (round(x) - reach, round(y) - reach), _glow(2 * reach))
