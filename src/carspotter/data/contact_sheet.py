@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from carspotter.data.disk import whole_file
 from carspotter.data.photo import decode, read_bytes
-from carspotter.data.wording import brief
+from carspotter.data.wording import brief, count
 from carspotter.errors import PhotoRefused, SourceError
 from carspotter.records import Dataset, Photo
 
@@ -25,6 +25,8 @@ LINE = 18
 GAP = 6
 MAX_SIDE = 16_000
 """Longest side of a sheet, pixels: WEBP allows 16,383. More classes than fit go beside each other."""
+MAX_CLASSES = 400
+"""Classes drawn (assumption: four photos of each of 400 are 65 Mpx); the sheet says how many more there are."""
 PAPER, INK, FAINT = "#ffffff", "#202020", "#a0a0a0"
 
 Write = Callable[[str], str]
@@ -54,6 +56,8 @@ def contact_sheet(dataset: Dataset, path: str | Path, *, per_class: int = 4, see
     if kind is None:
         raise SourceError(f"cannot draw {brief(path)}: the ending must be .png, .jpg or .webp")
     rows = _drawn(dataset, per_class, seed)
+    if (more := len(rows) - MAX_CLASSES) > 0:
+        rows = [*rows[:MAX_CLASSES], (f"and {count(more, 'class', 'classes')} more", [])]
     width, height = per_class * (CELL[0] + GAP) + GAP, CELL[1] + 2 * LINE + GAP
     beside = max(1, -(-len(rows) * height // MAX_SIDE))
     per_column = -(-len(rows) // beside)
@@ -77,7 +81,7 @@ def _drawn(dataset: Dataset, per_class: int, seed: int) -> list[tuple[str, list[
         if label is None and not photos:
             continue
         drawn = np.random.default_rng(seed).permutation(len(photos))[:per_class]
-        title = f"{label or 'no label'}: {len(photos):,}"
+        title = f"{brief(label or 'no label')}: {len(photos):,}"
         rows.append((title, [photos[int(i)] for i in drawn]))
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -176,9 +177,15 @@ def _clean(cell: Cell) -> Cell:
 
 def _write_csv(path: Path, columns: Sequence[str], rows: list[list[Cell]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        for row in (columns, *rows):
+            stream.write(_csv_line(row))
+
+
+def _csv_line(row: Sequence[Cell]) -> str:
+    """One row; Python 3.11 quotes a lone carriage return only where it is part of the line's end, so we let it be."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(row)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _write_jsonl(path: Path, columns: Sequence[str], rows: list[list[Cell]]) -> None:
