@@ -187,7 +187,9 @@ def validate_recipe(tree: dict[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as fault:
-        raise RecipeError([f"{origin}: {_sentence(dict(error))}" for error in fault.errors()]) from None
+        # Where every stage has a fault, pydantic adds that none is left; the faults themselves say more.
+        errors = [dict(error) for error in fault.errors() if error["type"] != "too_short" or not error["input"]]
+        raise RecipeError([f"{origin}: {_sentence(error)}" for error in errors]) from None
 
 
 def recipe_settings(recipe: Recipe) -> dict[str, Any]:

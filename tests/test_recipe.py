@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from carspotter.errors import RecipeError
+from carspotter.recipe import (
+    Recipe,
+    load_recipe,
+    packaged_recipes,
+    recipe_differences,
+    recipe_settings,
+    validate_recipe,
+)
+
+TEXT = """
+name = "small"
+seed = 7
+
+[split]
+share = 0.2
+
+[[stage]]
+name = "head"
+trains = "head"
+epochs = 2
+height = 64
+width = 96
+lr = 0.01
+
+[[stage]]
+name = "all"
+epochs = 3
+height = 64
+width = 96
+lr = 0.001
+[stage.augment]
+rotation = 5.0
+zoom = [0.9, 1.1]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def problems(file: Path, *settings: str) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as told:
+        load_recipe(file, settings)
+    return told.value.problems
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_becomes_a_typed_recipe(file: Path) -> None:
+    recipe = load_recipe(file)
+    assert (recipe.name, recipe.seed, recipe.split.share) == ("small", 7, 0.2)
+    assert [stage.trains for stage in recipe.stage] == ["head", "all"]
+    assert recipe.stage[1].augment.zoom == (0.9, 1.1)
+    assert load_recipe(str(file)) == recipe
+
+
+@pytest.mark.parametrize("name", packaged_recipes())
+def test_every_packaged_recipe_is_sound_and_says_what_it_is_for(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name
+    assert recipe.about.endswith(".")
+
+
+def test_the_default_recipe_is_packaged() -> None:
+    assert "fast" in packaged_recipes()
+
+
+def test_a_recipe_is_saved_whole(file: Path) -> None:
+    recipe = load_recipe(file)
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_a_recipe_is_never_edited(file: Path) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load_recipe(file).seed = 1  # type: ignore[misc]
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match=r"there is no recipe 'fastest'; name one of .*fast.*, or a path .*\.toml"):
+        load_recipe("fastest")
+
+
+@pytest.mark.parametrize("name", ["../recipes/fast", "/etc/passwd", ""])
+def test_a_path_is_no_packaged_name(name: str) -> None:
+    with pytest.raises(RecipeError, match="there is no recipe"):
+        load_recipe(name)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"cannot read recipe .*none\.toml"):
+        load_recipe(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("data", [b"name = ", b"\xff\xfe", b"[[stage]\n"])
+def test_what_is_not_toml_is_named(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    (sentence,) = problems(file)
+    assert str(file) in sentence
+
+
+# ---- settings on top ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "value"),
+    [
+        ("seed=3", "seed", 3),
+        ("stage.0.lr=3e-3", "stage.0.lr", 0.003),
+        ("stage.1.augment.zoom=[0.5, 2.0]", "stage.1.augment.zoom", [0.5, 2.0]),
+        ("stage.1.augment.flip=true", "stage.1.augment.flip", True),
+        ("head.hidden = 64", "head.hidden", 64),  # a table that the file does not have
+        ("backbone=xception", "backbone", "xception"),  # no quotes needed
+        ('about="a = b"', "about", "a = b"),
+        ("about=a = b", "about", "a = b"),
+    ],
+)
+def test_a_setting_changes_one_thing(file: Path, setting: str, key: str, value: Any) -> None:
+    before, after = load_recipe(file), load_recipe(file, [setting])
+    assert recipe_differences(before, after) == {key: (recipe_settings(before)[key], value)}
+
+
+def test_the_last_setting_wins(file: Path) -> None:
+    assert load_recipe(file, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_every_wrong_setting_is_reported_at_once(file: Path) -> None:
+    found = problems(file, "seed", "=3", "stage.2.lr=1", "stage.x.lr=1", "seed.deep=1", "stage.9=1", "seed=1")
+    assert [sentence.partition(": ")[2] for sentence in found] == [
+        "expected key=value, as in stage.0.lr=3e-3",
+        "expected key=value, as in stage.0.lr=3e-3",
+        "there is no '2' in 'stage.2.lr' (0..1)",
+        "there is no 'x' in 'stage.x.lr' (0..1)",
+        "'seed' is a value, not a table",
+        "there is no '9' in 'stage.9' (0..1)",
+    ]
+
+
+@hypothesis.settings(deadline=None)
+@given(st.text(max_size=40))
+def test_no_setting_escapes_as_another_error(setting: str) -> None:
+    with suppress(RecipeError):  # anything else fails the test
+        load_recipe("fast", [setting])
+
+
+# ---- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_all_faults_are_reported_at_once(file: Path) -> None:
+    found = problems(
+        file,
+        "sede=3",
+        "stage.0.lr=0",
+        "stage.0.optimiser=adam",
+        "stage.1.augment.zoom=[1.1, 0.9]",
+        "stage.1.epochs=many",
+        "threads=-1",
+    )
+    said = {sentence.removeprefix(f"{file}: ") for sentence in found}
+    assert said == {
+        "unknown key 'sede'",
+        "unknown key 'stage.0.optimiser'",
+        "stage.0.lr: Input should be greater than 0 (got 0)",
+        "stage.1.augment: zoom = [1.1, 0.9]: needs 0 < low <= high",
+        'stage.1.epochs: Input should be a valid integer, unable to parse string as an integer (got "many")',
+        "threads: Input should be greater than or equal to 0 (got -1)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ({"name": "a"}, "'stage' is missing"),
+        ({"name": "a", "stage": []}, "stage: Tuple should have at least 1 item after validation, not 0"),
+        ({"name": "a", "stage": [{}]}, "'stage.0.name' is missing"),
+    ],
+)
+def test_a_missing_part_is_named(tree: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError) as told:
+        validate_recipe(tree, "here")
+    assert f"here: {said}" in told.value.problems
+
+
+def test_a_fold_must_exist(file: Path) -> None:
+    (sentence,) = problems(file, "split.method=folds", "split.folds=3", "split.fold=3")
+    assert sentence.endswith("split: fold 3 does not exist among 3 folds (0..2)")
+
+
+@pytest.mark.parametrize("span", ["[0, 1]", "[-1, 1]", "[2, 1]", "[nan, 1]"])
+@pytest.mark.parametrize("field", ["zoom", "brightness"])
+def test_a_span_is_positive_and_rising(file: Path, field: str, span: str) -> None:
+    (sentence,) = problems(file, f"stage.0.augment.{field}={span}")
+    assert "needs 0 < low <= high" in sentence
+
+
+# ---- differences ----------------------------------------------------------------------------------------------------
+
+
+def test_equal_recipes_do_not_differ(file: Path) -> None:
+    assert recipe_differences(load_recipe(file), load_recipe(file)) == {}
+
+
+def test_a_stage_more_differs_in_all_its_settings(file: Path) -> None:
+    two = load_recipe(file)
+    one = two.model_copy(update={"stage": two.stage[:1]})
+    found = recipe_differences(one, two)
+    assert found["stage.1.lr"] == (None, 0.001)
+    assert all(key.startswith("stage.1.") and pair[0] is None for key, pair in found.items())
+    assert recipe_differences(two, one).keys() == found.keys()
+
+
+def test_every_setting_has_the_key_that_set_takes(file: Path) -> None:
+    recipe = load_recipe(file)
+    settings = recipe_settings(recipe)
+    for key in ("seed", "split.share", "head.dropout", "stage.0.schedule.kind", "stage.1.augment.zoom"):
+        assert key in settings
+    again = [f"{key}={_toml(value)}" for key, value in settings.items() if value is not None]
+    assert load_recipe(file, again) == recipe
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
