@@ -52,7 +52,7 @@ def _best_cut(whole: Floats, part: Floats) -> npt.NDArray[np.int64]:
     """For each pair of (THUMB,) profiles, which of `_FRAMES` of the whole looks most like the part."""
     cuts = np.einsum("kfp,np->nkf", _FRAMES, whole, optimize=True)
     target = _unit(_slope(part @ _FRAMES[0].T))
-    flat = _unit(_slope(cuts.reshape(-1, FRAME))).reshape(len(whole), len(_FRAMES), -1)
+    flat = _unit(_slope(cuts.reshape(-1, FRAME))).reshape(len(whole), len(_FRAMES), FRAME - 1)
     return cast("npt.NDArray[np.int64]", np.einsum("nkf,nf->nk", flat, target).argmax(axis=1))
 
 
@@ -65,7 +65,7 @@ def _detail(pictures: npt.NDArray[np.floating[Any]]) -> Floats:
     padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     mean = (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
-    return cast("Floats", (pictures - mean).reshape(len(pictures), -1))
+    return cast("Floats", (pictures - mean).reshape(len(pictures), FRAME * FRAME))
 
 
 def _unit(rows: Floats) -> Floats:
