@@ -33,7 +33,8 @@ def main(rounds: int, photos: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         origin = fill(folder / "photos", photos)
-        make_bundle(folder / "model")
+        # In a process of its own: a child starts with the memory peak of its parent.
+        subprocess.run([sys.executable, __file__, "--bundle", str(folder / "model")], check=True)
         print(f"{photos} photos ({origin}), {NET} {WIDTH}x{HEIGHT}, {THREADS} threads, {rounds} rounds, photos/s")
         found: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
         for _ in range(rounds):
@@ -244,6 +245,8 @@ def make_bundle(folder: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
         side(sys.argv[2], Path(sys.argv[3]))
+    elif sys.argv[1:2] == ["--bundle"]:
+        make_bundle(Path(sys.argv[2]))
     else:
         rounds, photos = (*map(int, sys.argv[1:]), 3, 618)[:2] if len(sys.argv) != 2 else (int(sys.argv[1]), 618)
         main(rounds, photos)

@@ -20,6 +20,13 @@ def photos(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
+def test_sizes_that_the_file_does_not_declare_are_found_by_trying() -> None:
+    model = tiny_onnx()
+    for output in model.graph.output:
+        output.type.tensor_type.shape.dim[1].dim_param = "unknown"
+    assert (opened(model).classes, opened(model).dimensions) == (3, 3)
+
+
 def test_outputs_are_what_the_net_computes() -> None:
     batch = photos(3)
     found = opened().run(batch, feature_map=True)
@@ -70,6 +77,20 @@ def test_a_free_photo_size_is_refused() -> None:
         opened(model)
 
 
+def test_a_photo_size_that_would_fill_the_memory_is_refused_before_the_trial() -> None:
+    with pytest.raises(BundleError, match=r"100000.* at most 2048 pixels a side"):
+        opened(tiny_onnx(100_000, 100_000))
+
+
+def test_outputs_that_are_no_float32_are_refused() -> None:
+    model = tiny_onnx()
+    model.graph.node[6].output[0] = "wide"
+    model.graph.node.append(make_node("Cast", ["wide"], ["logits"], to=TensorProto.DOUBLE))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    with pytest.raises(BundleError, match="gives logits as float64; expected float32"):
+        opened(model)
+
+
 def test_an_embedding_of_unknown_length_or_rank_is_refused() -> None:
     model = tiny_onnx()
     model.graph.node[5].CopyFrom(make_node("Reshape", ["pooled", "to"], ["embedding"]))
@@ -77,7 +98,7 @@ def test_an_embedding_of_unknown_length_or_rank_is_refused() -> None:
     model.graph.output[1].type.tensor_type.shape.dim.add().dim_value = 1
     model.graph.node[6].CopyFrom(make_node("ReduceSum", ["embedding", "axis"], ["logits"], keepdims=0))
     model.graph.initializer.add(name="axis", data_type=TensorProto.INT64, dims=[1], int64_data=[2])
-    with pytest.raises(BundleError, match=r"gives embedding as .* expected float32 with 2 dimensions"):
+    with pytest.raises(BundleError, match=r"gives embedding of shape \(1, 3, 1\) for one photo; expected 2 dim"):
         opened(model)
 
 

@@ -36,6 +36,7 @@ _FAULTS = (
     faults.NotImplemented,
     faults.RuntimeException,
 )
+_LARGEST = 2048  # pixels of a side, as `Geometry` allows
 _QUIET = 4  # onnxruntime's log severity `fatal`: its errors reach us as exceptions, once is enough
 
 
@@ -80,15 +81,15 @@ class Runtime(Protocol):
 
 
 def open_runtime(model: Path | bytes, *, threads: int = 0) -> Runtime:
-    """Open a bundle's `model.onnx` on the CPU.
+    """Open a bundle's `model.onnx` on the CPU and try it on one grey photo.
 
     Args:
         model: the file, or its bytes as they were verified.
         threads: CPU threads of one run; 0 takes all cores.
 
     Raises:
-        BundleError: unreadable, no ONNX, tensors outside the file, unknown operators, or another shape than
-            uint8 (N, H, W, 3) in; `logits` (N, K), `embedding` (N, D) and `features` (N, C, h, w) or (N, tokens, C) out.
+        BundleError: unreadable, no ONNX, tensors outside the file, unknown operators, or another shape than uint8
+            (N, H, W, 3) in; `logits` (N, K), `embedding` (N, D), `features` (N, C, h, w) or (N, tokens, C) out.
     """
     data, name = _read(model) if isinstance(model, Path) else (model, "model.onnx")
     refuse_external_data(data, name)
@@ -127,13 +128,15 @@ class _OrtRuntime:
         self._session = session
         self._name = name
         self._input, self.height, self.width = _input_shape(session, name)
-        outputs = {o.name: o for o in session.get_outputs()}
+        outputs = [o.name for o in session.get_outputs()]
         missing = [wanted for wanted in (LOGITS, EMBEDDING, FEATURES) if wanted not in outputs]
         if missing:
             raise BundleError(f"{name} has no output {', '.join(missing)} (it has {', '.join(outputs)}); train again")
-        self.classes = _columns(outputs[LOGITS], (2,), name)
-        self.dimensions = _columns(outputs[EMBEDDING], (2,), name)
-        _columns(outputs[FEATURES], (3, 4), name)
+        # Declared output shapes are often symbolic, and only claims: one grey photo tells the real ones.
+        trial = self.run(np.full((1, self.height, self.width, 3), 128, dtype=np.uint8), feature_map=True)
+        self.classes = _columns(LOGITS, trial.logits, (2,), name)
+        self.dimensions = _columns(EMBEDDING, trial.embeddings, (2,), name)
+        _columns(FEATURES, trial.feature_map, (3, 4), name)
 
     def run(self, photos: npt.NDArray[np.uint8], *, feature_map: bool = False) -> Outputs:
         names = [LOGITS, EMBEDDING, FEATURES] if feature_map else [LOGITS, EMBEDDING]
@@ -151,23 +154,28 @@ def _input_shape(session: ort.InferenceSession, name: str) -> tuple[str, int, in
     inputs = session.get_inputs()
     first = inputs[0] if len(inputs) == 1 else None
     shape = list(first.shape) if first is not None and first.type == "tensor(uint8)" else []
-    if first is None or len(shape) != 4 or shape[3] != 3 or not all(isinstance(n, int) for n in shape[1:3]):
+    sized = len(shape) == 4 and all(isinstance(n, int) and 1 <= n <= _LARGEST for n in shape[1:3])
+    if first is None or not sized or shape[3] != 3:
         found = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
-        raise BundleError(f"{name} takes {found or 'nothing'}; expected one uint8 input (N, height, width, 3)")
+        raise BundleError(
+            f"{name} takes {found or 'nothing'}; expected one uint8 input (N, height, width, 3), "
+            f"at most {_LARGEST} pixels a side"
+        )
     if isinstance(shape[0], int):
         raise BundleError(f"{name} takes exactly {shape[0]} photos at once; expected any number: export it again")
     return first.name, shape[1], shape[2]
 
 
-def _columns(output: ort.NodeArg, ranks: tuple[int, ...], name: str) -> int:
-    """The fixed second dimension of a float output of one of these ranks."""
-    shape = list(output.shape)
-    if output.type != "tensor(float)" or len(shape) not in ranks or not isinstance(shape[1], int):
+def _columns(what: str, output: npt.NDArray[np.float32] | None, ranks: tuple[int, ...], name: str) -> int:
+    """The length of a one-photo output of one of these ranks."""
+    if not isinstance(output, np.ndarray) or output.dtype != np.float32:
+        raise BundleError(f"{name} gives {what} as {getattr(output, 'dtype', type(output))}; expected float32")
+    if output.ndim not in ranks or output.shape[0] != 1 or output.shape[1] < 1:
         raise BundleError(
-            f"{name} gives {output.name} as {output.type} {shape}; expected float32 with "
-            f"{' or '.join(map(str, ranks))} dimensions, the second one fixed: export it again"
+            f"{name} gives {what} of shape {output.shape} for one photo; expected {' or '.join(map(str, ranks))} "
+            "dimensions, the first for the photo: export it again"
         )
-    return int(shape[1])
+    return int(output.shape[1])
 
 
 def _one_line(fault: BaseException) -> str:
