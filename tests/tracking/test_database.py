@@ -79,10 +79,13 @@ def test_a_cut_database(runs_db: Path) -> None:
     assert "is damaged; restore a copy" in refusal(runs_db)
 
 
-def test_a_database_with_a_damaged_middle(runs_db: Path) -> None:
-    """Pages that no list of runs needs to read: only a check of the whole file sees them."""
+def test_a_damaged_page_that_no_list_of_runs_reads(runs_db: Path) -> None:
+    """Only a look at the whole file sees it, before a training writes its figures there."""
+    with closing(sqlite3.connect(runs_db)) as base:
+        (size,) = base.execute("PRAGMA page_size").fetchone()
+        (page,) = base.execute("SELECT rootpage FROM sqlite_master WHERE name = 'metrics'").fetchone()
     data = bytearray(runs_db.read_bytes())
-    data[len(data) // 2 :] = b"\x5a" * (len(data) - len(data) // 2)
+    data[(page - 1) * size : page * size] = b"\x5a" * size
     runs_db.write_bytes(data)
     assert "is damaged; restore a copy" in refusal(runs_db)
 
