@@ -54,7 +54,7 @@ def carspotter_command(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it, and end.")
     ] = False,
 ) -> None:
-    pass
+    """What stands before a command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Printing: results to stdout, everything else to stderr; rich is imported only when something is drawn with it."""
+"""Printing: results to stdout, everything else to stderr; rich is imported only for bars."""
 
 from __future__ import annotations
 
@@ -41,12 +41,22 @@ def notes(lines: Sequence[object], limit: int = 20) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table to stdout: drawn on a terminal, tab-separated for the next program."""
-    if sys.stdout.isatty():
-        _draw(columns, rows)
+    """Print a table to stdout: aligned on a terminal, tab-separated for the next program.
+
+    A line that is too long for the terminal is the terminal's to wrap: columns folded into towers of letters cannot be
+    read, cut ones cannot be copied.
+    """
+    aligned = sys.stdout.isatty()
+    cells = [[_cell(cell, absent="–" if aligned else "") for cell in row] for row in (columns, *rows)]
+    if not aligned:
+        for line in cells:
+            _write("\t".join(line), sys.stdout)
         return
-    for row in (columns, *rows):
-        _write("\t".join(_cell(cell, absent="") for cell in row), sys.stdout)
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    right = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
+    for line in cells:
+        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True))
+        _write("  ".join(padded).rstrip(), sys.stdout)
 
 
 @contextmanager
@@ -70,22 +80,6 @@ def progress() -> Iterator[Progress]:
             bars.update(tasks[phase], completed=done, total=total)
 
         yield show
-
-
-def _draw(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A cell that is a number, or None, stands to the right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for i, name in enumerate(columns):
-        numeric = all(isinstance(row[i], int | float | None) for row in rows)
-        drawn.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(_cell(cell, absent="–")) for cell in row))
-    Console(highlight=False).print(drawn)
 
 
 def _cell(value: object, absent: str) -> str:

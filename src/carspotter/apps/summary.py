@@ -6,16 +6,16 @@ from carspotter.apps.console import say, table
 from carspotter.recipe import recipe_settings
 from carspotter.records import Run
 
-RUN_COLUMNS = ("id", "name", "status", "started", "seconds", "photos", "accuracy", "low", "high", "model")
+RUN_COLUMNS = ("id", "name", "status", "started", "seconds", "photos", "accuracy", "model")
 SHORT = 8  # characters of an id: enough to tell runs apart, few enough to type
 
 
 def run_row(run: Run) -> tuple[object, ...]:
     """One line of `runs ls`."""
     accuracy = run.evaluation.accuracy if run.evaluation else None
-    interval = (accuracy.value, accuracy.low, accuracy.high) if accuracy else (None, None, None)
+    shown = f"{accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]" if accuracy else None
     seconds = None if run.seconds is None else round(run.seconds)
-    return (run.id[:SHORT], run.name, run.status, run.started, seconds, run.photos, *interval, run.bundle)
+    return (run.id[:SHORT], run.name, run.status, run.started[:16], seconds, run.photos, shown, run.bundle)
 
 
 def print_run(run: Run) -> None:

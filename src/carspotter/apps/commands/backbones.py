@@ -9,11 +9,11 @@ def backbones() -> None:
     """List backbones: where the weights come from, their licence, commercial use, and whether they are here."""
     from carspotter.training.backbones import backbone_cards, is_here
 
-    columns = ("name", "from", "licence", "commercial", "photo", "here")
+    columns = ("name", "licence", "commercial", "photo", "here", "from")
     table(
         columns,
         [
-            (c.name, f"{c.source}: {c.origin}", c.licence, c.commercial_use, f"{c.width}x{c.height}", _yes(is_here(c)))
+            (c.name, c.licence, c.commercial_use, f"{c.width}x{c.height}", _yes(is_here(c)), f"{c.source}: {c.origin}")
             for c in backbone_cards()
         ],
     )

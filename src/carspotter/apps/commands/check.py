@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from carspotter.apps import options
-from carspotter.apps.console import notes, progress, say, table
+from carspotter.apps.console import note, progress, say
 from carspotter.errors import EXIT_SOME_REFUSED
 
 Sheet = Annotated[
@@ -19,15 +19,20 @@ Sheet = Annotated[
 
 def check(
     source: options.Source,
+    *,
     sheet: Sheet = None,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
 ) -> None:
-    """Report every problem of a source: tables, archives, photos, copies, and the balance of the classes."""
-    from carspotter.data.check import check as inspect
-    from carspotter.data.check import contact_sheet
+    """Report every problem of a source before anything is trained.
+
+    Tables, archives and photos are all looked at; then come photos per class, sizes, near copies. Unreadable photos
+    make the exit code 3, a source that cannot be used at all 2.
+    """
+    from carspotter.data.check import check as judge
+    from carspotter.data.check import contact_sheet, render
     from carspotter.data.scan import scan
     from carspotter.data.source import read_source
 
@@ -36,4 +41,10 @@ def check(
     )
     with progress() as show:
         scanned = scan(dataset, progress=show)
-    report = inspect(scanned)
+    for line in render(judge(scanned)).split("\n"):
+        say(line)
+    if sheet is not None:
+        contact_sheet(scanned.dataset, sheet)
+        note(f"photos of each class in {sheet}")
+    if scanned.dataset.rejected:
+        raise typer.Exit(EXIT_SOME_REFUSED)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from carspotter.apps import options
-from carspotter.apps.console import note, notes, progress, say, table
+from carspotter.apps.console import note, notes, say, table
 from carspotter.errors import EXIT_FAULT
 
 app = typer.Typer(help="Runs: what was trained and how it went.", no_args_is_help=True, rich_markup_mode=None)
@@ -71,6 +71,7 @@ def compare_runs(run_ids: RunIds, curves: Curves = None) -> None:
 @app.command("rerun")
 def rerun(
     run_id: RunId,
+    *,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
@@ -81,7 +82,7 @@ def rerun(
     Exit code 0 proves that the very same model came out; otherwise every difference is listed and the exit code is 1.
     The photos are read from where the run had them; a table's options must be given again.
     """
-    from carspotter.apps.training import fit
+    from carspotter.apps.training import fit, say_result
     from carspotter.data.source import read_source
     from carspotter.tracking.compare import rerun_differences
     from carspotter.tracking.runs import open_store
@@ -90,3 +91,11 @@ def rerun(
     dataset = read_source(
         old.origin, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
+    new = fit(dataset, old.recipe)
+    say_result(new)
+    differences = rerun_differences(old, new)
+    for difference in differences:
+        say(difference)
+    if differences:
+        raise typer.Exit(EXIT_FAULT)
+    say(f"the same model as run {old.id[:8]}: bundle hash {old.bundle_hash}")
