@@ -166,6 +166,7 @@ class _Job:
         torch.manual_seed(self.recipe.seed)
         first, head = self.recipe.stage[0], self.recipe.head
         backbone, card = load_backbone(card, height=first.height, width=first.width)
+        torch.manual_seed(self.recipe.seed)  # again: the first use of packaged weights draws numbers, later ones do not
         layers = Head(
             cast("int", backbone.num_features),
             len(self.dataset.classes),
