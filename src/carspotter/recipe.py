@@ -46,7 +46,9 @@ class SplitRecipe(Part):
 class HeadRecipe(Part):
     """What sits on the backbone's feature map."""
 
-    pooling: Literal["avg", "max", "avgmax"] = Field("avg", description="how the feature map becomes one vector")
+    pooling: Literal["avg", "max", "avgmax", "own"] = Field(
+        "avg", description="how the feature map becomes one vector; own: as the backbone does it (ViT, ConvNeXt)"
+    )
     hidden: int = Field(0, ge=0, le=8192, description="width of one hidden layer; 0: the head is linear")
     hidden_bias: bool = Field(True, description="bias of the hidden layer")
     batchnorm: bool = Field(False, description="BatchNorm after the hidden layer (or before the linear one)")

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-Pooling = Literal["avg", "max", "avgmax"]
+Pooling = Literal["avg", "max", "avgmax", "own"]
 Activation = Literal["relu", "silu", "gelu"]
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
@@ -108,17 +108,20 @@ class Classifier(nn.Module):
 
     def pool(self, features: Tensor) -> Tensor:
         """A feature map → (N, C)."""
-        return pool(features, self.pooling)
+        if self.pooling != "own":
+            return pool(features, self.pooling)
+        own = features.permute(0, 2, 3, 1) if self.channels_last_map and features.ndim == 4 else features
+        return cast("Tensor", self.backbone.forward_head(own, pre_logits=True))  # type: ignore[operator]
 
     def forward(self, prepared: Tensor) -> Tensor:
         """(N, 3, H, W) prepared photos → (N, K) logits."""
         return cast("Tensor", self.head(self.pool(self.feature_map(prepared))))
 
 
-def pool(features: Tensor, pooling: Pooling) -> Tensor:
+def pool(features: Tensor, pooling: Literal["avg", "max", "avgmax"]) -> Tensor:
     """(N, C, h, w) or (N, tokens, C) → (N, C).
 
-    `avgmax` is the mean of both, as timm's.
+    `avgmax` is the mean of both, as timm's. `own` is no matter of arrays: the network pools and norms itself.
     """
     flat = features.flatten(2) if features.ndim == 4 else features.transpose(1, 2)
     if pooling == "avg":

@@ -26,11 +26,14 @@ class Freezing:
         parts = [module for _, module in units(classifier.backbone)]
         start = find_freeze_point(classifier.backbone, point)
         self.frozen, self.trained = parts[:start], parts[start:]
+        if start == 0:  # a ViT's tokens and positions belong to no module; they come before the first unit
+            inside = {p for part in parts for p in part.parameters()}
+            loose = [p for p in classifier.backbone.parameters() if p not in inside]
+            self.trained = [nn.ParameterList(loose), *parts] if loose else parts
         classifier.requires_grad_(True)
-        if not self.trained:
-            classifier.backbone.requires_grad_(False)
-        for unit in self.frozen:
-            unit.requires_grad_(False)
+        classifier.backbone.requires_grad_(False)
+        for unit in self.trained:
+            unit.requires_grad_(True)
 
     @property
     def head_only(self) -> bool:

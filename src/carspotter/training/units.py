@@ -9,7 +9,7 @@ from torch import nn
 from carspotter.errors import BackboneError
 
 _CONTAINERS = ("blocks", "stages", "layers")
-_CLASSIFIERS = ("global_pool", "classifier", "fc", "fc_norm", "head", "head_drop", "head_dist", "pre_logits")
+_CLASSIFIERS = ("global_pool", "classifier", "fc", "head", "head_drop", "head_dist", "pre_logits")
 
 
 def units(net: nn.Module) -> tuple[tuple[str, nn.Module], ...]:
@@ -21,9 +21,15 @@ def units(net: nn.Module) -> tuple[tuple[str, nn.Module], ...]:
     for name, child in net.named_children():
         if name in _CONTAINERS:
             found += [(f"{name}.{part}", module) for part, module in child.named_children()]
-        elif name not in _CLASSIFIERS or name == "fc_norm":
+        elif name not in _CLASSIFIERS:
             found.append((name, child))
+        else:  # ConvNeXt keeps its last norm beside the classifier
+            found += [(f"{name}.{part}", module) for part, module in child.named_children() if _learns(module)]
     return tuple(found)
+
+
+def _learns(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 def find_freeze_point(net: nn.Module, point: str) -> int:

@@ -5,6 +5,7 @@ A file is hash-checked before it is read. A pickle is read once (`weights_only`)
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -60,8 +61,8 @@ PACKAGES = {
     )
     for n, sha, parameters, size, crop in (
         (0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 3_371_008, 224, 0.875),
-        (1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 4_135_648, 240, 0.882),
-        (2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 4_811_200, 260, 0.890),
+        (1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 4_135_680, 240, 0.882),
+        (2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 4_811_072, 260, 0.890),
     )
 }
 
@@ -193,17 +194,20 @@ def _from_hub(repository: str) -> Path:
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    cached = try_to_load_from_cache(repository, HUB_FILE)
+    endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
+    cached = try_to_load_from_cache(repository, HUB_FILE, cache_dir=constants.HF_HUB_CACHE)
     if isinstance(cached, str):
         return Path(cached)
     # The hub's own client retries for about 25 s before it gives up; ask once whether anybody is there.
-    _must_answer(constants.ENDPOINT, repository)
+    _must_answer(endpoint, repository)
     try:
-        return Path(hf_hub_download(repository, HUB_FILE, etag_timeout=HUB_SECONDS))
+        return Path(
+            hf_hub_download(
+                repository, HUB_FILE, endpoint=endpoint, cache_dir=constants.HF_HUB_CACHE, etag_timeout=HUB_SECONDS
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
-        raise BackboneError(
-            f"cannot fetch {repository} from {constants.ENDPOINT}: {str(fault).splitlines()[0]}"
-        ) from None
+        raise BackboneError(f"cannot fetch {repository} from {endpoint}: {str(fault).splitlines()[0]}") from None
 
 
 def _must_answer(endpoint: str, what: str) -> None:
