@@ -171,17 +171,13 @@ class Predictor:
 
 
 def _ahead(work: Callable[[_In], _Out], items: Iterable[_In], threads: int) -> Generator[_Out]:
-    """Results in order, at most `AHEAD` tasks per thread in flight; leaving early cancels what has not begun."""
+    """Results in order, at most `AHEAD` tasks per thread in flight; leaving early waits for no more than those."""
     waiting = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="photo") as pool:
         flying: deque[Future[_Out]] = deque(pool.submit(work, item) for item in islice(waiting, threads * AHEAD))
-        try:
-            while flying:
-                yield flying.popleft().result()
-                flying.extend(pool.submit(work, item) for item in islice(waiting, 1))
-        finally:
-            for task in flying:
-                task.cancel()
+        while flying:
+            yield flying.popleft().result()
+            flying.extend(pool.submit(work, item) for item in islice(waiting, 1))
 
 
 def _mean_logits(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
