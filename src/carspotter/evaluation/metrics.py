@@ -107,10 +107,8 @@ def check_logits(logits: npt.NDArray[np.float32], ids: Sequence[str], classes: S
 
 def _check(scores: Scores, truth: npt.NDArray[np.int64], classes: Sequence[str]) -> None:
     check_logits(scores.logits, scores.ids, classes)
-    if truth.shape != (len(scores.ids),) or not len(truth):
-        raise ValueError(
-            f"truth is {truth.shape}; expected the class of each of {len(scores.ids)} photos, at least one"
-        )
+    if truth.shape != (len(scores.ids),):
+        raise ValueError(f"truth is {truth.shape}; expected the class of each of {len(scores.ids)} photos")
     outside = np.flatnonzero((truth < 0) | (truth >= len(classes)))
     if len(outside):
         first = int(outside[0])
