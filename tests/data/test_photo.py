@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import sys
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -627,8 +628,12 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "film.jpg"
     with path.open("wb") as file:
-        file.truncate(2**40)  # a hole: no disk is used, and no memory may be
+        file.truncate(2**40)  # a hole takes no disk
+    tracemalloc.start()
     assert read_refusal(Location(str(path))) is Reason.TOO_LARGE
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_bytes_and_entries_of_zips(tmp_path: Path) -> None:

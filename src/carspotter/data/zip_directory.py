@@ -69,14 +69,14 @@ def read_directory(path: str, handle: int, size: int) -> tuple[tuple[Listed, ...
         OSError: the file cannot be read.
     """
     place = _find(path, handle, size)
+    if place.offset + place.length > place.end:
+        raise ArchiveError(f"{path}: its directory of entries is damaged; {_COPY_AGAIN}")
     if (place.disk, place.first_disk) != (0, 0) or place.here != place.count:
         raise ArchiveError(f"{path}: is one part of a split zip; join the parts and zip the photos again")
     if place.count > MAX_ENTRIES or place.length > MAX_DIRECTORY_BYTES:
         raise ArchiveError(
             f"{path}: lists {place.count:,} entries, at most {MAX_ENTRIES:,} are read; split it into several"
         )
-    if place.offset + place.length > place.end:
-        raise ArchiveError(f"{path}: its directory of entries is damaged; {_COPY_AGAIN}")
     try:
         return tuple(_entries(read_at(handle, place.length, place.offset), place.count)), place.offset
     except struct.error:

@@ -68,10 +68,8 @@ def check_size(width: int, height: int) -> None:
     """Refuse what is too large to decode or too small to mean anything, before any pixel is made.
 
     Raises:
-        PhotoRefused: too_large, too_small, or unreadable (no pixels at all).
+        PhotoRefused: too_large or too_small.
     """
-    if width <= 0 or height <= 0:
-        raise broken(f"its size is {width} x {height}")
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise PhotoRefused(
             Reason.TOO_LARGE,
