@@ -144,7 +144,7 @@ class Split:
         train: ids the weights are fitted on.
         validation: ids held out; never augmented, no near-duplicate of them in `train`.
         method: a sentence: seed, shares, what was kept together.
-        folds: for k folds, the fold number of every id; empty for one hold-out.
+        folds: for k folds, the fold number of every id, -1 for those that always train; empty for one hold-out.
     """
 
     train: tuple[str, ...]

@@ -61,7 +61,7 @@ def try_split(dataset: Dataset, near: np.ndarray, **options: object) -> Split | 
         return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(lots, st.sampled_from(["holdout", "folds"]), st.floats(0.05, 0.8), st.integers(2, 5), st.integers(0, 9))
 def test_promises(made: tuple[str, list[int], list[int]], method: str, share: float, folds: int, seed: int) -> None:
     dataset, near = lot(*made)

@@ -136,12 +136,9 @@ def _in_order(
     """Results in the order of the photos, a bounded number of them under way."""
     waiting: deque[Future[PhotoFacts | Rejected]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        try:
-            for photo in photos:
-                waiting.append(pool.submit(look, photo))
-                if len(waiting) >= workers * WAITING_PER_WORKER:
-                    yield waiting.popleft().result()
-            while waiting:
+        for photo in photos:
+            waiting.append(pool.submit(look, photo))
+            if len(waiting) >= workers * WAITING_PER_WORKER:
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
