@@ -31,8 +31,9 @@ def decode_text(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
         SourceError: NUL or other control characters, or UTF-8 with damage; names the line.
     """
     encoding = next((name for mark, name in _BOMS if data.startswith(mark)), None)
+    notes: tuple[str, ...] = ()
     try:
-        text, notes = data.decode(encoding or "utf-8"), ()
+        text = data.decode(encoding or "utf-8")
     except UnicodeDecodeError as fault:
         if encoding or _is_damaged_utf8(data):
             line = data.count(b"\n", 0, fault.start) + 1
