@@ -200,6 +200,7 @@ REAL_RECALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_planted_copies_of_real_ads(shared: Path) -> None:
     """Every 20th photo of the contest, one copy of each kind; no two different ads may be joined."""
@@ -220,6 +221,7 @@ def test_planted_copies_of_real_ads(shared: Path) -> None:
     assert len({group[i] for i in ads}) == 615  # the twin holds one real copy, 1100051576 = 1100051582
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_dealers_copies_in_the_inventory(shared: Path) -> None:
     found = near_duplicates(scan(read_source(shared / "inventory")).facts)
