@@ -36,6 +36,7 @@ def test_done_is_zero_and_silent(capsys: pytest.CaptureFixture[str]) -> None:
             2,
             ["error: train.csv:3: one", "error: train.csv:4: two"],
         ),
+        (SourceError("a\nb.jpg: truncated"), 2, ["error: a\\nb.jpg: truncated"]),
         (BundleError("models/x: no card.json"), 2, ["error: models/x: no card.json"]),
         (TrainingError("the loss is not a number"), 1, ["error: the loss is not a number"]),
         (

@@ -23,6 +23,7 @@ from carspotter.errors import (
     EXIT_TERMINATED,
     EXIT_UNUSABLE,
     CarspotterError,
+    ManyProblems,
     MissingExtra,
 )
 
@@ -118,8 +119,8 @@ def _explain(fault: Exception) -> int:
 
 @_explain.register
 def _(fault: CarspotterError) -> int:
-    for line in str(fault).splitlines():
-        note(f"error: {line}")
+    for problem in fault.problems if isinstance(fault, ManyProblems) else (fault,):
+        note(f"error: {problem}")
     return fault.exit_code
 
 
