@@ -58,6 +58,9 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
     for name in ("timm", "timm, channels last"):
         print(f"predict / {name}: {middle['predict'] / middle[name]:.2f}")
     print(f"limit {limit:.1f} photos/s; predict reaches {middle['predict'] / limit:.0%} of it")
+    cpu = {name: statistics.median(one["cpu"] for one in runs) for name, runs in found.items()}
+    share = (cpu["decode alone"] + cpu["net alone"]) / cpu["predict"]
+    print(f"by CPU time, decoding and the net are {share:.0%} of what predict uses")
 
 
 def run(name: str, folder: Path) -> dict[str, float]:
