@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,17 @@ def test_a_pipe_swapped_in_after_the_look_is_refused_too(tmp_path: Path, monkeyp
     with pytest.raises(NotAFile, match="a pipe"):
         open_regular(tmp_path / "pipe")
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_who_waits_at_a_pipe_is_left_waiting(tmp_path: Path) -> None:
+    """Opening it for a moment would let its writer go, into a broken pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: os.close(os.open(tmp_path / "pipe", os.O_WRONLY)), daemon=True)
+    writer.start()
+    time.sleep(0.1)
+    with pytest.raises(NotAFile):
+        open_regular(tmp_path / "pipe")
+    writer.join(0.2)
+    assert writer.is_alive()
+    os.close(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK))
+    writer.join(5)

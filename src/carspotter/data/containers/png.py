@@ -17,43 +17,32 @@ from carspotter.data.containers.contents import (
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_READ = frozenset({b"IHDR", b"eXIf", b"iCCP"})
 
 
 def read_png(data: bytes) -> Contents:
     """The default picture of a PNG; text, times and animation are dropped unread, EXIF and ICC taken out.
 
+    Checksums are left to who uses the bytes: Pillow compares those of the chunks with pixels, zlib that of the profile.
+
     Raises:
-        PhotoRefused: truncated, or a checksum of a chunk with pixels does not match.
+        PhotoRefused: truncated or unreadable.
     """
     kept: list[bytes | memoryview] = [SIGNATURE]
     found: dict[bytes, bytes] = {}
-    notes: list[str] = []
-    view = memoryview(data)
+    several = False
     for kind, start, stop in _chunks(data):
-        sound = zlib.crc32(view[start + 4 : stop - 4]) == struct.unpack_from(">I", data, stop - 4)[0]
         if kind in _PIXELS:
-            if not sound:
-                raise broken("a checksum does not match")
-            kept.append(view[start:stop])
-        elif kind in (b"eXIf", b"iCCP") and not sound:
-            notes.append(f"its {kind.decode()} chunk is damaged and was ignored")
-        if kind not in (b"IDAT", b"IEND") and (sound or kind not in (b"eXIf", b"iCCP")):
-            found.setdefault(kind, data[start + 8 : stop - 4] if kind in (b"IHDR", b"eXIf", b"iCCP") else b"")
+            kept.append(memoryview(data)[start:stop])
+        if kind in _READ:
+            found.setdefault(kind, data[start + 8 : stop - 4])
+        several |= kind == b"acTL"
     width, height, bits = _header(found.get(b"IHDR", b""))
     profile = _inflate_profile(found[b"iCCP"]) if b"iCCP" in found else None
-    if b"iCCP" in found and profile is None:
-        notes.append(BROKEN_PROFILE)
-    return Contents(
-        "PNG",
-        b"".join(kept),
-        width,
-        height,
-        found.get(b"eXIf"),
-        profile=profile,
-        bits=bits,
-        several=b"acTL" in found,
-        notes=tuple(notes),
-    )
+    notes = (BROKEN_PROFILE,) if b"iCCP" in found and profile is None else ()
+    exif = found.get(b"eXIf")
+    whole = b"".join(kept)
+    return Contents("PNG", whole, width, height, exif, profile=profile, bits=bits, several=several, notes=notes)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

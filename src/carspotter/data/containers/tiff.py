@@ -9,7 +9,15 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from carspotter.data.containers.contents import MAX_PIXELS, MAX_PROFILE_BYTES, Contents, broken, truncated, unsupported
+from carspotter.data.containers.contents import (
+    BROKEN_PROFILE,
+    MAX_PIXELS,
+    MAX_PROFILE_BYTES,
+    Contents,
+    broken,
+    truncated,
+    unsupported,
+)
 
 MAX_VALUES = 300_000
 """Assumption: values of one tag; 50 Mpx in tiles of 16 x 16 have 200 thousand offsets."""
@@ -17,7 +25,7 @@ MAX_SAMPLES = 6
 """Channels per pixel that Pillow reads."""
 _BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8}
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
-_LONG, _LONG8 = 4, 16
+_LONG, _LONG8, _BYTES = 4, 16, 7
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _ORIENTATION, _PROFILE = 256, 257, 258, 277, 274, 34675
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _STRIPS, _TILES = 273, 324
@@ -85,16 +93,18 @@ def read_tiff(data: bytes) -> Contents:
         page = _read_page(data, _SINGLE | _MANY | {_ORIENTATION, _PROFILE})
         _check(page, len(data))
         orientation = page.number(_ORIENTATION, 1)
-        profile = page.fields[_PROFILE].raw if _PROFILE in page.fields else None
+        profile = page.fields[_PROFILE].raw if _PROFILE in page.fields else b""
+        known = len(profile) <= MAX_PROFILE_BYTES
         return Contents(
             "TIFF",
             _rewrite(data, page),
             page.number(_WIDTH, 0),
             page.number(_HEIGHT, 0),
             orientation=orientation if 1 <= orientation <= 8 else 1,
-            profile=profile,
+            profile=profile if known and profile else None,
             bits=page.number(_BITS, 1),
             several=page.several,
+            notes=() if known else (BROKEN_PROFILE,),
         )
     except (struct.error, OverflowError, ValueError):
         raise broken("its tags contradict each other") from None
@@ -127,7 +137,7 @@ def _read_page(data: bytes, wanted: frozenset[int]) -> _Page:
 def _values(data: bytes, kind: int, count: int, inline: bytes, order: str) -> bytes:
     """The bytes of one tag: in its entry when they fit, else where the entry points."""
     length = _BYTES_OF_TYPE.get(kind, 0) * count
-    if not 0 < length <= MAX_VALUES * 8:
+    if length == 0 or (count > MAX_VALUES and kind != _BYTES):
         raise ValueError(f"{count} values of type {kind}")
     if length <= len(inline):
         return inline[:length]
@@ -146,8 +156,6 @@ def _check(page: _Page, length: int) -> None:
         raise broken("its tiles are larger than any photo")
     if page.number(_SAMPLES, 1) > MAX_SAMPLES:
         raise unsupported(f"a TIFF with {page.number(_SAMPLES, 1)} channels")
-    if len(page.fields.get(_PROFILE, _Field(0, 0, b"")).raw) > MAX_PROFILE_BYTES:
-        raise broken("its colour profile is larger than any")
 
 
 def _rewrite(data: bytes, page: _Page) -> bytes:
