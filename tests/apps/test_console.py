@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from carspotter.apps.console import note, notes, plain, progress, say, table
+from carspotter.apps.console import note, notes, progress, say, table
+from carspotter.data.wording import visible
 from carspotter.progress import silent
 
 
@@ -30,8 +31,8 @@ class Terminal(io.StringIO):
         ("\x00\x9b", "\\x00\\x9b"),
     ],
 )
-def test_plain_shows_what_steers_and_leaves_the_rest(text: str, shown: str) -> None:
-    assert plain(text) == shown
+def test_visible_shows_what_steers_and_leaves_the_rest(text: str, shown: str) -> None:
+    assert visible(text) == shown
 
 
 def test_say_and_note_write_one_line_each_to_their_stream(capsys: pytest.CaptureFixture[str]) -> None:

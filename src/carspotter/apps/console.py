@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from carspotter.data.wording import visible
 from carspotter.errors import EXIT_BROKEN_PIPE
 from carspotter.progress import Progress, silent
 
@@ -14,22 +15,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-def plain(text: object) -> str:
-    r"""Text that cannot steer a terminal: control, direction and undecodable characters become `\x1b`, `\n`, ….
-
-    File names, labels and table cells are strangers' text.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-
-
 def say(text: object = "") -> None:
     """Print one line to stdout."""
-    _write(plain(text), sys.stdout)
+    _write(visible(text), sys.stdout)
 
 
 def note(text: object) -> None:
     """Print one line to stderr: remarks and errors, so that stdout stays the result."""
-    _write(plain(text), sys.stderr)
+    _write(visible(text), sys.stderr)
 
 
 def notes(lines: Sequence[object], limit: int = 20) -> None:
@@ -76,7 +69,7 @@ def progress() -> Iterator[Progress]:
 
         def show(phase: str, done: int, total: int) -> None:
             if phase not in tasks:
-                tasks[phase] = bars.add_task(plain(phase))
+                tasks[phase] = bars.add_task(visible(phase))
             bars.update(tasks[phase], completed=done, total=total)
 
         yield show
@@ -85,7 +78,7 @@ def progress() -> Iterator[Progress]:
 def _cell(value: object, absent: str) -> str:
     if value is None:
         return absent
-    return f"{value:.3f}" if isinstance(value, float) else plain(value)
+    return f"{value:.3f}" if isinstance(value, float) else visible(value)
 
 
 def _write(line: str, stream: TextIO) -> None:

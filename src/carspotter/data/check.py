@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from carspotter.data.contact_sheet import contact_sheet
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan
-from carspotter.data.wording import count, some
+from carspotter.data.wording import brief, count, some
 from carspotter.records import Rejected
 
 __all__ = ["Check", "ClassCount", "CopyGroups", "Sizes", "check", "contact_sheet", "render"]
@@ -194,7 +194,8 @@ def render(found: Check) -> str:
     """The whole check as plain text, problems last, where a reader's eye ends."""
     head = f"{found.origin}: {count(found.photos, 'photo')}, {count(len(found.classes), 'class', 'classes')}"
     parts = [head + (f", {found.rejected:,} refused" if found.rejected else "")]
-    parts += [_class_line(c, max(len(x.label) for x in found.classes)) for c in found.classes]
+    width = max((len(brief(c.label)) for c in found.classes), default=0)
+    parts += [_class_line(c, width) for c in found.classes]
     parts += [_size_line(found.sizes)] if found.sizes else []
     if found.copies.groups:
         parts.append(f"near copies: {count(found.copies.photos, 'photo')} show {count(found.copies.groups, 'picture')}")
@@ -204,8 +205,8 @@ def render(found: Check) -> str:
 
 
 def _class_line(c: ClassCount, width: int) -> str:
-    code = f" ({c.code})" if c.code != c.label else ""
-    return f"  {c.label:<{width}} {c.photos:>7,} {c.deviation:>+5.0f} %{code}"
+    code = f" ({brief(c.code)})" if c.code != c.label else ""
+    return f"  {brief(c.label):<{width}} {c.photos:>7,} {c.deviation:>+5.0f} %{code}"
 
 
 def _size_line(sizes: Sizes) -> str:

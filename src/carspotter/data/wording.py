@@ -17,11 +17,20 @@ def some(items: Sequence[object], shown: int = SHOWN) -> str:
     return f"{listed} and {more:,} more" if more > 0 else listed
 
 
+def visible(item: object) -> str:
+    r"""Text that cannot steer a terminal: control, direction and undecodable characters become `\x1b`, `\n`, ….
+
+    File names, labels and table cells are strangers' text.
+    """
+    text = str(item)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def brief(item: object) -> str:
     """Text that stays on one line, whatever is in it."""
-    text = str(item)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = visible(item)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
