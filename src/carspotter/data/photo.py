@@ -46,6 +46,9 @@ _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
 }
 """Used directly: `Image.open` would try other formats and warn above 89 Mpx, where nothing gets to here."""
 
+BAND_PIXELS = 2**20
+"""Assumption: pixels copied at once, 3 MB; photos up to this size are copied whole."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -156,25 +159,48 @@ def _read_file(path: str) -> bytes:
 
 
 def _decode(contents: Contents, at_least: tuple[int, int] | None) -> Decoded:
-    if contents.width is not None and contents.height is not None:
-        check_size(contents.width, contents.height)
-    image = (
-        _open_heic(contents.data) if contents.format == "HEIC" else _OPENERS[contents.format](BytesIO(contents.data))
-    )
-    check_size(*image.size)
+    image = _open(contents)
     orientation, notes = _orientation(contents, image)
     width, height = image.size[::-1] if orientation >= 5 else image.size
-    if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-        wanted = at_least if orientation >= 5 else at_least[::-1]
-        image.draft(None, (max(1, wanted[0]), max(1, wanted[1])))
+    if at_least is not None:
+        _allow_smaller(image, at_least if orientation >= 5 else at_least[::-1])
     image.load()
-    profile = contents.profile or image.info.get("icc_profile")
-    rgb, more = to_srgb(image, profile, contents.bits)
-    if orientation != 1:
-        rgb = rgb.transpose(_TURNS[orientation])
     if contents.several or getattr(image, "n_frames", 1) > 1:
         notes += ("it holds several pictures; the first was taken",)
-    return Decoded(np.array(rgb), height, width, contents.format, contents.notes + notes + more)
+    # The name is used again on purpose: a large photo must not be in memory in more than two forms.
+    image, more = to_srgb(image, contents.profile or image.info.get("icc_profile"), contents.bits)
+    if orientation != 1:
+        image = image.transpose(_TURNS[orientation])
+    return Decoded(_pixels(image), height, width, contents.format, contents.notes + notes + more)
+
+
+def _open(contents: Contents) -> Image.Image:
+    """The picture with its size checked: by its header before its decoder sees it, and by its decoder's word."""
+    if contents.width is not None and contents.height is not None:
+        check_size(contents.width, contents.height)
+    if contents.format == "HEIC":
+        return _open_heic(contents.data)
+    image = _OPENERS[contents.format](BytesIO(contents.data))
+    check_size(*image.size)
+    return image
+
+
+def _allow_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
+    """Let libjpeg compute a half, quarter or eighth where that is no smaller than (width, height) as stored."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.draft(None, (max(1, at_least[0]), max(1, at_least[1])))
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """(H, W, 3) of an RGB image, in bands: numpy and Pillow would hold three copies of the whole."""
+    rows = max(1, BAND_PIXELS // image.width)
+    if image.height <= rows:
+        return np.array(image)
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _orientation(contents: Contents, image: Image.Image) -> tuple[int, tuple[str, ...]]:

@@ -21,12 +21,13 @@ MAX_SCANS = 100
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # what libjpeg-turbo can; the others are lossless or hierarchical
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _ALONE = frozenset({0x00, 0x01, _SOI, *range(0xD0, 0xD8)})  # markers without a length
 _METADATA = frozenset({*range(0xE1, 0xF0), 0xFE}) - {0xEE}  # APP0 and APP14 (Adobe) say what the channels mean
 
 
 def read_jpeg(data: bytes) -> Contents:
-    """The first picture with its tables, frame and scans; EXIF and ICC taken out, what follows its end dropped.
+    """The first picture with its tables, frame and scans; EXIF and ICC taken out.
 
     Raises:
         PhotoRefused: truncated, unreadable, or of a kind that libjpeg does not decode.
@@ -45,7 +46,7 @@ def read_jpeg(data: bytes) -> Contents:
         elif marker in _FRAMES:
             frame = bytes((marker,)) + body
         if marker not in _METADATA:
-            kept.append(memoryview(data)[start : _end(data, start) if marker == _SOS else stop])
+            kept.append(memoryview(data)[start : _end(data, start, frame) if marker == _SOS else stop])
     width, height = _size(frame)
     icc, notes = _profile(profile)
     name = "MPO" if several else "JPEG"
@@ -75,17 +76,24 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     raise broken("it has too many segments")
 
 
-def _end(data: bytes, scan: int) -> int:
-    """Where the picture ends: within scans, FF D9 can only be the end marker.
+def _end(data: bytes, scan: int, frame: bytes) -> int:
+    """Where to stop: behind the first picture when it has several scans, else anywhere (libjpeg stops by itself).
 
     Raises:
         PhotoRefused: too many scans.
     """
-    stop = data.find(b"\xff\xd9", scan)
+    if _is_one_scan(data, scan, frame):
+        return len(data)
+    stop = data.find(b"\xff\xd9", scan)  # within scans this can only be the end marker
     stop = len(data) if stop < 0 else stop + 2
     if data.count(b"\xff\xda", scan, stop) > MAX_SCANS:
         raise broken(f"it has more than {MAX_SCANS} scans")
     return stop
+
+
+def _is_one_scan(data: bytes, scan: int, frame: bytes) -> bool:
+    """Whether the first scan holds all channels of a picture that is not progressive, as nearly all have."""
+    return len(frame) > 6 and frame[0] in _SEQUENTIAL and scan + 4 < len(data) and data[scan + 4] == frame[6]
 
 
 def _size(frame: bytes) -> tuple[int, int]:
