@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 
 from carspotter.apps.console import note, notes, progress, say, table
 from carspotter.data.wording import visible
-from carspotter.progress import silent
 
 
 class Terminal(io.StringIO):
@@ -61,10 +61,19 @@ def test_a_table_on_a_terminal_is_aligned_and_steers_nothing(monkeypatch: pytest
     ]
 
 
-def test_progress_is_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_in_a_log_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: seconds)
     with progress() as show:
-        assert show is silent
-    assert capsys.readouterr() == ("", "")
+        for done in range(1, 101):
+            seconds += 1.0
+            show("epo\x1bchs", done, 100)
+    assert capsys.readouterr() == (
+        "",
+        "epo\\x1bchs: 30 of 100\nepo\\x1bchs: 60 of 100\nepo\\x1bchs: 90 of 100\n",
+    )
 
 
 def test_progress_draws_a_bar_per_phase_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

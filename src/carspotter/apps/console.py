@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from carspotter.data.wording import visible
 from carspotter.errors import EXIT_BROKEN_PIPE
-from carspotter.progress import Progress, silent
+from carspotter.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+LOG_SECONDS = 30.0
+"""Between two lines of progress in a log; assumption: short commands stay silent, long ones are seen to live."""
 
 
 def say(text: object = "") -> None:
@@ -54,9 +58,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A bar per phase on stderr where it is a terminal; nothing where it is not (logs, CI)."""
+    """A bar per phase on stderr where it is a terminal; else (logs, CI) a line now and then while work is long."""
     if not sys.stderr.isatty():
-        yield silent
+        yield _now_and_then(time.monotonic)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -73,6 +77,18 @@ def progress() -> Iterator[Progress]:
             bars.update(tasks[phase], completed=done, total=total)
 
         yield show
+
+
+def _now_and_then(clock: Callable[[], float]) -> Progress:
+    spoken = clock()
+
+    def show(phase: str, done: int, total: int) -> None:
+        nonlocal spoken
+        if clock() - spoken >= LOG_SECONDS:
+            spoken = clock()
+            note(f"{phase}: {done:,} of {total:,}")
+
+    return show
 
 
 def _cell(value: object, absent: str) -> str:
