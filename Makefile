@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+CARSPOTTER_SHARED ?= ../shared/data
 # One thread per test process: two processes on two cores, and the same figures everywhere.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
@@ -50,7 +51,10 @@ lint: .venv/dev.stamp
 	$(BIN)/lint-imports
 
 bench: .venv/dev.stamp
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/drawing.py
+	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/bad_photos.py $(CARSPOTTER_SHARED)/bad_photos
 
 docs: .venv/train.stamp
 	$(BIN)/python scripts/write_cli_docs.py
