@@ -1,6 +1,6 @@
 """Write docs/cli.md from the commands' own help, so that it cannot go stale (a test compares).
 
-    python scripts/write_cli_docs.py
+python scripts/write_cli_docs.py
 """
 
 from __future__ import annotations
