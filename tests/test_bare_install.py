@@ -53,7 +53,7 @@ def test_the_base_install_predicts(
     run(bin_folder / "carspotter", "predict", model, "photo.png", "-o", answers, "--tta", "2")
     assert answers.read_text(encoding="utf-8").splitlines()[1].startswith("photo.png,named,green,")
     with capsys.disabled():
-        print(f"\nbase install: {megabytes(bin_folder.parent):.0f} MB")
+        print(f"\nbase install: {megabytes(bin_folder.parent):.0f} MB")  # noqa: T201 - a figure of the README
 
 
 @pytest.mark.slow
