@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total); the phase is a short noun such as "photos"."""
+from typing import Protocol
 
 
-def silent(phase: str, done: int, total: int) -> None:
+class Progress(Protocol):
+    """Called again and again while work is done."""
+
+    def __call__(self, phase: str, done: int, total: int, said: str = "") -> None:
+        """Note that `done` of `total` are done.
+
+        Args:
+            phase: a short noun, such as "photos".
+            done: finished items.
+            total: all items.
+            said: what came out of the last item, worth a line of its own; most have none.
+        """
+
+
+def silent(phase: str, done: int, total: int, said: str = "") -> None:
     """The progress that shows nothing."""

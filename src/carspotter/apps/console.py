@@ -71,10 +71,12 @@ def progress() -> Iterator[Progress]:
     with Bars(*columns, console=Console(file=sys.stderr)) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def show(phase: str, done: int, total: int) -> None:
+        def show(phase: str, done: int, total: int, said: str = "") -> None:
             if phase not in tasks:
                 tasks[phase] = bars.add_task(visible(phase))
             bars.update(tasks[phase], completed=done, total=total)
+            if said:
+                bars.console.print(visible(f"{phase} {done}/{total}: {said}"), markup=False, highlight=False)
 
         yield show
 
@@ -82,11 +84,11 @@ def progress() -> Iterator[Progress]:
 def _now_and_then(clock: Callable[[], float]) -> Progress:
     spoken = clock()
 
-    def show(phase: str, done: int, total: int) -> None:
+    def show(phase: str, done: int, total: int, said: str = "") -> None:
         nonlocal spoken
-        if clock() - spoken >= LOG_SECONDS:
+        if said or clock() - spoken >= LOG_SECONDS:
             spoken = clock()
-            note(f"{phase}: {done:,} of {total:,}")
+            note(f"{phase}: {done:,} of {total:,}" + (f": {said}" if said else ""))
 
     return show
 

@@ -206,7 +206,7 @@ class _Job:
 
         def report(record: EpochRecord, epochs: int) -> None:
             self.run.epoch(record)
-            self.progress(f"stage {stage.name}", record.epoch + 1, epochs)
+            self.progress(f"stage {stage.name}", record.epoch + 1, epochs, _epoch_line(record))
 
         fit_stage(trainee, material, stage, seed=self.recipe.seed * 1_000 + number, report=report)
 
@@ -293,6 +293,13 @@ class _Job:
                 parity=difference,
             ),
         )
+
+
+def _epoch_line(record: EpochRecord) -> str:
+    line = f"loss {record.train_loss:.3f}, accuracy {record.train_accuracy:.3f}"
+    if record.val_loss is not None:
+        line += f"; held out: loss {record.val_loss:.3f}, accuracy {record.val_accuracy:.3f}"
+    return f"{line}; {record.seconds:.1f} s"
 
 
 def _ranges(stage: Stage) -> ViewRanges:
