@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -173,6 +177,31 @@ def test_the_demo_takes_the_lot_that_is_there_and_says_where_to_look(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_training_says_so_and_stays_visible(sign: signal.Signals, code: int, workplace: Path) -> None:
+    draw_lot("contest", train=40, test=1, height=96, width=128)
+    words = ["train", "contest", "--recipe", "tiny.toml", "--set", "stage.1.epochs=1000", "-o", "models/stopped"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "carspotter.apps.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (runs := open_store().list()) or not runs[0].history:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.5)
+    process.send_signal(sign)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (code, "")
+    assert err.splitlines()[-1] == ("interrupted" if code == 130 else "terminated")
+    assert "Traceback" not in err
+    stopped = open_store().list()[0]
+    assert stopped.status == "interrupted"
+    assert stopped.history
+    assert not Path("models/stopped").exists()
+
+
+@pytest.mark.slow
 def test_the_demo_learns_what_it_draws(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 0
     run = open_store().list()[0]
@@ -194,11 +223,13 @@ def test_the_real_contest_from_check_to_submission(
     assert main(["check", contest, "--sheet", "sheet.png"]) == 0
     assert "616 photos, 10 classes" in capsys.readouterr().out
 
-    fewer = [word for stage, epochs in enumerate((10, 3, 1)) for word in ("--set", f"stage.{stage}.epochs={epochs}")]
+    stages = load_recipe("fast").stage
+    epochs = [min(stage.epochs, 10 if stage.trains == "head" else 2) for stage in stages]
+    fewer = [word for number, few in enumerate(epochs) for word in ("--set", f"stage.{number}.epochs={few}")]
     assert main(["train", contest, "--recipe", "fast", *fewer, "-o", "models/contest"]) == 0
     run = open_store().list()[0]
     assert run.evaluation is not None
-    # Guessing gives 0.1. Assumption: a working net's interval is above twice that even after four epochs.
+    # Guessing gives 0.1. Assumption: a working net's interval is above twice that even after few epochs.
     assert run.evaluation.accuracy.low > 0.2
 
     assert main(["submit", "models/contest", contest, "-o", "submission.csv", "--tta", "2"]) == 0
