@@ -241,7 +241,7 @@ def test_an_interruption_stops_the_work_and_leaves_no_thread(predictor: Predicto
 
     with pytest.raises(KeyboardInterrupt):
         predictor.scores(Dataset(tuple(Photo(str(at), RED) for at in range(100))), progress=interrupt)
-    assert not [thread for thread in threads() if thread.name.startswith("photo")]
+    assert not [thread for thread in threads() if thread.name.startswith("worker")]
 
 
 def threads() -> Iterator[threading.Thread]:

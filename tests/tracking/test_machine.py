@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import carspotter
-from carspotter.tracking.machine import code_version, this_machine, usable_cores
+from carspotter.tracking.machine import code_version, this_machine
+from carspotter.workers import usable_cores
 
 
 def git(folder: Path, *words: str) -> None:
@@ -74,13 +74,3 @@ def test_machine_names_what_touches_the_result() -> None:
 
 def test_no_threads_means_all_cores() -> None:
     assert this_machine().threads == this_machine().cores == usable_cores()
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to cores")
-def test_cores_are_those_this_process_may_use() -> None:
-    all_cores = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(all_cores)})
-        assert usable_cores() == 1
-    finally:
-        os.sched_setaffinity(0, all_cores)

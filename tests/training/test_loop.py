@@ -18,7 +18,7 @@ from carspotter.training.classifier import Classifier
 from carspotter.training.feature_cache import pooled_features, state_hash
 from carspotter.training.freezing import Freezing
 from carspotter.training.loop import Trainee, evaluating, fit_stage
-from carspotter.training.material import Batch, FeatureMaterial, PhotoMaterial, ahead, even_batches
+from carspotter.training.material import Batch, FeatureMaterial, PhotoMaterial, even_batches
 from carspotter.training.schedule import make_optimizer, parameter_groups
 
 
@@ -169,27 +169,6 @@ def test_batches_are_even_and_lose_nobody(count: int) -> None:
     assert sorted(np.concatenate(parts)) == list(range(count))
     assert max(map(len, parts)) <= 32
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_what_is_prepared_ahead_stays_in_order_and_within_bounds() -> None:
-    started: list[int] = []
-
-    def make(item: int) -> int:
-        started.append(item)
-        return item * item
-
-    results = ahead(make, range(20), lookahead=3)
-    assert next(results) == 0
-    assert max(started) <= 4
-    assert list(results) == [n * n for n in range(1, 20)]
-
-
-def test_a_fault_while_preparing_reaches_the_loop() -> None:
-    def make(item: int) -> int:
-        return 1 // (2 - item)
-
-    with pytest.raises(ZeroDivisionError):
-        list(ahead(make, range(5)))
 
 
 def test_features_are_computed_once(make_classifier, photo_set, tmp_path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +16,7 @@ from carspotter.data.photo import decode, read_bytes
 from carspotter.errors import MissingExtra, PhotoRefused
 from carspotter.progress import Progress, silent
 from carspotter.records import Dataset, Photo, Rejected
+from carspotter.workers import in_order, usable_cores
 
 AT_LEAST = (64, 64)
 """Height and width of the decode that hash and thumb are taken from; they work on 32 and 48 pixels. Measured: hashes
@@ -71,18 +70,19 @@ def scan(dataset: Dataset, *, workers: int = 0, progress: Progress = silent) -> 
 
     Args:
         dataset: from any source.
-        workers: threads; 0: one per core (decoding lets other threads run).
+        workers: threads; 0: one per core that this process may use (decoding lets other threads run).
         progress: called with ("photos", done, total).
 
     Raises:
         MissingExtra: the hashes need `carspotter[train]`.
     """
     look = _looker()
-    total = len(dataset.photos)
+    threads = workers or usable_cores()
     found: list[PhotoFacts | Rejected] = []
-    for result in _in_order(look, dataset.photos, workers or os.cpu_count() or 1):
-        found.append(result)
-        progress("photos", len(found), total)
+    with closing(in_order(look, dataset.photos, threads=threads, ahead=threads * WAITING_PER_WORKER)) as results:
+        for result in results:
+            found.append(result)
+            progress("photos", len(found), len(dataset.photos))
     facts = tuple(result for result in found if isinstance(result, PhotoFacts))
     refused = tuple(result for result in found if isinstance(result, Rejected))
     kept = tuple(
@@ -128,17 +128,3 @@ def _looker() -> Callable[[Photo], PhotoFacts | Rejected]:
 def bits_to_int(bits: Any) -> int:
     """64 booleans as one number, the first being the highest bit."""
     return int.from_bytes(np.packbits(np.asarray(bits, dtype=bool).reshape(-1)).tobytes(), "big")
-
-
-def _in_order(
-    look: Callable[[Photo], PhotoFacts | Rejected], photos: Sequence[Photo], workers: int
-) -> Iterator[PhotoFacts | Rejected]:
-    """Results in the order of the photos, a bounded number of them under way."""
-    waiting: deque[Future[PhotoFacts | Rejected]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for photo in photos:
-            waiting.append(pool.submit(look, photo))
-            if len(waiting) >= workers * WAITING_PER_WORKER:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -8,15 +8,12 @@ figures, `benchmarks/predict.py` prints them).
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,15 +27,13 @@ from carspotter.inference.bundle import MODEL, Bundle, read_bundle
 from carspotter.inference.runtime import Runtime, open_runtime
 from carspotter.progress import Progress, silent
 from carspotter.records import Answer, BundleCard, Dataset, Location, Photo, Pixels, Rejected, Scores
+from carspotter.workers import in_order, usable_cores
 
 AHEAD = 2
 """Photos in flight per thread: one at work, one waiting, so that no thread idles while results are collected."""
 
 Askable = str | Path | bytes | Photo
 """One photo: a file, the bytes of one, or a `Photo`."""
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +70,7 @@ class Predictor:
     def __init__(self, bundle: Bundle, runtime: Runtime, *, threads: int = 0) -> None:
         _refuse_misfit(bundle, runtime)
         self.bundle = bundle
-        self.threads = threads or _cores()
+        self.threads = threads or usable_cores()
         self._runtime = runtime
 
     @property
@@ -104,7 +99,8 @@ class Predictor:
         photos = PhotoCache(None) if cache is None else cache
         views = tta_views(tta)
         found: list[tuple[str, _Row | Rejected]] = []
-        with closing(_ahead(lambda p: self._look(p, views, photos), dataset.photos, self.threads)) as rows:
+        look = partial(self._look, views=views, cache=photos)
+        with closing(in_order(look, dataset.photos, threads=self.threads, ahead=self.threads * AHEAD)) as rows:
             for photo, row in zip(dataset.photos, rows, strict=True):
                 found.append((photo.id, row))
                 progress("photos", len(found), len(dataset.photos))
@@ -170,16 +166,6 @@ class Predictor:
         return Scores(tuple(name for name, _ in rows), logits, embeddings, (*rejected, *refused))
 
 
-def _ahead(work: Callable[[_In], _Out], items: Iterable[_In], threads: int) -> Generator[_Out]:
-    """Results in order, at most `AHEAD` tasks per thread in flight; leaving early waits for no more than those."""
-    waiting = iter(items)
-    with ThreadPoolExecutor(threads, thread_name_prefix="photo") as pool:
-        flying: deque[Future[_Out]] = deque(pool.submit(work, item) for item in islice(waiting, threads * AHEAD))
-        while flying:
-            yield flying.popleft().result()
-            flying.extend(pool.submit(work, item) for item in islice(waiting, 1))
-
-
 def _mean_logits(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """(K,) logarithm of the mean softmax over V views of (V, K) logits; finite where every probability rounds to 0."""
     total = np.logaddexp.reduce(log_softmax(logits), axis=0)
@@ -207,8 +193,3 @@ def _refuse_misfit(bundle: Bundle, runtime: Runtime) -> None:
             f"{bundle.folder}: {MODEL} tells {runtime.classes} classes apart, the card names {len(card.classes)}; "
             "train again"
         )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

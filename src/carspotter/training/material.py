@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +14,13 @@ from carspotter.data.cache import PhotoCache
 from carspotter.data.views import ViewRanges, apply_view, draw_view
 from carspotter.records import Geometry, Photo
 from carspotter.training.augment import BatchTransform
+from carspotter.workers import in_order
 
 Batch = tuple[Tensor, Tensor]
 """(inputs as the trained module takes them, (N,) class indices)."""
 
 LOOKAHEAD = 3
 """Batches prepared while the net computes. Assumption: preparing is steadier than three steps of the net."""
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 
 class Material(Protocol):
@@ -180,17 +176,6 @@ def even_batches(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np
     return np.array_split(order, -(-len(order) // size)) if len(order) else []
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item], lookahead: int = LOOKAHEAD) -> Iterator[Made]:
-    """Results of `make` in order, computed by a thread a few items ahead of the consumer."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting: deque[Future[Made]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) >= lookahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+def ahead(make: Callable[[npt.NDArray[np.int64]], Batch], chunks: Sequence[npt.NDArray[np.int64]]) -> Generator[Batch]:
+    """Batches in order, prepared by two threads while the net computes."""
+    return in_order(make, chunks, threads=2, ahead=LOOKAHEAD)

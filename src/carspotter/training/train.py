@@ -36,7 +36,7 @@ from carspotter.records import (
     Run,
     Split,
 )
-from carspotter.tracking.machine import this_machine, usable_cores
+from carspotter.tracking.machine import this_machine
 from carspotter.tracking.runs import RunStore, RunWriter, open_store
 from carspotter.training.allocator import keep_memory
 from carspotter.training.augment import make_mixing, make_policy
@@ -48,6 +48,7 @@ from carspotter.training.freezing import Freezing
 from carspotter.training.loop import Trainee, fit_stage
 from carspotter.training.material import FeatureMaterial, Material, PhotoMaterial, PhotoSet
 from carspotter.training.schedule import make_optimizer, parameter_groups
+from carspotter.workers import usable_cores
 
 PARITY_PHOTOS = 16
 """Photos on which torch and the exported net are compared. Assumption: a wrong operator shows on any one."""
