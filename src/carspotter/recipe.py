@@ -12,18 +12,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from carspotter.errors import RecipeError
 
 Fit = Literal["pad", "crop", "stretch"]
+MIN_ZOOM = 0.1
+"""Assumption: a photo shown at a tenth of its size has nothing left to learn, and its border costs 100 photos."""
 Span = Annotated[tuple[float, float], Field(description="[low, high], drawn evenly")]
 
 
 class Part(BaseModel):
-    """Base of a recipe's tables: frozen, and an unknown key is an error."""
+    """Base of a recipe's tables: frozen; an unknown key, infinity and not-a-number are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SplitRecipe(Part):
@@ -65,7 +67,7 @@ class AugmentRecipe(Part):
     rotation: float = Field(0.0, ge=0, le=180, description="degrees either way")
     shift_x: float = Field(0.0, ge=0, le=0.9, description="share of the width either way")
     shift_y: float = Field(0.0, ge=0, le=0.9, description="share of the height either way")
-    zoom: Span = Field((1.0, 1.0), description="scale factors; above 1 is closer")
+    zoom: Span = Field((1.0, 1.0), description=f"scale factors from {MIN_ZOOM} up; above 1 is closer")
     brightness: Span = Field((1.0, 1.0), description="factors on the pixel values")
     flip: bool = Field(False, description="mirror left-right for half of the views")
     policy: Literal["none", "trivial", "rand"] = Field(
@@ -79,6 +81,8 @@ class AugmentRecipe(Part):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} = [{low}, {high}]: needs 0 < low <= high")
+        if self.zoom[0] < MIN_ZOOM:
+            raise ValueError(f"zoom = [{self.zoom[0]}, {self.zoom[1]}]: needs low >= {MIN_ZOOM}")
         return self
 
 
@@ -141,16 +145,25 @@ class Stage(Part):
 class Recipe(Part):
     """Everything that decides a training, together with the data."""
 
-    name: str = Field(min_length=1, max_length=80, description="shown in the run list")
+    name: str = Field(min_length=1, max_length=80, description="shown in the run list; part of the model folder's name")
     about: str = Field("", description="one sentence: what it is for, what it costs and reaches")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of split, initial weights, order and views")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all cores; part of what makes a run repeatable")
     fit: Fit = Field("pad", description="how a photo of another aspect ratio becomes the rectangle")
     backbone: str = Field("tf_efficientnet_lite0", description="a timm model name, see `carspotter backbones`")
-    weights: str | None = Field(None, description="a local safetensors file for the backbone instead of its own source")
+    weights: str | None = Field(
+        None, description="a local safetensors file for the backbone instead of its own source; 'random': none"
+    )
     split: SplitRecipe = Field(default_factory=SplitRecipe)
     head: HeadRecipe = Field(default_factory=HeadRecipe)
     stage: tuple[Stage, ...] = Field(min_length=1, description="phases, in order; the last one's size is the bundle's")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_no_path(cls, name: str) -> str:
+        if not name.isprintable() or "/" in name or "\\" in name:
+            raise ValueError("part of a folder's name: needs printable characters without / and \\")
+        return name
 
 
 def packaged_recipes() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from carspotter.recipe import MIN_ZOOM
 from carspotter.records import Geometry, Pixels
 
 BORDER = 128
@@ -19,8 +20,6 @@ BORDER = 128
 REDUCING_GAP = 3.0
 """Pillow shrinks by whole factors first, down to this many times the target; its documentation calls the result of 3.0
 almost indistinguishable from a plain resize."""
-MIN_ZOOM = 0.1
-"""Assumption: a photo shown at a tenth of its size has nothing left to learn, and its border costs 100 photos."""
 
 
 @dataclass(frozen=True, slots=True)
