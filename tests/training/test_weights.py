@@ -101,6 +101,13 @@ def test_local_file_loads_and_its_card_is_honest(tmp_path: Path) -> None:
     assert torch.equal(net.conv_stem.weight, state["conv_stem.weight"])
 
 
+def test_a_net_of_a_fixed_size_loads_at_any_other(tmp_path: Path) -> None:
+    """A ViT's positions are learned for one grid; they are loaded first and resampled then."""
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
+    net, _ = load_backbone(find_backbone("test_vit", str(tmp_path / "vit.safetensors")), height=64, width=96)
+    assert net(torch.zeros(1, 3, 64, 96)).shape == (1, net.num_features)
+
+
 def _bad_files(tmp_path: Path) -> dict[str, tuple[Path, str]]:
     other = {"classifier.weight": torch.zeros(3)}
     torch.save(other, tmp_path / "weights.pth")

@@ -143,12 +143,12 @@ def load_backbone(card: BackboneCard, *, height: int, width: int) -> tuple[nn.Mo
         BackboneError: weights are missing, altered, out of reach, or of another network.
     """
     net = timm.create_model(card.name, pretrained=False, num_classes=0)
-    resize_backbone(net, height, width)
     sha256 = card.sha256
     if card.source != "none":
         path = weight_file(card)
         sha256 = sha256 or hash_file(path)
         fill(net, read_weights(path), card.name)
+    resize_backbone(net, height, width)  # after filling: a ViT's learned positions are resampled to the new size
     parameters = sum(p.numel() for p in net.parameters())
     points = tuple(name for name, _ in units(net))
     return net, card.model_copy(update={"sha256": sha256, "parameters": parameters, "freeze_points": points})
