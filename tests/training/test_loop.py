@@ -174,7 +174,6 @@ def test_batches_are_even_and_lose_nobody(count: int) -> None:
 def test_features_are_computed_once(make_classifier, photo_set, tmp_path) -> None:
     classifier, photos = make_classifier(), photo_set(6)
     calls: list[int] = []
-    classifier.backbone.register_forward_hook(lambda *_: None)
     original: Callable = classifier.feature_map
 
     def counted(prepared: torch.Tensor) -> torch.Tensor:
@@ -214,6 +213,52 @@ def test_stored_features_stay_within_their_limit(make_classifier, photo_set, tmp
     for seed in range(4):
         pooled_features(make_classifier(), photo_set(4), ranges=ViewRanges(), views=1, seed=seed, folder=tmp_path)
     assert sum(p.stat().st_size for p in tmp_path.glob("*.safetensors")) <= 10_000
+
+
+def test_another_process_may_clear_the_features_at_the_same_time(make_classifier, photo_set, tmp_path) -> None:
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "removed between the look and the question")
+    pooled_features(make_classifier(), photo_set(4), ranges=None, views=1, seed=0, folder=tmp_path)
+    assert len([p for p in tmp_path.glob("*.safetensors") if p.is_file()]) == 1
+
+
+def test_features_of_another_library_version_are_computed_again(
+    make_classifier, photo_set, tmp_path, monkeypatch
+) -> None:
+    from carspotter.training import feature_cache
+
+    settings = {"ranges": None, "views": 1, "seed": 0, "folder": tmp_path}
+    pooled_features(make_classifier(), photo_set(3), **settings)
+    monkeypatch.setattr(feature_cache, "MADE_BY", "another torch")
+    pooled_features(make_classifier(), photo_set(3), **settings)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_features_of_all_views_are_one_progress(make_classifier, photo_set) -> None:
+    told: list[tuple[int, int]] = []
+    settings = {"ranges": ViewRanges(flip=True), "views": 3, "seed": 0, "folder": None}
+    pooled_features(
+        make_classifier(), photo_set(4), progress=lambda _, done, total, said="": told.append((done, total)), **settings
+    )
+    assert told == [(4, 12), (8, 12), (12, 12)]
+
+
+def test_clipping_counts_only_what_is_stepped() -> None:
+    """A unit frozen since an earlier stage still holds that stage's last gradient."""
+
+    def moved(old: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        net[0].requires_grad_(False)
+        net[0].weight.grad = torch.full((2, 2), old)
+        optimizer = make_optimizer("sgd", [{"params": list(net[1].parameters()), "full_lr": 0.1}], 0.1)
+        material = FeatureMaterial(
+            torch.ones(1, 4, 2), np.arange(4) % 2, torch.zeros(0, 2), np.zeros(0, int), batch=4, seed=(0,)
+        )
+        stage = a_stage(epochs=1, clip=0.01)
+        fit_stage(Trainee(net, net.train, optimizer), material, stage, seed=0, report=lambda *_: None)
+        return net[1].weight.detach()
+
+    assert torch.equal(moved(0.0), moved(1000.0))
 
 
 def test_feature_epochs_walk_through_the_views() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from carspotter.data.cache import MADE_BY as PHOTOS_MADE_BY
 from carspotter.data.views import ViewRanges
 from carspotter.progress import Progress, silent
 from carspotter.records import hash_json
@@ -22,6 +26,9 @@ from carspotter.training.material import PhotoSet, ahead, even_batches
 
 MAX_BYTES = 2 * 2**30
 """Largest total of stored features. Assumption: fifty sets of 10,000 photos × 1,280 features in float32."""
+
+MADE_BY = f"1-torch{torch.__version__}-timm{timm.__version__}-photos{PHOTOS_MADE_BY}"
+"""Part of every key. Raise the number when views or pooling change their result."""
 
 BATCH = 64
 """Photos per step of a frozen network; 32 to 128 made no difference on two cores."""
@@ -56,7 +63,14 @@ def pooled_features(
     stored = None if folder is None else _read(folder / f"{key}.safetensors")
     if stored is not None:
         return stored
-    features = torch.stack([_one_view(classifier, photos, ranges, (seed, view), progress) for view in range(views)])
+    done = 0
+
+    def computed(more: int) -> None:
+        nonlocal done
+        done += more
+        progress("features", done, views * len(photos))
+
+    features = torch.stack([_one_view(classifier, photos, ranges, (seed, view), computed) for view in range(views)])
     if folder is not None:
         _write(features, folder / f"{key}.safetensors")
         _evict(folder, MAX_BYTES)
@@ -64,15 +78,18 @@ def pooled_features(
 
 
 def _one_view(
-    classifier: Classifier, photos: PhotoSet, ranges: ViewRanges | None, seed: tuple[int, int], progress: Progress
+    classifier: Classifier,
+    photos: PhotoSet,
+    ranges: ViewRanges | None,
+    seed: tuple[int, int],
+    computed: Callable[[int], None],
 ) -> Tensor:
     index = torch.arange(len(photos)).numpy()
-    parts, done = [], 0
+    parts = []
     with evaluating(classifier):
         for pixels, _ in ahead(lambda chunk: photos.batch(chunk, ranges, seed), even_batches(index, BATCH)):
             parts.append(classifier.pool(classifier.feature_map(classifier.prepare(pixels))))
-            done += len(pixels)
-            progress("features", done, len(photos))
+            computed(len(pixels))
     # Leaving inference mode behind, so that a head can be trained on them.
     return torch.cat(parts).clone()
 
@@ -80,6 +97,7 @@ def _one_view(
 def _key(classifier: Classifier, photos: PhotoSet, ranges: ViewRanges | None, views: int, seed: int) -> str:
     return hash_json(
         {
+            "made_by": MADE_BY,
             "weights": state_hash(classifier.backbone.state_dict()),
             "pooling": classifier.pooling,
             "mean": classifier.mean.flatten().tolist(),
@@ -125,9 +143,14 @@ def _write(features: Tensor, path: Path) -> None:
 
 
 def _evict(folder: Path, max_bytes: int) -> None:
-    newest = sorted(folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime, reverse=True)
+    """Remove the longest unused; another process may do the same at this moment."""
+    found: list[tuple[float, int, Path]] = []
+    for path in folder.glob("*.safetensors"):
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
     total = 0
-    for path in newest:
-        total += path.stat().st_size
-        if total > max_bytes and path != newest[0]:
-            path.unlink(missing_ok=True)
+    for number, (_, size, path) in enumerate(sorted(found, reverse=True)):
+        total += size
+        if total > max_bytes and number:
+            with suppress(OSError):
+                path.unlink()

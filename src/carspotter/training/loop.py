@@ -157,7 +157,9 @@ def _step(trainee: Trainee, inputs: Tensor, labels: Tensor, stage: Stage) -> tup
     trainee.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if stage.clip:
-        nn.utils.clip_grad_norm_(trainee.module.parameters(), stage.clip)
+        # Only what is stepped: a unit frozen since an earlier stage still holds that stage's last gradient.
+        stepped = [p for group in trainee.optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(stepped, stage.clip)
     trainee.optimizer.step()
     return float(loss.detach()), logits.detach()
 
