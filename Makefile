@@ -17,6 +17,7 @@ help:
 	@echo "make lint       ruff, mypy, import layers"
 	@echo "make bench      print the figures of benchmarks/"
 	@echo "make docs       write docs/cli.md anew"
+	@echo "make clean      remove .venv and the demo; your models and runs stay"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -60,4 +61,4 @@ docs: .venv/train.stamp
 	$(BIN)/python scripts/write_cli_docs.py
 
 clean:
-	rm -rf .venv demo models runs
+	rm -rf .venv demo models/demo
