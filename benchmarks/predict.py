@@ -217,7 +217,8 @@ def make_bundle(folder: Path) -> None:
     """A bundle of the net with random weights: as fast as a trained one."""
     import timm
 
-    from carspotter.inference.bundle import hash_file, write_bundle
+    from carspotter.data.disk import hash_file
+    from carspotter.inference.bundle import write_bundle
     from carspotter.recipe import Recipe, Stage
     from carspotter.records import BundleCard, Geometry, Provenance
     from carspotter.training.backbones import find_backbone

@@ -115,8 +115,9 @@ def test_the_truth_is_written_only_when_asked(lot: Lot, tmp_path: Path) -> None:
 
 
 def test_a_truth_that_cannot_be_written_is_one_line(lot: Lot, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"^cannot write .*nowhere.*name a place") as caught:
-        lot.write_truth(tmp_path / "nowhere" / "truth.csv")
+    (tmp_path / "file").touch()
+    with pytest.raises(SourceError, match=r"^cannot write .*truth\.csv.*choose another place") as caught:
+        lot.write_truth(tmp_path / "file" / "truth.csv")
     assert len(caught.value.problems) == 1
 
 

@@ -14,7 +14,8 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 from PIL import Image
 from safetensors.numpy import save_file
 
-from carspotter.inference.bundle import Bundle, hash_file, write_bundle
+from carspotter.data.disk import hash_file
+from carspotter.inference.bundle import Bundle, write_bundle
 from carspotter.recipe import Recipe, Stage
 from carspotter.records import BackboneCard, BundleCard, Calibration, Geometry, Provenance
 

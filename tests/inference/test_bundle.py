@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from carspotter.data.disk import hash_file
 from carspotter.errors import BundleError
-from carspotter.inference import bundle as module
 from carspotter.inference.bundle import MAX_CARD_BYTES, Bundle, read_bundle, write_bundle
 from helpers.tiny import tiny_card, tiny_files, tiny_onnx, write_tiny_bundle
 
@@ -163,7 +163,7 @@ def test_a_pickle_under_another_name_is_refused_unread(
     monkeypatch.chdir(tmp_path)
     data = b"PK\x03\x04" + b"x" * 40 if protocol == "zip" else pickle.dumps(Bomb(), protocol=int(protocol))
     (tiny_bundle.folder / name).write_bytes(data)
-    edit_card(tiny_bundle, lambda c: c["files"].update({name: module.hash_file(tiny_bundle.folder / name)}))
+    edit_card(tiny_bundle, lambda c: c["files"].update({name: hash_file(tiny_bundle.folder / name)}))
     refused(tiny_bundle, "is a pickle or archive under another name")
     assert not (tmp_path / "exploded").exists()
 
@@ -172,7 +172,7 @@ def test_a_pickle_under_another_name_is_refused_unread(
 def test_what_is_no_safetensors_is_refused(tiny_bundle: Bundle, data: bytes) -> None:
     path = tiny_bundle.folder / "model.safetensors"
     path.write_bytes(data)
-    edit_card(tiny_bundle, lambda c: c["files"].update({path.name: module.hash_file(path)}))
+    edit_card(tiny_bundle, lambda c: c["files"].update({path.name: hash_file(path)}))
     refused(tiny_bundle, "is no safetensors file")
 
 

@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from carspotter.data.files import NotAFile, is_system_file, open_regular
+from carspotter.data.wording import cause
 from carspotter.data.zip_directory import Listed, read_at, read_directory
 from carspotter.errors import ArchiveError, PhotoRefused, Reason
 
@@ -110,8 +111,8 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
         return _open(text, seen.st_size, seen.st_mtime_ns, seen.st_ino)
     except NotAFile as fault:
         raise ArchiveError(f"{text}: is {fault}, expected a zip file; check the path") from None
-    except (OSError, ValueError) as fault:
-        why = getattr(fault, "strerror", None) or fault
+    except (OSError, ValueError) as fault:  # ValueError: a NUL inside the name
+        why = cause(fault) if isinstance(fault, OSError) else fault
         raise ArchiveError(f"{text}: cannot be read ({why}); check the path and its permissions") from None
 
 

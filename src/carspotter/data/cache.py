@@ -25,6 +25,7 @@ import PIL
 
 from carspotter.data.photo import decode, read_bytes
 from carspotter.data.views import fit
+from carspotter.data.wording import cause
 from carspotter.records import Geometry, Photo, Pixels
 
 DEFAULT_MAX_BYTES = 8 * 2**30
@@ -105,7 +106,7 @@ class PhotoCache:
             _write(path, pixels)
         except OSError as fault:
             note = (
-                f"the photo cache in {folder} cannot be written ({fault.strerror or fault}), photos are decoded each "
+                f"the photo cache in {folder} cannot be written ({cause(fault)}), photos are decoded each "
                 "time; free space there, or choose another folder by CARSPOTTER_CACHE"
             )
             self.notes = (note,)
@@ -179,10 +180,10 @@ def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
     for path in folder.glob("??/*"):
         with contextlib.suppress(OSError):  # another process removed it
             found = path.stat()
-            if path.suffix == ".tmp" and time.time() - found.st_mtime > ABANDONED_AFTER:
-                path.unlink()
-            else:
+            if path.suffix != ".tmp":
                 yield found.st_mtime, found.st_size, path
+            elif time.time() - found.st_mtime > ABANDONED_AFTER:  # younger ones are being written: not ours to evict
+                path.unlink()
 
 
 def _evict(entries: list[tuple[float, int, Path]], needed: int) -> int:

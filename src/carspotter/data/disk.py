@@ -1,7 +1,8 @@
-"""Files read whole under a cap; files written whole or not at all."""
+"""Files read whole under a cap, hashed, and written whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from carspotter.data.files import NotAFile, open_regular
-from carspotter.data.wording import brief
+from carspotter.data.wording import brief, cause
 from carspotter.errors import SourceError
 
 
@@ -29,7 +30,7 @@ def read_capped(path: str | Path, limit: int) -> bytes:
     except NotAFile as fault:
         raise SourceError(f"{brief(path)} is {fault}; expected a regular file") from None
     except OSError as fault:
-        raise SourceError(f"cannot read {brief(path)}: {_cause(fault)}") from None
+        raise SourceError(f"cannot read {brief(path)}: {cause(fault)}") from None
     if len(data) > limit:
         raise SourceError(f"{brief(path)} is larger than {limit:,} bytes; expected a smaller file, split it")
     return data
@@ -50,23 +51,34 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
-        _sync(part)
+        sync(part)
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as fault:
-        raise SourceError(f"cannot write {brief(path)}: {_cause(fault)}; choose another place") from None
+        raise SourceError(f"cannot write {brief(path)}: {cause(fault)}; choose another place") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def hash_file(path: Path) -> str:
+    """sha256 of a file, hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Make a file, or a folder's list of names, survive a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _cause(fault: OSError) -> str:
-    return fault.strerror or str(fault)

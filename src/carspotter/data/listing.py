@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from carspotter.data.archive import open_archive
 from carspotter.data.files import is_system_file
-from carspotter.data.wording import brief, count, some
+from carspotter.data.wording import brief, cause, count, some
 from carspotter.errors import Reason, SourceError
 from carspotter.records import Dataset, Location, Photo, Rejected
 
@@ -100,11 +100,11 @@ def _list_argument(path: str) -> Listing:
         if stat.S_ISREG(Path(path).stat().st_mode):
             return Listing((Photo(name, Location(path)),))
         return Listing((), (Rejected(name, Reason.UNREADABLE, "is a pipe or device; give a regular file"),))
-    except (OSError, ValueError) as fault:
-        missing = isinstance(fault, FileNotFoundError | NotADirectoryError)
-        reason = Reason.MISSING if missing else Reason.UNREADABLE
-        sentence = "there is no such file; check the path" if missing else f"cannot be opened ({fault})"
-        return Listing((), (Rejected(name, reason, sentence),))
+    except (FileNotFoundError, NotADirectoryError):
+        return Listing((), (Rejected(name, Reason.MISSING, "there is no such file; check the path"),))
+    except (OSError, ValueError) as fault:  # ValueError: a NUL inside the name
+        why = cause(fault) if isinstance(fault, OSError) else fault
+        return Listing((), (Rejected(name, Reason.UNREADABLE, f"cannot be opened ({why}); check its permissions"),))
 
 
 def _list_zip(path: str | Path) -> Listing:
@@ -171,8 +171,7 @@ class _Walk:
             try:
                 self._folder(path)
             except OSError as fault:
-                cause = fault.strerror or str(fault)
-                sentence = f"the folder cannot be opened ({cause}); give it read rights or leave it out"
+                sentence = f"the folder cannot be opened ({cause(fault)}); give it read rights or leave it out"
                 self.rejected.append(Rejected(self._id(path), Reason.UNREADABLE, sentence))
 
     def _folder(self, path: str) -> None:

@@ -31,6 +31,7 @@ from carspotter.data.colour import to_srgb
 from carspotter.data.containers import Contents, read_contents, read_orientation
 from carspotter.data.containers.contents import check_size
 from carspotter.data.files import NotAFile, open_regular
+from carspotter.data.wording import cause
 from carspotter.errors import ArchiveError, PhotoRefused, Reason
 from carspotter.records import Location, Pixels
 
@@ -149,8 +150,9 @@ def _read_file(path: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise PhotoRefused(Reason.MISSING, "there is no such file; check the name and the folder") from None
     except OSError as fault:
-        why = fault.strerror or type(fault).__name__
-        raise PhotoRefused(Reason.UNREADABLE, f"the system cannot read it ({why}); check its permissions") from None
+        raise PhotoRefused(
+            Reason.UNREADABLE, f"the system cannot read it ({cause(fault)}); check its permissions"
+        ) from None
     _check_length(len(data))  # it may have changed since
     return data
 

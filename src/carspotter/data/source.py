@@ -21,7 +21,7 @@ from carspotter.data.labels import (
 )
 from carspotter.data.listing import Listing, is_zip, list_photos, list_place
 from carspotter.data.table import Table, read_table
-from carspotter.data.wording import brief, count, some
+from carspotter.data.wording import brief, cause, count, some
 from carspotter.errors import Reason, SourceError
 from carspotter.records import Dataset, Photo
 
@@ -140,7 +140,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return sorted(item for item in folder.iterdir() if not item.name.startswith("."))
     except OSError as fault:
-        raise SourceError(f"cannot open {brief(folder)}: {fault.strerror}; give it read rights") from None
+        raise SourceError(f"cannot open {brief(folder)}: {cause(fault)}; give it read rights") from None
 
 
 def _beside(table: Path) -> tuple[Path | None, tuple[str, ...]]:

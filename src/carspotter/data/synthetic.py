@@ -16,8 +16,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from carspotter.data.disk import whole_file
 from carspotter.data.drawing.models import CAR_MODELS, TWINS
 from carspotter.data.drawing.plan import Faults, Slot, Truth, given_labels, paint_slot, plan_lot
+from carspotter.data.wording import cause
 from carspotter.errors import SourceError
 
 __all__ = ["Faults", "Lot", "Truth", "draw_lot"]
@@ -59,12 +61,8 @@ class Lot:
         """
         target = self.folder / "truth.csv" if path is None else Path(path)
         rows = [[int(v) if isinstance(v, bool) else v for v in astuple(truth)] for truth in self.truth]
-        try:
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".truth-") as beside:
-                _write_csv(Path(beside) / "truth.csv", TRUTH_COLUMNS, rows)
-                (Path(beside) / "truth.csv").replace(target)
-        except OSError as fault:
-            raise SourceError(_cannot_write(target, fault)) from None
+        with whole_file(target) as part:
+            _write_csv(part, TRUTH_COLUMNS, rows)
         return target
 
 
@@ -109,7 +107,9 @@ def draw_lot(
                 folder.rename(Path(beside) / "old")
             (Path(beside) / "new").rename(folder)
     except OSError as fault:
-        raise SourceError(_cannot_write(folder, fault)) from None
+        raise SourceError(
+            f"cannot write {folder}: {cause(fault)}; name a place with room that may be written to"
+        ) from None
     return Lot(folder, tuple(model.name for model in CAR_MODELS), tuple(slot.truth for slot in slots))
 
 
@@ -196,7 +196,3 @@ Categories:
 Faults planted among the training photos:
 {faults}
 """
-
-
-def _cannot_write(path: Path, fault: OSError) -> str:
-    return f"cannot write {path}: {fault.strerror or fault}; name a place with room that may be written to"

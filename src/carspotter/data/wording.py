@@ -1,4 +1,4 @@
-"""How many things become one line: a count, a few examples, and how many more there are."""
+"""How many things become one line: a count, a few examples and how many more there are, an exception."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ SHOWN = 3
 """Examples in one line (assumption: enough to recognise a pattern, short enough for one line)."""
 SHOWN_CHARACTERS = 80
 """Longest example; hostile cells and names may be megabytes long (assumption)."""
+
+SHOWN_OF_FAULT = 300
+"""Longest text of a library's exception (assumption: what it says later explains what it said first)."""
 
 
 def some(items: Sequence[object], shown: int = SHOWN) -> str:
@@ -32,6 +35,18 @@ def brief(item: object) -> str:
     """Text that stays on one line, whatever is in it."""
     text = visible(item)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def cause(fault: OSError) -> str:
+    """What the system says, without the path, which the message around it names."""
+    return fault.strerror or str(fault) or type(fault).__name__
+
+
+def one_line(fault: BaseException) -> str:
+    """An exception of a library on one line: `ValueError: …`."""
+    text = " ".join(str(fault).split())
+    named = f"{type(fault).__name__}: {text}" if text else type(fault).__name__
+    return named if len(named) <= SHOWN_OF_FAULT else named[: SHOWN_OF_FAULT - 1] + "…"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

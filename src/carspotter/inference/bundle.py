@@ -18,6 +18,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
+from carspotter.data.disk import hash_file, sync
+from carspotter.data.wording import cause
 from carspotter.errors import BundleError
 from carspotter.records import BundleCard
 
@@ -31,7 +33,6 @@ _ENDINGS = (".onnx", ".safetensors")
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Bundle:
         try:
             data = (self.folder / name).read_bytes()
         except OSError as fault:
-            raise BundleError(f"cannot read {self.folder / name}: {fault.strerror}; copy the folder again") from None
+            raise BundleError(f"cannot read {self.folder / name}: {cause(fault)}; copy the folder again") from None
         _compare(name, hashlib.sha256(data).hexdigest(), self.card.files[name], len(data))
         return data
 
@@ -115,7 +116,7 @@ def write_bundle(folder: str | Path, card: BundleCard, files: Mapping[str, Path]
         _fill(fresh, card, files)
         _swap(fresh, folder)
     except OSError as fault:
-        raise BundleError(f"cannot write {folder}: {fault.strerror or fault}; free the place or name another") from None
+        raise BundleError(f"cannot write {folder}: {cause(fault)}; free the place or name another") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return Bundle(folder, card)
@@ -146,15 +147,6 @@ def check_target(folder: str | Path) -> None:
         raise BundleError(f"{folder} also holds {min(foreign)!r}, which would be lost; move it or name another folder")
 
 
-def hash_file(path: Path) -> str:
-    """sha256 of a file, hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
@@ -172,10 +164,10 @@ def _fill(fresh: Path, card: BundleCard, files: Mapping[str, Path]) -> None:
     fresh.mkdir()
     for name, source in files.items():
         shutil.copyfile(source, fresh / name)
-        _sync(fresh / name)
+        sync(fresh / name)
     (fresh / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    _sync(fresh / CARD)
-    _sync(fresh)
+    sync(fresh / CARD)
+    sync(fresh)
     read_bundle(fresh)
 
 
@@ -189,17 +181,8 @@ def _swap(fresh: Path, folder: Path) -> None:
     except OSError:
         _heal(folder)
         raise
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or a folder's list of names, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ---- the folder -----------------------------------------------------------------------------------------------------
@@ -213,7 +196,7 @@ def _entries(folder: Path) -> dict[str, os.stat_result]:
         cure = "name one that `train` wrote"
         if _put_aside(folder).is_dir():
             cure = f"an interrupted replacement left the older one as {_put_aside(folder)}: rename it back"
-        raise BundleError(f"{folder} is no model folder: {fault.strerror}; {cure}") from None
+        raise BundleError(f"{folder} is no model folder: {cause(fault)}; {cure}") from None
     if CARD not in found:
         raise BundleError(f"{folder} is no model folder: it has no {CARD}; name one that `train` wrote")
     links = [name for name, facts in found.items() if stat.S_ISLNK(facts.st_mode)]
@@ -249,7 +232,7 @@ def _read_card(folder: Path) -> bytes:
         with path.open("rb") as file:
             text = file.read(MAX_CARD_BYTES + 1)
     except OSError as fault:
-        raise BundleError(f"cannot read {path}: {fault.strerror}; check its permissions") from None
+        raise BundleError(f"cannot read {path}: {cause(fault)}; check its permissions") from None
     if len(text) > MAX_CARD_BYTES:
         raise BundleError(f"{path} is larger than {MAX_CARD_BYTES:,} bytes; no card is, so it is refused")
     return text
@@ -299,7 +282,7 @@ def _verify(path: Path, expected: str) -> None:
             _refuse_disguise(path, file.read(9), size)
         _compare(path.name, hash_file(path), expected, size)
     except OSError as fault:
-        raise BundleError(f"cannot read {path}: {fault.strerror}; check its permissions") from None
+        raise BundleError(f"cannot read {path}: {cause(fault)}; check its permissions") from None
 
 
 def _refuse_disguise(path: Path, start: bytes, size: int) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
+from carspotter.data.wording import cause, one_line
 from carspotter.errors import BundleError
 from carspotter.inference.onnx_scan import refuse_external_data
 from carspotter.records import Logits
@@ -97,7 +98,7 @@ def open_runtime(model: Path | bytes, *, threads: int = 0) -> Runtime:
         session = ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])
     except _FAULTS as fault:
         raise BundleError(
-            f"ONNX Runtime {ort.__version__} cannot load {name}: {_one_line(fault)}; copy the model folder again, "
+            f"ONNX Runtime {ort.__version__} cannot load {name}: {one_line(fault)}; copy the model folder again, "
             "or train again with this version"
         ) from None
     return _OrtRuntime(session, name)
@@ -107,7 +108,7 @@ def _read(path: Path) -> tuple[bytes, str]:
     try:
         return path.read_bytes(), path.name
     except OSError as fault:
-        raise BundleError(f"cannot read {path}: {fault.strerror or fault}; check the path") from None
+        raise BundleError(f"cannot read {path}: {cause(fault)}; check the path") from None
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -143,7 +144,7 @@ class _OrtRuntime:
         try:
             found: Sequence[npt.NDArray[np.float32]] = self._session.run(names, {self._input: photos})
         except _FAULTS as fault:
-            raise BundleError(f"{self._name} failed on {photos.shape[0]} photos: {_one_line(fault)}") from None
+            raise BundleError(f"{self._name} failed on {photos.shape[0]} photos: {one_line(fault)}") from None
         logits, embeddings, *rest = found
         if not (np.isfinite(logits).all() and np.isfinite(embeddings).all()):
             raise BundleError(f"{self._name} answers with not-a-number: its weights are unusable; train again")
@@ -176,7 +177,3 @@ def _columns(what: str, output: npt.NDArray[np.float32] | None, ranks: tuple[int
             "dimensions, the first for the photo: export it again"
         )
     return int(output.shape[1])
-
-
-def _one_line(fault: BaseException) -> str:
-    return " ".join(str(fault).split())[:300]

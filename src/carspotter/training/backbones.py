@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 import timm
 from torch import nn
 
+from carspotter.data.disk import hash_file
 from carspotter.errors import BackboneError
-from carspotter.inference.bundle import hash_file
 from carspotter.records import BackboneCard
 from carspotter.training.units import units
 from carspotter.training.weights import PACKAGES, fill, is_here, read_weights, weight_file

@@ -15,13 +15,14 @@ import torch
 
 import carspotter
 from carspotter.data.cache import PhotoCache, default_cache_folder
+from carspotter.data.disk import hash_file
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import Scan, scan
 from carspotter.data.split import split
 from carspotter.data.views import ViewRanges
 from carspotter.errors import SourceError
 from carspotter.evaluation.metrics import evaluate
-from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, hash_file, write_bundle
+from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, write_bundle
 from carspotter.inference.predictor import load
 from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe, Stage

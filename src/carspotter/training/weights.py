@@ -25,8 +25,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from carspotter.data.cache import default_cache_folder
+from carspotter.data.disk import hash_file
 from carspotter.errors import BackboneError
-from carspotter.inference.bundle import hash_file
 from carspotter.records import BackboneCard
 
 State = dict[str, torch.Tensor]
