@@ -10,6 +10,7 @@ import typer
 Source = Annotated[
     Path,
     typer.Argument(
+        metavar="SOURCE",
         help="A contest folder, a folder or zip of class folders, a table of names and labels, or plain photos.",
         show_default=False,
     ),
@@ -26,11 +27,13 @@ LabelColumn = Annotated[
 GroupColumn = Annotated[
     str | None, typer.Option(help="Column of what stays on one side of a split (one ad, one car).", show_default=False)
 ]
-Model = Annotated[Path, typer.Argument(help="A model folder that `train` left, as in models/demo.", show_default=False)]
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A model folder that `train` left, as in models/demo.", show_default=False),
+]
 Tta = Annotated[
     int,
     typer.Option(
         "--tta", min=1, max=64, help="Views per photo, averaged: 1 the photo, 2 also its mirror, more: seeded views."
     ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", show_default=False)]

@@ -22,6 +22,7 @@ def print_run(run: Run) -> None:
     """Everything about a run, in the order one asks: what, on what, how it went, what came out, with which settings."""
     table(("run", run.id), _facts(run))
     for title, print_part in (
+        ("left out", _print_rejected),
         ("frozen and trained", _print_freezing),
         ("history", _print_history),
         ("classes", _print_classes),
@@ -63,6 +64,11 @@ def _figures(run: Run) -> list[tuple[str, object]]:
         ("mean recall", e.macro_recall),
         ("log loss", e.log_loss),
     ]
+
+
+def _print_rejected(run: Run) -> None:
+    for sentence in run.rejected or ("nothing",):
+        say(sentence)
 
 
 def _print_freezing(run: Run) -> None:

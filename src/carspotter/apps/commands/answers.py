@@ -12,7 +12,7 @@ from carspotter.apps.console import note, notes, say, table
 from carspotter.errors import EXIT_SOME_REFUSED
 
 Photos = Annotated[
-    list[Path], typer.Argument(metavar="PHOTOS...", help="Photos, folders and zips of photos.", show_default=False)
+    list[Path], typer.Argument(metavar="PHOTOS", help="Photos, folders and zips of photos.", show_default=False)
 ]
 AnswersFile = Annotated[
     Path | None,
@@ -22,7 +22,9 @@ AnswersFile = Annotated[
 ]
 Contest = Annotated[
     Path,
-    typer.Argument(help="A contest folder: test photos and sample-submission.csv.", show_default=False),
+    typer.Argument(
+        metavar="CONTEST", help="A contest folder: test photos and sample-submission.csv.", show_default=False
+    ),
 ]
 SubmissionFile = Annotated[Path, typer.Option("--output", "-o", help="The submission, a .csv.", show_default=False)]
 

@@ -21,7 +21,9 @@ def list_recipes() -> None:
 
 @app.command("show")
 def show_recipe(
-    name: Annotated[str, typer.Argument(help="A packaged recipe, or a path that ends in .toml.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A packaged recipe, or a path that ends in .toml.", show_default=False)
+    ],
 ) -> None:
     """Print a recipe as TOML with every setting and its sentence: a start for one of your own."""
     from carspotter.apps.toml import toml_lines

@@ -15,9 +15,7 @@ from carspotter.errors import EXIT_FAULT
 app = typer.Typer(help="Runs: what was trained and how it went.", no_args_is_help=True, rich_markup_mode=None)
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of one.", show_default=False)]
-RunIds = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Runs' ids, or their beginnings.", show_default=False)
-]
+RunIds = Annotated[list[str], typer.Argument(metavar="ID", help="Runs' ids, or their beginnings.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Everything that is known, for another program.")]
 Curves = Annotated[
     Path | None, typer.Option("--curves", help="Draw loss and accuracy per epoch into this PNG.", show_default=False)
