@@ -129,9 +129,12 @@ def test_a_name_that_would_lead_the_model_elsewhere_is_refused(name: str) -> Non
         ("stage.1.augment.brightness=[1.0, inf]", "finite"),
         ("stage.1.augment.zoom=[nan, 1]", "finite"),
         ("stage.0.weight_decay=inf", "finite"),
+        ("stage.0.mixup=0.2", r"stage 'head' trains the head on views computed once, where mixup would do nothing"),
+        ("stage.0.augment.policy=trivial", r"where augment\.policy would do nothing"),
+        ("stage.1.name=head", "two stages are called 'head'"),
     ],
 )
-def test_what_would_fail_in_the_middle_of_a_training_is_refused_before(file: Path, setting: str, said: str) -> None:
+def test_what_would_fail_or_do_nothing_in_a_training_is_refused_before(file: Path, setting: str, said: str) -> None:
     (sentence,) = problems(file, setting)
     assert re.search(said, sentence)
 

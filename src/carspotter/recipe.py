@@ -141,6 +141,22 @@ class Stage(Part):
     augment: AugmentRecipe = Field(default_factory=AugmentRecipe)
     schedule: ScheduleRecipe = Field(default_factory=ScheduleRecipe)
 
+    @model_validator(mode="after")
+    def _a_head_learns_from_features(self) -> Stage:
+        wanted = {
+            "mixup": self.mixup,
+            "cutmix": self.cutmix,
+            "augment.policy": self.augment.policy != "none",
+            "augment.erase": self.augment.erase,
+        }
+        idle = [name for name, value in wanted.items() if value]
+        if self.trains == "head" and idle:
+            raise ValueError(
+                f"stage {self.name!r} trains the head on views computed once, where {', '.join(idle)} would "
+                "do nothing; leave it out, or train more than the head"
+            )
+        return self
+
 
 class Recipe(Part):
     """Everything that decides a training, together with the data."""
@@ -157,6 +173,14 @@ class Recipe(Part):
     split: SplitRecipe = Field(default_factory=SplitRecipe)
     head: HeadRecipe = Field(default_factory=HeadRecipe)
     stage: tuple[Stage, ...] = Field(min_length=1, description="phases, in order; the last one's size is the bundle's")
+
+    @field_validator("stage")
+    @classmethod
+    def _stages_are_told_apart(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names = [stage.name for stage in stages]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two stages are called {twice[0]!r}; histories and times could not tell them apart")
+        return stages
 
     @field_validator("name")
     @classmethod
