@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -234,6 +235,31 @@ def test_parquet_cells_are_text(tmp_path: Path) -> None:
     assert table.columns == ("Id", "n", "f")
     assert table.rows == (("007", "7", "0.5"), ("1e5", "8", ""), ("", "9", "1.0"))
     assert table.lines == (2, 3, 4)
+
+
+def test_a_text_stored_once_and_named_in_every_row_is_capped(tmp_path: Path) -> None:
+    """8 KB of Parquet that spelled out would be 300 MB of cells, and could as well be 300 GB."""
+    path = tmp_path / "bomb.parquet"
+    made = {"id": [str(i) for i in range(3000)], "label": ["x" * 100_000] * 3000}
+    pyarrow.parquet.write_table(pyarrow.table(made), path, compression="zstd")
+    assert path.stat().st_size < 20_000
+    data = path.read_bytes()
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="its cells hold 200,"):
+            workbook.read_parquet(data, "bomb", 10_000)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_shared_text_of_a_workbook_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = openpyxl.Workbook()
+    for row in (["id", "label"], *([str(i), "x" * 5_000] for i in range(30))):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    monkeypatch.setattr(workbook, "MAX_INSIDE_BYTES", 100_000)
+    assert "up to line 21 its cells hold 100," in problems(tmp_path / "t.xlsx")[0]
 
 
 def test_parquet_faults(tmp_path: Path) -> None:

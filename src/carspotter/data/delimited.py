@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from carspotter.data.wording import brief
 from carspotter.errors import SourceError
@@ -63,7 +64,7 @@ def parse_rows(text: str, name: str, max_rows: int) -> tuple[list[Line], list[st
 
 def find_delimiter(text: str) -> str:
     """The delimiter with which the header and the first rows agree on the most columns."""
-    head = "".join(io.StringIO(text, newline="").readlines()[: SAMPLE_ROWS + 1])
+    head = "".join(islice(io.StringIO(text, newline=""), SAMPLE_ROWS + 1))
 
     def agreement(delimiter: str) -> tuple[int, int]:
         widths = [len(cells) for _, cells in _rows(head, delimiter, strict=False) if cells]

@@ -58,7 +58,7 @@ def read_workbook(data: bytes, name: str, max_rows: int) -> tuple[list[Line], tu
             book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
             sheet = book.worksheets[0]
             sheet.reset_dimensions()  # the declared size may lie, and costs memory when it does
-            rows = list(_sheet_rows(sheet, name, max_rows))
+            rows = list(_capped(_sheet_rows(sheet, name, max_rows), name))
     except _WORKBOOK_FAULTS as fault:
         raise SourceError(f"{name} is a damaged workbook ({type(fault).__name__}); save it again as CSV") from None
     others = [other.title for other in book.worksheets[1:]]
@@ -77,13 +77,15 @@ def read_parquet(data: bytes, name: str, max_rows: int) -> list[Line]:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
-        _cap_parquet(file, name, max_rows)
-        columns = [str(column) for column in file.schema_arrow.names]
-        rows = [row for batch in file.iter_batches() for row in zip(*(_texts(c) for c in batch.columns), strict=True)]
+        schema = pyarrow.parquet.ParquetFile(io.BytesIO(data)).schema_arrow
+        columns = [str(column) for column in schema.names]
+        # Texts stay as the dictionary they are stored in: spelled out, one of 100 KB in each of a million rows of a
+        # file of 8 KB would take 100 GB.
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(data), read_dictionary=columns)
+        _cap_parquet(file.metadata, schema, name, max_rows)
+        return [(1, columns), *_capped(_parquet_rows(file), name)]
     except (pyarrow.ArrowException, OSError, ValueError) as fault:
         raise SourceError(f"{name} is a damaged Parquet file ({type(fault).__name__}); write it again") from None
-    return [(1, columns), *((line, list(row)) for line, row in enumerate(rows, 2))]
 
 
 def _cap_zip(data: bytes, name: str) -> None:
@@ -111,17 +113,29 @@ def _sheet_rows(sheet: Any, name: str, max_rows: int) -> Iterator[Line]:
         yield line, [_text(value) for value in values]
 
 
-def _cap_parquet(file: Any, name: str, max_rows: int) -> None:
+def _capped(lines: Iterator[Line], name: str) -> Iterator[Line]:
+    """The same lines while their texts together stay within the cap: a text stored once may stand in every row."""
+    total = 0
+    for line, cells in lines:
+        total += sum(map(len, cells))
+        if total > MAX_INSIDE_BYTES:
+            raise SourceError(
+                f"{name}: up to line {line:,} its cells hold {total:,} characters; expected at most "
+                f"{MAX_INSIDE_BYTES:,} in all; leave long columns out"
+            )
+        yield line, cells
+
+
+def _cap_parquet(meta: Any, schema: Any, name: str, max_rows: int) -> None:
     import pyarrow.types as kinds
 
-    meta = file.metadata
     inside = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-    if meta.num_rows > max_rows or inside > MAX_INSIDE_BYTES or len(file.schema_arrow) > MAX_COLUMNS:
+    if meta.num_rows > max_rows or inside > MAX_INSIDE_BYTES or len(schema) > MAX_COLUMNS:
         raise SourceError(
-            f"{name} has {meta.num_rows:,} rows, {len(file.schema_arrow):,} columns, {inside:,} bytes; expected at "
+            f"{name} has {meta.num_rows:,} rows, {len(schema):,} columns, {inside:,} bytes; expected at "
             f"most {max_rows:,}, {MAX_COLUMNS:,} and {MAX_INSIDE_BYTES:,}; split the table"
         )
-    odd = [f"{f.name} ({f.type})" for f in file.schema_arrow if kinds.is_nested(f.type) or _is_bytes(f.type)]
+    odd = [f"{f.name} ({f.type})" for f in schema if kinds.is_nested(f.type) or _is_bytes(f.type)]
     if odd:
         raise SourceError(f"{name}: the columns {some(odd)} hold neither text nor numbers; leave them out")
 
@@ -132,8 +146,22 @@ def _is_bytes(kind: Any) -> bool:
     return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_fixed_size_binary(kind))
 
 
+def _parquet_rows(file: Any) -> Iterator[Line]:
+    line = 2
+    for batch in file.iter_batches():
+        for cells in zip(*(_texts(column) for column in batch.columns), strict=True):
+            yield line, list(cells)
+            line += 1
+
+
 def _texts(column: Any) -> list[str]:
-    return [_text(value) for value in column.to_pylist()]
+    """A column as text; equal texts of a dictionary are one text in memory."""
+    import pyarrow
+
+    if not isinstance(column, pyarrow.DictionaryArray):
+        return [_text(value) for value in column.to_pylist()]
+    words = [_text(value) for value in column.dictionary.to_pylist()]
+    return ["" if at is None else words[at] for at in column.indices.to_pylist()]
 
 
 def _text(value: Any) -> str:
