@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import tracemalloc
 import zipfile
 from contextlib import suppress
@@ -255,9 +256,26 @@ def test_a_text_stored_once_and_named_in_every_row_is_capped(tmp_path: Path) -> 
 
 def test_a_shared_text_of_a_workbook_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = openpyxl.Workbook()
-    for row in (["id", "label"], *([str(i), "x" * 5_000] for i in range(30))):
+    for row in (["id", "label"], *([str(i), "LONG"] for i in range(30))):
         book.active.append(row)
-    book.save(tmp_path / "t.xlsx")
+    book.save(tmp_path / "plain.xlsx")
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    with (
+        zipfile.ZipFile(tmp_path / "plain.xlsx") as plain,
+        zipfile.ZipFile(tmp_path / "t.xlsx", "w", zipfile.ZIP_DEFLATED) as shared,
+    ):
+        for name in plain.namelist():
+            text = plain.read(name).decode()
+            if name.endswith("sheet1.xml"):
+                text, swapped = re.subn(r't="inlineStr"><is><t>LONG</t></is>', 't="s"><v>0</v>', text)
+                assert swapped == 30
+            if name == "[Content_Types].xml":
+                text = text.replace(
+                    "</Types>", f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}"/></Types>'
+                )
+            shared.writestr(name, text)
+        shared.writestr("xl/sharedStrings.xml", f'<sst xmlns="{main}"><si><t>{"x" * 5_000}</t></si></sst>')
     monkeypatch.setattr(workbook, "MAX_INSIDE_BYTES", 100_000)
     assert "up to line 21 its cells hold 100," in problems(tmp_path / "t.xlsx")[0]
 

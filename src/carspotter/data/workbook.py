@@ -77,12 +77,12 @@ def read_parquet(data: bytes, name: str, max_rows: int) -> list[Line]:
     import pyarrow.parquet
 
     try:
-        schema = pyarrow.parquet.ParquetFile(io.BytesIO(data)).schema_arrow
-        columns = [str(column) for column in schema.names]
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
+        _cap_parquet(file.metadata, file.schema_arrow, name, max_rows)
+        columns = [str(column) for column in file.schema_arrow.names]
         # Texts stay as the dictionary they are stored in: spelled out, one of 100 KB in each of a million rows of a
         # file of 8 KB would take 100 GB.
         file = pyarrow.parquet.ParquetFile(io.BytesIO(data), read_dictionary=columns)
-        _cap_parquet(file.metadata, schema, name, max_rows)
         return [(1, columns), *_capped(_parquet_rows(file), name)]
     except (pyarrow.ArrowException, OSError, ValueError) as fault:
         raise SourceError(f"{name} is a damaged Parquet file ({type(fault).__name__}); write it again") from None
