@@ -335,17 +335,24 @@ def test_read_contest_keeps_the_sample_s_order(contest: Path) -> None:
     assert found.test.photos[0].where == Location(str(contest / "test.zip"), "test_upload/q.jpg")
     assert all(photo.label is None for photo in found.test.photos)
     assert found.sample.columns == ("Id", "Category")
-    assert found.train is not None
-    assert len(found.train.photos) == 3
 
 
-def test_read_contest_without_a_training_set(contest: Path) -> None:
+def test_read_contest_needs_no_training_set(contest: Path) -> None:
+    put(contest / "train.csv", "not,a\ntable")
     (contest / "train.zip").unlink()
-    found = read_contest(contest)
-    assert found.train is None
-    assert "training set was left aside" in found.test.notes[-1]
-    (contest / "train.csv").unlink()
     assert read_contest(contest).test.notes == ()
+
+
+@pytest.mark.parametrize("header", ["image_name,Category", "Id,Prediction"])
+def test_of_a_samples_two_columns_one_known_name_tells_both(contest: Path, header: str) -> None:
+    put(contest / "sample-submission.csv", f"{header}\nq.jpg,0\n")
+    assert [photo.id for photo in read_contest(contest).test.photos] == ["q.jpg"]
+
+
+def test_a_sample_whose_columns_nobody_knows_is_refused_before_any_work(contest: Path) -> None:
+    put(contest / "sample-submission.csv", "x,y\nq.jpg,0\n")
+    with pytest.raises(SourceError, match="has the columns x, y; expected one id"):
+        read_contest(contest)
 
 
 def test_read_contest_needs_every_test_photo(contest: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from carspotter.data.table import Table
-from carspotter.errors import Reason, SubmissionError
+from carspotter.errors import Reason, SourceError, SubmissionError
 from carspotter.evaluation.submission import write_submission
 from carspotter.records import Answer, Guess, Verdict
 
@@ -44,7 +44,7 @@ def test_of_two_columns_one_known_name_tells_both(tmp_path: Path, columns: tuple
 
 
 def test_columns_that_nobody_knows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SubmissionError, match="has the columns x, y; expected an id"):
+    with pytest.raises(SourceError, match="has the columns x, y; expected one id"):
         write_submission(tmp_path / "s.csv", sample("a.jpg", columns=("x", "y")), [named("a.jpg")], CLASSES, CODES)
 
 

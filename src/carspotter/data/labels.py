@@ -44,7 +44,7 @@ class Row:
 # ---- columns and rows -----------------------------------------------------------------------------------------------
 
 
-def find_columns(table: Table, asked: Columns, *, labelled: bool = True) -> Columns:
+def find_columns(table: Table, asked: Columns) -> Columns:
     """The columns to use: those asked for, else by their usual names, whatever their case.
 
     Raises:
@@ -53,12 +53,33 @@ def find_columns(table: Table, asked: Columns, *, labelled: bool = True) -> Colu
     faults: list[str] = []
     found = Columns(
         _column(table, asked.id, ID_COLUMNS, "id", faults),
-        _column(table, asked.label, LABEL_COLUMNS, "label", faults) if labelled else None,
+        _column(table, asked.label, LABEL_COLUMNS, "label", faults),
         _column(table, asked.group, GROUP_COLUMNS, "group", faults),
     )
     if faults:
         raise SourceError(faults)
     return found
+
+
+def sample_columns(sample: Table) -> tuple[str, str]:
+    """The columns of a contest's sample: the id and the category; of two columns, one known name tells both.
+
+    Raises:
+        SourceError: they cannot be told apart.
+    """
+    ids, categories = (
+        [column for column in sample.columns if column.strip().casefold() in usual]
+        for usual in (ID_COLUMNS, LABEL_COLUMNS)
+    )
+    if len(sample.columns) == 2 and len(ids) + len(categories) == 1:
+        other = next(column for column in sample.columns if column not in (*ids, *categories))
+        ids, categories = ids or [other], categories or [other]
+    if len(ids) != 1 or len(categories) != 1:
+        raise SourceError(
+            f"{brief(sample.path)} has the columns {some(sample.columns, 8)}; expected one id "
+            f"({', '.join(ID_COLUMNS)}) and one category ({', '.join(LABEL_COLUMNS)}): rename them"
+        )
+    return ids[0], categories[0]
 
 
 def _column(table: Table, asked: str | None, usual: Sequence[str], role: str, faults: list[str]) -> str | None:

@@ -17,6 +17,7 @@ from carspotter.data.labels import (
     match,
     read_names,
     row_faults,
+    sample_columns,
     table_rows,
 )
 from carspotter.data.listing import Listing, is_zip, list_photos, list_place
@@ -44,12 +45,10 @@ class Contest:
     """What a submission is made for.
 
     Attributes:
-        train: the training set, or None where it is absent or cannot be used (`test.notes` says why).
         test: one photo per row of the sample, in its order, without labels.
         sample: the sample submission as written.
     """
 
-    train: Dataset | None
     test: Dataset
     sample: Table
 
@@ -90,7 +89,7 @@ def read_source(
 
 
 def read_contest(source: str | Path) -> Contest:
-    """Read the sample submission and the test photos of a contest's folder, and its training set if it is whole.
+    """Read the sample submission and the test photos of a contest's folder.
 
     Raises:
         SourceError: no sample, no test photos, or any test photo that the sample names is not there.
@@ -109,8 +108,7 @@ def read_contest(source: str | Path) -> Contest:
     if sample is None or listing is None or place is None:
         raise SourceError(faults)
     test = _read_test(sample, listing, place)
-    train, notes = _read_train(folder)
-    return Contest(train, _with_notes(test, str(source), notes), sample)
+    return Contest(_with_notes(test, str(source)), sample)
 
 
 # ---- which form -----------------------------------------------------------------------------------------------------
@@ -215,7 +213,7 @@ def _joined(
 
 def _read_test(sample: Table, listing: Listing, place: Path) -> Dataset:
     name = Path(sample.path).name
-    rows = table_rows(sample, find_columns(sample, Columns(), labelled=False))
+    rows = table_rows(sample, Columns(id=sample_columns(sample)[0]))
     if faults := row_faults(name, rows):
         raise SourceError(faults)
     test = _joined(Path(sample.path), place, rows, listing, Classes((), {}), sample.notes)
@@ -226,15 +224,6 @@ def _read_test(sample: Table, listing: Listing, place: Path) -> Dataset:
             "a submission answers every id"
         )
     return test
-
-
-def _read_train(folder: Path) -> tuple[Dataset | None, tuple[str, ...]]:
-    if not (folder / TRAIN_TABLE).is_file():
-        return None, ()
-    try:
-        return read_source(folder), ()
-    except SourceError as fault:
-        return None, (f"the training set was left aside: {fault.problems[0]}",)
 
 
 # ---- folders and zips -----------------------------------------------------------------------------------------------

@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from carspotter.data.labels import sample_columns
 from carspotter.data.table import Table, write_table
 from carspotter.data.wording import count, some
 from carspotter.errors import SubmissionError
 from carspotter.records import Answer, Verdict
-
-ID_COLUMNS = ("id", "file", "photo", "path")
-CATEGORY_COLUMNS = ("category", "label", "model", "class")
-"""Names of the two columns, in any case, as in every other table that is read."""
 
 
 def write_submission(
@@ -31,11 +28,11 @@ def write_submission(
         codes: how `train.csv` writes each class, same order.
 
     Raises:
-        SubmissionError: columns that cannot be told apart, ids that are named twice, without an answer, or with a bad
-            photo; each kind is one line with a count, and nothing is written.
-        SourceError: the place cannot be written to.
+        SubmissionError: ids that are named twice, without an answer, or with a bad photo; each kind is one line with a
+            count, and nothing is written.
+        SourceError: columns that cannot be told apart, or a place that cannot be written to.
     """
-    id_at, category_at = _columns(sample)
+    id_at, category_at = map(sample.columns.index, sample_columns(sample))
     given = {a.id: a for a in answers}
     ids = [row[id_at] for row in sample.rows]
     problems = _problems(sample, ids, given)
@@ -47,23 +44,6 @@ def write_submission(
         for photo, row in zip(ids, sample.rows, strict=True)
     ]
     write_table(path, sample.columns, rows, exact=True)
-
-
-def _columns(sample: Table) -> tuple[int, int]:
-    """Positions of the id and the category; of two columns, one known name tells both."""
-    names = [name.strip().casefold() for name in sample.columns]
-    id_at = next((at for at, name in enumerate(names) if name in ID_COLUMNS), None)
-    category_at = next((at for at, name in enumerate(names) if name in CATEGORY_COLUMNS), None)
-    if len(names) == 2 and id_at is not None:
-        return id_at, 1 - id_at
-    if len(names) == 2 and category_at is not None:
-        return 1 - category_at, category_at
-    if id_at is None or category_at is None:
-        raise SubmissionError(
-            f"{sample.path} has the columns {some(sample.columns, 8)}; expected an id ({', '.join(ID_COLUMNS)}) and a "
-            f"category ({', '.join(CATEGORY_COLUMNS)}): rename them"
-        )
-    return id_at, category_at
 
 
 def _problems(sample: Table, ids: Sequence[str], given: Mapping[str, Answer]) -> list[str]:
