@@ -235,7 +235,7 @@ def make_bundle(folder: Path) -> None:
     export_onnx(classifier.eval(), geometry, files["model.onnx"])
     save_weights(classifier, files["model.safetensors"])
     names = tuple(f"class {at}" for at in range(CLASSES))
-    stage = Stage(name="none", epochs=0, height=HEIGHT, width=WIDTH, lr=0.1)
+    stage = Stage(name="none", epochs=1, height=HEIGHT, width=WIDTH, lr=0.1)
     card = BundleCard(
         name="benchmark",
         classes=names,

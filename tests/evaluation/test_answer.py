@@ -39,8 +39,14 @@ def test_nothing_disappears() -> None:
 
 def test_a_photo_is_not_both_scored_and_rejected() -> None:
     twice = made(rejected=(Rejected("a.jpg", Reason.MISSING, "gone"),))
-    with pytest.raises(ValueError, match=r"both: a\.jpg"):
+    with pytest.raises(ValueError, match=r"more than once: a\.jpg"):
         answer(twice, CLASSES, None, ["b.jpg"])
+
+
+def test_two_photos_of_one_id_are_not_answered_as_one() -> None:
+    same = Scores(("a.jpg", "a.jpg"), LOGITS, np.zeros((2, 2), np.float32))
+    with pytest.raises(ValueError, match=r"more than once: a\.jpg"):
+        answer(same, CLASSES, None, ["a.jpg", "a.jpg"])
 
 
 def test_logits_that_are_no_numbers_or_of_other_classes_are_refused() -> None:

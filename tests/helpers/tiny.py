@@ -86,7 +86,7 @@ def tiny_card(
         backbone=BackboneCard(
             name="tiny", source="none", origin="drawn", sha256=None, licence="Apache-2.0", commercial_use="yes"
         ),
-        recipe=Recipe(name="tiny", stage=(Stage(name="head", epochs=0, height=height, width=width, lr=0.1),)),
+        recipe=Recipe(name="tiny", stage=(Stage(name="head", epochs=1, height=height, width=width, lr=0.1),)),
         dataset="0" * 64,
         evaluation=None,
         calibration=calibration,

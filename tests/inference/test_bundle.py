@@ -12,7 +12,7 @@ import pytest
 
 from carspotter.data.disk import hash_file
 from carspotter.errors import BundleError
-from carspotter.inference.bundle import MAX_CARD_BYTES, Bundle, read_bundle, write_bundle
+from carspotter.inference.bundle import MAX_CARD_BYTES, Bundle, check_target, read_bundle, write_bundle
 from helpers.tiny import tiny_card, tiny_files, tiny_onnx, write_tiny_bundle
 
 
@@ -239,6 +239,16 @@ def test_a_bundle_with_something_else_in_it_is_not_replaced(tiny_bundle: Bundle)
     with pytest.raises(BundleError, match=r"also holds 'thesis\.docx', which would be lost"):
         write_tiny_bundle(tiny_bundle.folder)
     assert (tiny_bundle.folder / "thesis.docx").read_bytes() == b"dear"
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_the_working_folder_is_not_replaced_even_when_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(BundleError, match="is the folder you are in, or above it"):
+        check_target(name)
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "file"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,16 +42,16 @@ def answer(
         order: the ids asked for; an id named twice is answered twice.
 
     Raises:
-        ValueError: an id is neither scored nor rejected, or both (a fault of ours: nothing may disappear), or the
-            logits are not finite or do not fit the classes.
+        ValueError: an id is neither scored nor rejected, or more than once (a fault of ours: nothing may disappear), or
+            the logits are not finite or do not fit the classes.
     """
     check_logits(scores.logits, scores.ids, classes)
     known = {r.id: _refused(r) for r in scores.rejected}
-    both = [i for i in scores.ids if i in known]
+    twice = [i for i, times in Counter((*scores.ids, *(r.id for r in scores.rejected))).items() if times > 1]
     known |= {a.id: a for a in _named(scores, classes, 1.0 if calibration is None else calibration.temperature)}
     lost = [i for i in order if i not in known]
-    if lost or both:
-        raise ValueError(f"photos neither scored nor rejected: {some(lost)}; both: {some(both)}")
+    if lost or twice:
+        raise ValueError(f"photos neither scored nor rejected: {some(lost)}; more than once: {some(twice)}")
     return tuple(known[i] for i in order)
 
 

@@ -126,10 +126,12 @@ def check_target(folder: str | Path) -> None:
     """Pass when a bundle can be written there; ask before an hour of training, not after it.
 
     Raises:
-        BundleError: the target is neither absent, nor empty, nor a bundle that holds nothing but its own files; or
-            its place cannot be written to.
+        BundleError: the target is neither absent, nor empty, nor a bundle that holds nothing but its own files; it
+            is where we are, and a run writes there meanwhile; or its place cannot be written to.
     """
     folder = Path(folder)
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise BundleError(f"{folder} is the folder you are in, or above it; it is not replaced: name one inside it")
     above = next(parent for parent in folder.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise BundleError(f"cannot write {folder}: {above} is no folder that may be written to; name another place")
