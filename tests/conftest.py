@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -45,3 +46,22 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Caches and run stores of a test stay in its own folder."""
     monkeypatch.setenv("CARSPOTTER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CARSPOTTER_RUNS", f"sqlite:///{tmp_path / 'runs' / 'runs.db'}")
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty run database, made by the code under test; making its tables costs seconds."""
+    from carspotter.tracking.index import Index
+
+    file = tmp_path_factory.mktemp("template") / "runs.db"
+    assert Index(f"sqlite:///{file}").folders() == {}
+    return file
+
+
+@pytest.fixture
+def runs_db(template: Path, _own_folders: None) -> Path:
+    """Where this test's store has its database, already made."""
+    file = Path(os.environ["CARSPOTTER_RUNS"].removeprefix("sqlite:///"))
+    file.parent.mkdir(parents=True)
+    shutil.copy(template, file)
+    return file

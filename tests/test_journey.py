@@ -51,7 +51,7 @@ lr = 1e-3
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs_db: Path) -> Path:
     """An empty working folder with the tiny recipe in it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.toml").write_text(RECIPE, encoding="utf-8")

@@ -1,6 +1,6 @@
 """A recipe decides everything about a training: TOML in, one typed object, saved whole with the run.
 
-Components never see a `Recipe`; only the builder (`training/train.py`) takes it apart into plain values.
+Only the builder (`training/train.py`) sees a `Recipe`; the loop takes one `Stage`, everything else plain values.
 """
 
 from __future__ import annotations
@@ -172,7 +172,9 @@ class Recipe(Part):
     )
     split: SplitRecipe = Field(default_factory=SplitRecipe)
     head: HeadRecipe = Field(default_factory=HeadRecipe)
-    stage: tuple[Stage, ...] = Field(min_length=1, description="phases, in order; the last one's size is the bundle's")
+    stage: tuple[Stage, ...] = Field(
+        min_length=1, description="phases, in order; the last that trains gives the bundle its size"
+    )
 
     @field_validator("stage")
     @classmethod
@@ -180,6 +182,8 @@ class Recipe(Part):
         names = [stage.name for stage in stages]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two stages are called {twice[0]!r}; histories and times could not tell them apart")
+        if not any(stage.epochs for stage in stages):
+            raise ValueError("every stage has 0 epochs; nothing would be trained")
         return stages
 
     @field_validator("name")

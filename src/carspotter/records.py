@@ -342,7 +342,7 @@ class EpochRecord(Record):
     epoch: int = Field(ge=0, description="within the stage, from 0")
     lr: float = Field(description="base learning rate at the end of the epoch")
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float = Field(description="on augmented photos; with mixup against the unmixed label, so too low")
     val_loss: float | None = None
     val_accuracy: float | None = None
     seconds: float

@@ -1,10 +1,8 @@
-"""A run database made once, copied into each test's own folder: making its tables costs seconds."""
+"""Stores, recipes and sets for the tests of runs."""
 
 from __future__ import annotations
 
-import os
 import resource
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,25 +13,7 @@ import pytest
 
 from carspotter.recipe import Recipe, Stage
 from carspotter.records import Dataset, EpochRecord, Evaluation, Figure, Machine, Photo, Run, Split
-from carspotter.tracking.index import Index
 from carspotter.tracking.runs import RunStore, open_store
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty run database, made by the code under test."""
-    file = tmp_path_factory.mktemp("template") / "runs.db"
-    assert Index(f"sqlite:///{file}").folders() == {}
-    return file
-
-
-@pytest.fixture
-def runs_db(template: Path, _own_folders: None) -> Path:
-    """Where this test's store has its database, already made."""
-    file = Path(os.environ["CARSPOTTER_RUNS"].removeprefix("sqlite:///"))
-    file.parent.mkdir(parents=True)
-    shutil.copy(template, file)
-    return file
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def fit_stage(
         report: called with each finished epoch and the number of epochs planned.
 
     Raises:
-        TrainingError: the loss is not a number.
+        TrainingError: a loss is not a number.
     """
     averaged = ModelEmaV3(trainee.module, decay=stage.ema, use_warmup=True) if stage.ema else None
     judged = averaged.module if averaged else trainee.module
@@ -89,6 +89,7 @@ def fit_stage(
 
         # 2. Validation sees plain photos, with the weights that would be handed on.
         val_loss, val_accuracy = validate(judged, material)
+        _must_be_finite(val_loss or 0.0, stage, epoch, "validation")
         if val_loss is not None:
             val_losses.append(val_loss)
         report(
@@ -131,11 +132,7 @@ def _train_epoch(
         for group in trainee.optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
         loss, logits = _step(trainee, inputs, labels, stage)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} in stage {stage.name}, epoch {epoch + 1}, batch {step + 1}; "
-                "lower lr, add warmup, or set clip=1"
-            )
+        _must_be_finite(loss, stage, epoch, f"batch {step + 1}")
         if averaged is not None:
             averaged.update(trainee.module, step=epoch * material.steps + step)
         sums.add(loss, logits, labels)
@@ -143,6 +140,34 @@ def _train_epoch(
         sums.batch_seconds.append(now - started)
         started = now
     return sums, stage.lr * factor
+
+
+def _must_be_finite(loss: float, stage: Stage, epoch: int, when: str) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss became {loss} in stage {stage.name}, epoch {epoch + 1}, {when}; "
+            "lower lr, add warmup, or set clip=1"
+        )
+
+
+@contextmanager
+def memory_named(stage: Stage) -> Iterator[None]:
+    """Turn torch's several forms of "out of memory" into one clear line.
+
+    Raises:
+        TrainingError: the memory is full.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as fault:
+        words = str(fault).lower()  # the CPU's allocator has no exception type of its own
+        full = isinstance(fault, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in words
+        if not full:
+            raise
+        raise TrainingError(
+            f"memory ran out in stage {stage.name} with {stage.batch} photos of {stage.width}x{stage.height}; "
+            "lower its batch, height and width"
+        ) from None
 
 
 def _step(trainee: Trainee, inputs: Tensor, labels: Tensor, stage: Stage) -> tuple[float, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from carspotter.data.cache import PhotoCache
 from carspotter.data.views import ViewRanges, apply_view, draw_view
+from carspotter.errors import PhotoRefused, TrainingError
 from carspotter.records import Geometry, Photo
 from carspotter.training.augment import BatchTransform
 from carspotter.workers import in_order
@@ -64,7 +65,14 @@ class PhotoSet:
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(self.labels[index])
 
     def _pixels(self, i: int, ranges: ViewRanges | None, seed: Sequence[int]) -> npt.NDArray[np.uint8]:
-        pixels = self._cache.pixels(self.photos[i], self.geometry)
+        photo = self.photos[i]
+        try:
+            pixels = self._cache.pixels(photo, self.geometry)
+        except PhotoRefused as refused:
+            raise TrainingError(
+                f"{photo.id} could be read when the training began and cannot be now ({refused.sentence}); "
+                "leave the photos in place and train again"
+            ) from None
         if ranges is None:
             return pixels
         return apply_view(pixels, draw_view(ranges, np.random.default_rng([*seed, i])))

@@ -20,9 +20,9 @@ from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import Scan, scan
 from carspotter.data.split import split
 from carspotter.data.views import ViewRanges
-from carspotter.errors import SourceError
+from carspotter.errors import SourceError, TrainingError
 from carspotter.evaluation.metrics import evaluate
-from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, write_bundle
+from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, check_target, write_bundle
 from carspotter.inference.predictor import load
 from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe, Stage
@@ -46,13 +46,18 @@ from carspotter.training.classifier import Classifier, Head
 from carspotter.training.export import export_onnx, parity, save_weights
 from carspotter.training.feature_cache import pooled_features
 from carspotter.training.freezing import Freezing
-from carspotter.training.loop import Trainee, fit_stage
+from carspotter.training.loop import Trainee, fit_stage, memory_named
 from carspotter.training.material import FeatureMaterial, Material, PhotoMaterial, PhotoSet
 from carspotter.training.schedule import make_optimizer, parameter_groups
+from carspotter.training.units import find_freeze_point
 from carspotter.workers import usable_cores
 
 PARITY_PHOTOS = 16
 """Photos on which torch and the exported net are compared. Assumption: a wrong operator shows on any one."""
+PARITY_LIMIT = 1e-3
+"""Largest |difference| of a logit that is rounding: Lite0 and timm's small nets differ by 1e-6 to 1e-5 here."""
+NAMED = 20
+"""Photos left out that are named one by one. Assumption: nobody reads more; `check` lists all."""
 
 
 def train(
@@ -69,7 +74,7 @@ def train(
 
     Args:
         dataset: labelled photos, from `read_source`.
-        recipe: everything that decides the training; its last stage's photo size is the bundle's.
+        recipe: everything that decides the training; its last stage that trains gives the bundle its photo size.
         out: folder of the bundle; by default `models/RECIPE-RUN`.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
@@ -81,20 +86,25 @@ def train(
 
     Raises:
         SourceError: no labels, too few photos, or (strict) photos that cannot be used.
-        BackboneError: the backbone cannot be loaded.
-        TrainingError: the loss became not-a-number.
+        BackboneError: the backbone cannot be loaded, or has not a freeze point that a stage names.
+        BundleError: the model folder cannot be written.
+        TrainingError: a loss became not-a-number, memory ran out, a photo vanished, or the export answers otherwise.
     """
+    started = time.perf_counter()
+    check_target(out or Path("models") / f"{recipe.name}-RUN")
     with _threads(recipe.threads) as threads:
         looked = _look(dataset, strict, progress)
+        scanned = time.perf_counter() - started
         recipe = recipe.model_copy(update={"threads": threads})
         cache = cache or PhotoCache(default_cache_folder())
         card = find_backbone(recipe.backbone, recipe.weights)
         with (store or open_store()).start(recipe, looked.dataset, this_machine(threads=threads)) as run:
-            job = _Job(recipe, looked.dataset, _divide(looked, recipe), cache, run, progress)
+            run.timing("scan", scanned)
+            job = _Job(recipe, looked.dataset, _divide(looked, recipe), cache, run, progress, started)
             run.split(job.split)
             classifier, card = job.build(card)
-            for number, stage in enumerate(recipe.stage):
-                with job.timed(f"stage {stage.name}"):
+            for number, stage in job.stages:
+                with job.timed(f"stage {stage.name}"), memory_named(stage):
                     job.fit(classifier, number, stage)
             folder = Path(out) if out else Path("models") / f"{recipe.name}-{run.id[:8]}"
             with job.timed("export"):
@@ -104,7 +114,10 @@ def train(
 
 @contextmanager
 def _threads(wanted: int) -> Iterator[int]:
-    """A fixed number of CPU threads and deterministic kernels, put back afterwards: both are part of the result."""
+    """A fixed number of CPU threads and deterministic kernels, put back afterwards: both are part of the result.
+
+    What the C library was told about memory stays told: there is no way back, and no result depends on it.
+    """
     before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     threads = wanted or usable_cores()
     keep_memory()
@@ -125,6 +138,8 @@ def _look(dataset: Dataset, strict: bool, progress: Progress) -> Scan:
         )
     looked = scan(dataset, progress=progress)
     refused = looked.dataset.rejected
+    for row in refused[:NAMED]:
+        progress("photos", len(dataset.photos), len(dataset.photos), f"left out {row.id}: {row.reason}: {row.sentence}")
     if strict and refused:
         raise SourceError([f"{r.id}: {r.reason}: {r.sentence}" for r in refused])
     if not looked.dataset.photos:
@@ -156,6 +171,12 @@ class _Job:
     cache: PhotoCache
     run: RunWriter
     progress: Progress
+    started: float
+
+    @property
+    def stages(self) -> list[tuple[int, Stage]]:
+        """The stages that train, with their numbers in the recipe."""
+        return [(number, stage) for number, stage in enumerate(self.recipe.stage) if stage.epochs]
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -166,8 +187,10 @@ class _Job:
     def build(self, card: BackboneCard) -> tuple[Classifier, BackboneCard]:
         """The network with fresh head weights, drawn from the recipe's seed."""
         torch.manual_seed(self.recipe.seed)
-        first, head = self.recipe.stage[0], self.recipe.head
+        (_, first), head = self.stages[0], self.recipe.head
         backbone, card = load_backbone(card, height=first.height, width=first.width)
+        for _, stage in self.stages:
+            find_freeze_point(backbone, stage.trains)  # a wrong name is said now, not after an hour
         torch.manual_seed(self.recipe.seed)  # again: the first use of packaged weights draws numbers, later ones do not
         layers = Head(
             cast("int", backbone.num_features),
@@ -229,19 +252,18 @@ class _Job:
         ranges = _ranges(stage)
         folder = self.cache.folder and self.cache.folder / "features"
         views = stage.views if ranges != ViewRanges() else 1
-        with self.timed("features"):
-            seen, plain = (
-                pooled_features(
-                    classifier,
-                    photos,
-                    ranges=r,
-                    views=views,
-                    seed=self.recipe.seed,
-                    folder=folder,
-                    progress=self.progress,
-                )
-                for photos, r in ((train, ranges), (held_out, None))
+        seen, plain = (
+            pooled_features(
+                classifier,
+                photos,
+                ranges=r,
+                views=views,
+                seed=self.recipe.seed,
+                folder=folder,
+                progress=self.progress,
             )
+            for photos, r in ((train, ranges), (held_out, None))
+        )
         seed = (self.recipe.seed, number)
         return FeatureMaterial(seen, train.labels, plain[0], held_out.labels, batch=stage.batch, seed=seed)
 
@@ -258,14 +280,20 @@ class _Job:
 
     def ship(self, classifier: Classifier, card: BackboneCard, folder: Path) -> tuple[Bundle, Evaluation]:
         """Export, compare with torch, validate through the predictor, write."""
-        geometry = self._geometry(self.recipe.stage[-1])
+        geometry = self._geometry(self.stages[-1][1])
         held_out = self._some(self.split.validation)
         with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
             files = {MODEL: Path(place) / MODEL, WEIGHTS: Path(place) / WEIGHTS}
             export_onnx(classifier, geometry, files[MODEL])
             save_weights(classifier, files[WEIGHTS])
             some = [self.cache.pixels(photo, geometry) for photo in held_out.photos[:PARITY_PHOTOS]]
-            draft = self._card(folder.name, card, geometry, files, parity(classifier, files[MODEL], some))
+            difference = parity(classifier, files[MODEL], some)
+            if not difference <= PARITY_LIMIT:
+                raise TrainingError(
+                    f"the exported net answers otherwise than the trained one: logits differ by {difference:.2g}, "
+                    f"{PARITY_LIMIT} is allowed; train another backbone and report this one"
+                )
+            draft = self._card(folder.name, card, geometry, files, difference)
             trial = write_bundle(Path(place) / "trial", draft, files)
             scores = load(trial.folder, threads=self.recipe.threads).scores(held_out, cache=self.cache)
             evaluation = evaluate(scores, held_out.labels, self.dataset.classes)
@@ -290,7 +318,7 @@ class _Job:
             provenance=Provenance(
                 run_id=self.run.id,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
-                seconds=self.run.seconds,
+                seconds=time.perf_counter() - self.started,
                 machine=f"{machine.processor}, {machine.threads} threads",
                 parity=difference,
             ),

@@ -10,7 +10,7 @@ import typer
 
 from carspotter.apps import options
 from carspotter.apps.console import note, notes, say, table
-from carspotter.errors import EXIT_FAULT
+from carspotter.errors import EXIT_FAULT, TrackingError
 
 app = typer.Typer(help="Runs: what was trained and how it went.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -81,15 +81,19 @@ def rerun(
     The photos are read from where the run had them; a table's options must be given again.
     """
     from carspotter.apps.training import fit, say_result
+    from carspotter.data.cache import PhotoCache
     from carspotter.data.source import read_source
     from carspotter.tracking.compare import rerun_differences
     from carspotter.tracking.runs import open_store
 
     old = open_store().get(run_id)
+    if old.bundle_hash is None:
+        raise TrackingError(f"run {old.id[:8]} is {old.status} and left no model to compare with; rerun a finished one")
     dataset = read_source(
         old.origin, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
-    new = fit(dataset, old.recipe)
+    # Without what the first training stored: a proof must compute everything anew.
+    new = fit(dataset, old.recipe, cache=PhotoCache(None))
     say_result(new)
     differences = rerun_differences(old, new)
     for difference in differences:

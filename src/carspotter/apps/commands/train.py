@@ -45,11 +45,9 @@ def train(
     """
     from carspotter.apps.training import exit_if_refused, fit, say_result
     from carspotter.data.source import read_source
-    from carspotter.inference.bundle import check_target
     from carspotter.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings or ())
-    check_target(output if output is not None else Path("models") / chosen.name)
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )

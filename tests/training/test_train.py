@@ -1,0 +1,189 @@
+"""The driver: a dataset and a recipe in, a run and a bundle out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from carspotter.data.cache import PhotoCache
+from carspotter.data.source import read_source
+from carspotter.errors import BackboneError, BundleError, SourceError, TrainingError
+from carspotter.inference.predictor import load
+from carspotter.recipe import Recipe, Stage, validate_recipe
+from carspotter.records import Dataset, Geometry
+from carspotter.tracking.runs import open_store
+from carspotter.training import train as driver
+from carspotter.training.allocator import keep_memory
+from carspotter.training.export import export_onnx, parity
+from carspotter.training.loop import memory_named
+from carspotter.training.train import train
+
+pytestmark = pytest.mark.usefixtures("runs_db")
+
+STAGES = (
+    {"name": "head", "trains": "head", "epochs": 2, "height": 64, "width": 64, "batch": 8, "lr": 1e-2},
+    {"name": "all", "epochs": 1, "height": 48, "width": 64, "batch": 8, "lr": 1e-3},
+)
+
+
+def recipe(*stages: dict[str, Any], **settings: Any) -> Recipe:
+    tree = {"name": "t", "threads": 1, "backbone": "test_efficientnet", "weights": "random", "split": {"share": 0.3}}
+    return validate_recipe(tree | settings | {"stage": list(stages or STAGES)}, "test")
+
+
+@pytest.fixture
+def lot(tmp_path: Path) -> Dataset:
+    """Two classes of ten photos each, told apart by colour."""
+    rng = np.random.default_rng(0)
+    for name in ("red", "blue"):
+        (tmp_path / "lot" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8) // 2
+            pixels[..., 0 if name == "red" else 2] += 120
+            image = Image.fromarray(pixels).resize((64, 48), Image.Resampling.BICUBIC)
+            image.save(tmp_path / "lot" / name / f"{i}.png")
+    return read_source(tmp_path / "lot")
+
+
+def test_the_bundle_answers_as_the_run_says(lot: Dataset, tmp_path: Path) -> None:
+    run = train(lot, recipe(), out=tmp_path / "model")
+    predictor = load(tmp_path / "model")
+    assert run.status == "finished"
+    assert run.bundle_hash == predictor.bundle.hash
+    assert predictor.card.evaluation == run.evaluation
+    assert predictor.card.geometry == Geometry(height=48, width=64)
+    assert predictor.card.provenance.parity < 1e-4
+    assert {"scan", "stage head", "stage all", "export"} == set(run.timings)
+    assert [record.stage for record in run.history] == ["head", "head", "all"]
+    assert [summary.trains_from for summary in run.freezing] == ["head", "all"]
+    held_out = open_store().split(run.id).validation
+    answers = predictor.identify([photo for photo in lot.photos if photo.id in held_out])
+    truth = {photo.id: photo.label for photo in lot.photos}
+    right = sum(answer.top[0].label == truth[answer.id] for answer in answers)
+    assert run.evaluation.accuracy.value == right / len(held_out)
+
+
+def test_equal_trainings_have_equal_hashes_and_other_seeds_others(lot: Dataset, tmp_path: Path) -> None:
+    hashes = [
+        train(lot, recipe(seed=seed), out=tmp_path / name, cache=PhotoCache(None)).bundle_hash
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_stage_of_no_epochs_leaves_no_trace(lot: Dataset, tmp_path: Path) -> None:
+    run = train(lot, recipe(STAGES[0], STAGES[1] | {"epochs": 0}), out=tmp_path / "model")
+    assert [summary.stage for summary in run.freezing] == ["head"]
+    assert load(tmp_path / "model").card.geometry == Geometry(height=64, width=64)
+
+
+def test_every_freeze_point_is_checked_before_anything_trains(lot: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="no freeze point 'block9a'"):
+        train(lot, recipe(STAGES[0], STAGES[1] | {"trains": "block9a"}), out=tmp_path / "model")
+    (run,) = open_store().list()
+    assert run.status == "failed"
+    assert run.history == ()
+
+
+def test_a_foreign_folder_is_refused_before_anything_is_read(lot: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="not replaced"):
+        train(lot, recipe(), out=tmp_path / "lot")
+    assert open_store().list() == ()
+
+
+def test_photos_left_out_are_named_before_training(lot: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "lot" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    said: list[str] = []
+    dataset = read_source(tmp_path / "lot")
+    train(dataset, recipe(), out=tmp_path / "m", progress=lambda *words: said.append(" ".join(map(str, words))))
+    named = next(i for i, line in enumerate(said) if "left out red/broken.jpg" in line)
+    assert named < next(i for i, line in enumerate(said) if "stage head" in line)
+    with pytest.raises(SourceError, match=r"red/broken\.jpg"):
+        train(dataset, recipe(), out=tmp_path / "m", strict=True)
+
+
+def test_photos_without_labels_teach_nothing(lot: Dataset) -> None:
+    with pytest.raises(SourceError, match="has no labels"):
+        train(Dataset(lot.photos, origin="folder"), recipe())
+
+
+def test_a_photo_that_vanishes_is_named(lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = driver.scan
+
+    def scan_and_lose(dataset: Dataset, **words: Any) -> Any:
+        looked = scan(dataset, **words)
+        for path in (tmp_path / "lot" / "red").iterdir():
+            path.unlink()
+        return looked
+
+    monkeypatch.setattr(driver, "scan", scan_and_lose)
+    with pytest.raises(TrainingError, match=r"red/\d\.png could be read when the training began and cannot be now"):
+        train(lot, recipe(), out=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_export_that_answers_otherwise_is_never_shipped(
+    lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export_badly(classifier: Any, geometry: Geometry, path: Path) -> None:
+        export_onnx(classifier, geometry, path)
+        model = onnx.load(path)
+        for tensor in model.graph.initializer:
+            if tensor.dims and tensor.dims[0] == 2:  # the last layer's weights
+                values = onnx.numpy_helper.to_array(tensor) + 1
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), tensor.name))
+        onnx.save(model, path)
+
+    monkeypatch.setattr(driver, "export_onnx", export_badly)
+    with pytest.raises(TrainingError, match="the exported net answers otherwise"):
+        train(lot, recipe(), out=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_export_holds_no_path_and_takes_any_batch(make_classifier, tmp_path: Path) -> None:
+    classifier, geometry = make_classifier(), Geometry(height=64, width=96)
+    export_onnx(classifier, geometry, tmp_path / "net.onnx")
+    content = (tmp_path / "net.onnx").read_bytes()
+    assert b"carspotter" not in content
+    assert b".py" not in content
+    rng = np.random.default_rng(0)
+    for count in (1, 3):
+        photos = [rng.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(count)]
+        assert parity(classifier, tmp_path / "net.onnx", photos) < 1e-4
+
+
+def test_two_exports_are_the_same_bytes(make_classifier, tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        export_onnx(make_classifier(), Geometry(height=64, width=64), tmp_path / name)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_full_memory_names_a_cure() -> None:
+    stage = Stage.model_validate(STAGES[1])
+    sentence = "memory ran out in stage all with 8 photos of 64x48; lower its batch"
+    with pytest.raises(TrainingError, match=sentence), memory_named(stage):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_other_faults_are_not_called_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_named(Stage.model_validate(STAGES[1])):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_threads_and_determinism_are_put_back(lot: Dataset, tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    train(lot, recipe(STAGES[0]), out=tmp_path / "model")
+    assert torch.get_num_threads() == 2
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_memory_is_kept_where_the_c_library_can() -> None:
+    import platform
+
+    assert keep_memory() == (platform.libc_ver()[0] == "glibc")
