@@ -87,7 +87,7 @@ def test_outputs_that_are_no_float32_are_refused() -> None:
     model.graph.node[6].output[0] = "wide"
     model.graph.node.append(make_node("Cast", ["wide"], ["logits"], to=TensorProto.DOUBLE))
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
-    with pytest.raises(BundleError, match="gives logits as float64; expected float32"):
+    with pytest.raises(BundleError, match=r"gives logits as tensor\(double\); expected tensor\(float\)"):
         opened(model)
 
 

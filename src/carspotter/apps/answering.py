@@ -7,7 +7,6 @@ from pathlib import Path
 from carspotter.apps.console import notes, progress
 from carspotter.data.source import read_contest
 from carspotter.data.table import check_ending
-from carspotter.evaluation.answer import answer
 from carspotter.evaluation.submission import write_submission
 from carspotter.inference.predictor import Predictor, load
 from carspotter.records import Answer, Dataset
@@ -16,9 +15,7 @@ from carspotter.records import Answer, Dataset
 def ask(predictor: Predictor, dataset: Dataset, tta: int = 1) -> tuple[Answer, ...]:
     """One answer per photo of the set, then one per photo that the reader had to leave out."""
     with progress() as show:
-        scores = predictor.scores(dataset, tta=tta, progress=show)
-    order = [*(photo.id for photo in dataset.photos), *(refused.id for refused in dataset.rejected)]
-    return answer(scores, predictor.card.classes, predictor.card.calibration, order)
+        return predictor.identify(dataset, tta=tta, progress=show)
 
 
 def answer_contest(model: Path, contest: Path, output: Path, tta: int = 1) -> int:

@@ -108,27 +108,32 @@ class Predictor:
 
     # A text is a sequence of texts too; the first overload takes it.
     @overload
-    def identify(self, photos: Askable, *, tta: int = 1) -> Answer: ...  # type: ignore[overload-overlap]
+    def identify(self, photos: Askable, *, tta: int = 1, progress: Progress = silent) -> Answer: ...  # type: ignore[overload-overlap]
     @overload
-    def identify(self, photos: Dataset | Sequence[Askable], *, tta: int = 1) -> tuple[Answer, ...]: ...
-    def identify(self, photos: Askable | Dataset | Sequence[Askable], *, tta: int = 1) -> Answer | tuple[Answer, ...]:
+    def identify(
+        self, photos: Dataset | Sequence[Askable], *, tta: int = 1, progress: Progress = silent
+    ) -> tuple[Answer, ...]: ...
+    def identify(
+        self, photos: Askable | Dataset | Sequence[Askable], *, tta: int = 1, progress: Progress = silent
+    ) -> Answer | tuple[Answer, ...]:
         """Name the car in a photo, or in each of many.
 
         Args:
             photos: a path, the bytes of a file, a `Photo`, a sequence of these, or a `Dataset` (its refused photos are
                 answered after the others).
             tta: views per photo.
+            progress: told after every photo.
 
         Returns:
             One answer for one photo; for many, one for each in the order given, named twice or not.
         """
         if isinstance(photos, Dataset):
-            return self._answers(photos, tta)
+            return self._answers(photos, tta, progress)
         if isinstance(photos, str | Path | bytes | Photo):
-            return self._answers(Dataset((_photo(photos, 0),)), tta)[0]
-        return self._answers(Dataset(tuple(_photo(one, at) for at, one in enumerate(photos))), tta)
+            return self._answers(Dataset((_photo(photos, 0),)), tta, progress)[0]
+        return self._answers(Dataset(tuple(_photo(one, at) for at, one in enumerate(photos))), tta, progress)
 
-    def _answers(self, dataset: Dataset, tta: int) -> tuple[Answer, ...]:
+    def _answers(self, dataset: Dataset, tta: int, progress: Progress) -> tuple[Answer, ...]:
         """Answers by position, so that two photos of one name stay two photos."""
         ids = [*(p.id for p in dataset.photos), *(r.id for r in dataset.rejected)]
         numbered = replace(
@@ -136,7 +141,7 @@ class Predictor:
             photos=tuple(replace(p, id=str(at)) for at, p in enumerate(dataset.photos)),
             rejected=tuple(replace(r, id=str(len(dataset.photos) + at)) for at, r in enumerate(dataset.rejected)),
         )
-        scores = self.scores(numbered, tta=tta)
+        scores = self.scores(numbered, tta=tta, progress=progress)
         answers = answer(scores, self.card.classes, self.card.calibration, [str(at) for at in range(len(ids))])
         return tuple(replace(a, id=name) for a, name in zip(answers, ids, strict=True))
 

@@ -133,6 +133,9 @@ class _OrtRuntime:
         missing = [wanted for wanted in (LOGITS, EMBEDDING, FEATURES) if wanted not in outputs]
         if missing:
             raise BundleError(f"{name} has no output {', '.join(missing)} (it has {', '.join(outputs)}); train again")
+        for output in session.get_outputs():
+            if output.name in (LOGITS, EMBEDDING, FEATURES) and output.type != "tensor(float)":
+                raise BundleError(f"{name} gives {output.name} as {output.type}; expected tensor(float)")
         # Declared output shapes are often symbolic, and only claims: one grey photo tells the real ones.
         trial = self.run(np.full((1, self.height, self.width, 3), 128, dtype=np.uint8), feature_map=True)
         self.classes = _columns(LOGITS, trial.logits, (2,), name)

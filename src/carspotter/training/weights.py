@@ -26,6 +26,7 @@ from torch import nn
 
 from carspotter.data.cache import default_cache_folder
 from carspotter.data.disk import hash_file
+from carspotter.data.wording import one_line
 from carspotter.errors import BackboneError
 from carspotter.records import BackboneCard
 
@@ -207,7 +208,7 @@ def _from_hub(repository: str) -> Path:
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
-        raise BackboneError(f"cannot fetch {repository} from {endpoint}: {str(fault).splitlines()[0]}") from None
+        raise BackboneError(f"cannot fetch {repository} from {endpoint}: {one_line(fault)}") from None
 
 
 def _must_answer(endpoint: str, what: str) -> None:
