@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+# As `carspotter.training` does it, but before any test module imports torch: threads that wait must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
