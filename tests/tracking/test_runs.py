@@ -133,8 +133,8 @@ def test_a_long_recipe_fits_mlflow_s_limits(
     store: RunStore, recipe: Recipe, dataset: Dataset, runs_db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")  # MLflow then refuses what it would cut
-    stage = recipe.stage[0]
-    long = recipe.model_copy(update={"about": "ы" * 9000, "stage": (stage,) * 12})
+    stages = tuple(recipe.stage[0].model_copy(update={"name": f"stage {number}"}) for number in range(12))
+    long = recipe.model_copy(update={"about": "ы" * 9000, "stage": stages})
     with store.start(long, dataset) as writer:
         writer.finish()
     params = at_mlflow(runs_db, writer.id)["params"]

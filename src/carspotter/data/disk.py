@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from carspotter.data.files import NotAFile, open_regular
-from carspotter.data.wording import brief, cause
+from carspotter.data.wording import cause, visible
 from carspotter.errors import SourceError
 
 
@@ -28,11 +28,11 @@ def read_capped(path: str | Path, limit: int) -> bytes:
         with os.fdopen(open_regular(path), "rb") as stream:
             data = stream.read(limit + 1)
     except NotAFile as fault:
-        raise SourceError(f"{brief(path)} is {fault}; expected a regular file") from None
+        raise SourceError(f"{visible(path)} is {fault}; expected a regular file") from None
     except OSError as fault:
-        raise SourceError(f"cannot read {brief(path)}: {cause(fault)}") from None
+        raise SourceError(f"cannot read {visible(path)}: {cause(fault)}") from None
     if len(data) > limit:
-        raise SourceError(f"{brief(path)} is larger than {limit:,} bytes; expected a smaller file, split it")
+        raise SourceError(f"{visible(path)} is larger than {limit:,} bytes; expected a smaller file, split it")
     return data
 
 
@@ -55,7 +55,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         part.replace(target)
         sync(target.parent)
     except OSError as fault:
-        raise SourceError(f"cannot write {brief(path)}: {cause(fault)}; choose another place") from None
+        raise SourceError(f"cannot write {visible(path)}: {cause(fault)}; choose another place") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
