@@ -96,7 +96,7 @@ def _now_and_then(clock: Callable[[], float]) -> Progress:
 def _cell(value: object, absent: str) -> str:
     if value is None:
         return absent
-    return f"{value:.3f}" if isinstance(value, float) else visible(value)
+    return f"{value:.4g}" if isinstance(value, float) else visible(value)
 
 
 def _write(line: str, stream: TextIO) -> None:
