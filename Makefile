@@ -23,7 +23,6 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "carspotter needs Python 3.11 or newer; name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 # Installed anew only when what is to be installed has changed.
 .venv/train.stamp: pyproject.toml constraints.txt | .venv/bin/python
@@ -31,6 +30,7 @@ help:
 	@touch $@
 
 .venv/dev.stamp: .venv/train.stamp
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"  # the first that knows --group
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
 	@touch $@
 

@@ -96,7 +96,9 @@ def _now_and_then(clock: Callable[[], float]) -> Progress:
 def _cell(value: object, absent: str) -> str:
     if value is None:
         return absent
-    return f"{value:.4g}" if isinstance(value, float) else visible(value)
+    if not isinstance(value, float):
+        return visible(value)
+    return f"{value:.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.4g}"  # 7e-4 is not 0.001
 
 
 def _write(line: str, stream: TextIO) -> None:
