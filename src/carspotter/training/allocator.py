@@ -12,7 +12,7 @@ def keep_memory() -> bool:
     """Ask glibc to keep freed memory instead of handing it back after every step.
 
     A training step frees and asks again for the same hundreds of megabytes; by default glibc maps and unmaps each large
-    block, and the kernel zeroes every page anew. Measured by `benchmarks/train_step.py`.
+    block, and the kernel zeroes every page anew. First figures in docs/log.md; `benchmarks/train_step.py` compares.
 
     Returns:
         Whether the C library took it; other systems' libraries are left alone.
