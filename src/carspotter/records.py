@@ -193,6 +193,31 @@ class Scores:
             )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """What a net answered on its validation photos, kept with the run so that runs compare photo by photo.
+
+    Attributes:
+        ids: N photo ids; refused ones are left out.
+        logits: (N, K) f32, finite; higher is likelier.
+        labels: (N,) i64 class index of each photo, in the order of the run's `classes`.
+    """
+
+    ids: tuple[str, ...]
+    logits: Logits
+    labels: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        n, k = self.logits.shape if self.logits.ndim == 2 else (-1, 0)
+        if self.labels.shape != (n,) or len(self.ids) != n or len(set(self.ids)) != n:
+            raise ValueError(
+                f"{len(self.ids)} ids, logits {self.logits.shape} and labels {self.labels.shape}; "
+                "expected one row and one label for each of N different photos"
+            )
+        if not np.isfinite(self.logits).all() or (n and not 0 <= self.labels.min() <= self.labels.max() < k):
+            raise ValueError(f"a logit is not a finite number, or a label is outside 0..{k - 1}")
+
+
 class Calibration(Record):
     """How far a probability can be trusted.
 
@@ -396,6 +421,9 @@ class Run(Record):
     dataset: str = Field(description="fingerprint")
     origin: str = Field(description="the source as given")
     photos: int
+    extra: tuple[str, ...] = Field(
+        default=(), description="outside photos that trained it as well, a sentence each; never mixed with runs without"
+    )
     rejected: tuple[str, ...] = Field(
         default=(), description="photos of the source that were left out: id, reason code and cure, a sentence each"
     )
@@ -413,6 +441,7 @@ class Run(Record):
     bundle: str | None = Field(default=None, description="folder")
     bundle_hash: str | None = None
     error: str | None = None
+    excluded: str = Field(default="", description="why `runs effect` and `runs best` leave it out; empty: they do not")
 
 
 def hash_json(value: Any) -> str:

@@ -21,6 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe, recipe_settings
 from carspotter.records import (
@@ -29,12 +32,15 @@ from carspotter.records import (
     Evaluation,
     Figure,
     FreezeSummary,
+    HeldOut,
     Machine,
     Run,
     RunStatus,
+    Scores,
     Split,
     hash_json,
 )
+from carspotter.tracking.held_out import read_held_out, write_held_out
 from carspotter.tracking.index import DEFAULT_PATIENCE, End, Index
 from carspotter.tracking.journal import Journal, read_journal
 from carspotter.tracking.lock import Lock, is_held
@@ -142,6 +148,14 @@ class RunStore:
                 f"cannot read {path} ({fault}); the run ended before its split, or restore it"
             ) from None
 
+    def answers(self, run_id: str) -> HeldOut:
+        """What a run's net answered on its validation photos.
+
+        Raises:
+            TrackingError: the run has none, does not exist, or the file is damaged.
+        """
+        return read_held_out(self._folders()[self.get(run_id).id])
+
     def _folders(self) -> dict[str, Path]:
         return {} if self._index.is_new else self._index.folders()
 
@@ -189,6 +203,20 @@ class RunWriter:
         self._refuse_if_ended()
         self._store("split.json", {**asdict(split), "folds": dict(split.folds)})
         self._add("split", {"method": split.method, "validation": _held_out(self._dataset, split)})
+
+    def answers(self, scores: Scores, labels: npt.NDArray[np.int64]) -> None:
+        """Keep what the shipped net answered on the validation photos, for comparing runs photo by photo.
+
+        Args:
+            scores: of the N validation photos that could be read.
+            labels: (N,) class index of each row of `scores`.
+
+        Raises:
+            ValueError: the arrays do not belong together.
+            TrackingError: the disk refuses.
+        """
+        self._refuse_if_ended()
+        write_held_out(self.folder, scores.ids, scores.logits, labels)
 
     def freezing(self, summary: FreezeSummary) -> None:
         """Keep what a stage trains and leaves alone."""

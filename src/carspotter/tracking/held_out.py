@@ -1,0 +1,90 @@
+"""A run's answers on its validation photos, as one safetensors file beside its journal.
+
+Tensors `logits` (N, K) f32 and `labels` (N,) i64; the ids stand in the header as JSON, with a sha256 over all three.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.data.disk import read_capped, whole_file
+from carspotter.errors import SourceError, TrackingError
+from carspotter.records import HeldOut, Logits
+
+NAME = "held_out.safetensors"
+MAX_BYTES = 1 << 30
+"""Assumption: a million photos with 200 classes are 0.8 GB; a larger file is no validation set."""
+
+
+def write_held_out(folder: Path, ids: Sequence[str], logits: Logits, labels: npt.NDArray[np.int64]) -> None:
+    """Keep answers in a run's folder, whole or not at all.
+
+    Args:
+        folder: the run's.
+        ids: N different photo ids.
+        logits: (N, K), finite.
+        labels: (N,) class indices.
+
+    Raises:
+        ValueError: the arrays do not belong together.
+        TrackingError: the disk refuses.
+    """
+    from safetensors.numpy import save
+
+    kept = HeldOut(tuple(ids), np.ascontiguousarray(logits, np.float32), np.ascontiguousarray(labels, np.int64))
+    header = {"ids": json.dumps(kept.ids, ensure_ascii=False), "sha256": _digest(kept)}
+    data = save({"logits": kept.logits, "labels": kept.labels}, header)
+    try:
+        with whole_file(folder / NAME) as part:
+            part.write_bytes(data)
+    except SourceError as fault:
+        raise TrackingError(str(fault)) from None
+
+
+def read_held_out(folder: Path) -> HeldOut:
+    """The answers kept in a run's folder.
+
+    Raises:
+        TrackingError: there are none, or the file is damaged.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise TrackingError(f"{path} does not exist: the run kept no held-out answers; train again to have them")
+    try:
+        return _parse(read_capped(path, MAX_BYTES))
+    except SourceError as fault:
+        raise TrackingError(str(fault)) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise TrackingError(f"{path} is damaged ({fault}); restore it from a copy, or train again") from None
+
+
+def _parse(data: bytes) -> HeldOut:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(data)
+    except SafetensorError as fault:
+        raise ValueError(fault) from None
+    # `load` has checked that the header is there and whole; it does not hand on what we wrote into it.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    logits, labels = tensors["logits"], tensors["labels"]
+    if (logits.dtype, labels.dtype) != (np.float32, np.int64):
+        raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, not float32 and int64")
+    kept = HeldOut(tuple(map(str, json.loads(header["ids"]))), logits, labels)
+    if _digest(kept) != header["sha256"]:
+        raise ValueError("its contents do not have the hash that was written")
+    return kept
+
+
+def _digest(kept: HeldOut) -> str:
+    found = hashlib.sha256(json.dumps(kept.ids).encode())
+    for array in (kept.logits, kept.labels):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
