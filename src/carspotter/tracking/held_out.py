@@ -75,7 +75,7 @@ def _parse(data: bytes) -> HeldOut:
     # `load` has checked that the header is there and whole; it does not hand on what we wrote into it.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     logits, labels = tensors["logits"], tensors["labels"]
-    if (logits.dtype, labels.dtype) != (np.float32, np.int64):
+    if (logits.dtype.name, labels.dtype.name) != ("float32", "int64"):
         raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, not float32 and int64")
     kept = HeldOut(tuple(map(str, json.loads(header["ids"]))), logits, labels)
     if _digest(kept) != header["sha256"]:
