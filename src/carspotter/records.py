@@ -406,6 +406,20 @@ class Machine(Record):
     packages: dict[str, str] = Field(description="installed version of each library that touches the result")
 
 
+class Imported(Record):
+    """What another program's log said of a training, in its own words."""
+
+    source: str = Field(description="the log, as given")
+    row: str = Field(description="how the log numbers it")
+    key: str = Field(description="sha256 of the row: a second import knows it again")
+    accuracy: Figure | None = Field(description="on its validation photos, as the log says; None where it says nothing")
+    cells: dict[str, str] = Field(description="column → text, for every column that is no history")
+    descriptions: dict[str, str] = Field(default_factory=dict, description="column → what the log says it is")
+    unstated: tuple[str, ...] = Field(
+        default=(), description="settings of the recipe that the log leaves open: what stands there is our default"
+    )
+
+
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 
 
