@@ -456,6 +456,15 @@ class Run(Record):
     bundle_hash: str | None = None
     error: str | None = None
     excluded: str = Field(default="", description="why `runs effect` and `runs best` leave it out; empty: they do not")
+    notes: tuple[str, ...] = Field(default=(), description="what is odd about it, a sentence each")
+    imported: Imported | None = Field(default=None, description="None for a training of our own")
+
+    @property
+    def accuracy(self) -> Figure | None:
+        """On validation photos: measured here, or as the log of an imported run says; None before there is one."""
+        if self.evaluation is not None:
+            return self.evaluation.accuracy
+        return None if self.imported is None else self.imported.accuracy
 
 
 def hash_json(value: Any) -> str:
