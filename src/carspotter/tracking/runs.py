@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,13 +73,16 @@ class RunStore:
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def start(self, recipe: Recipe, dataset: Dataset, machine: Machine | None = None) -> RunWriter:
+    def start(
+        self, recipe: Recipe, dataset: Dataset, machine: Machine | None = None, *, extra: Sequence[str] = ()
+    ) -> RunWriter:
         """A new run, on disk when this returns.
 
         Args:
             recipe: fully resolved.
             dataset: scanned, so that it has a fingerprint.
             machine: by default this one with the recipe's threads.
+            extra: a sentence for each source of outside photos that trains too.
 
         Raises:
             TrackingError: the store cannot be written.
@@ -96,6 +99,7 @@ class RunStore:
             dataset=tags["dataset"],
             origin=dataset.origin,
             photos=len(dataset.photos),
+            extra=tuple(extra),
             rejected=tuple(f"{refused.id}: {refused.reason}: {refused.sentence}" for refused in dataset.rejected),
             classes=dataset.classes,
             code_version=tags["code_version"],
