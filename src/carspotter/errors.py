@@ -9,6 +9,7 @@
     ├── TrackingError               the run store cannot be read or written
     ├── SubmissionError             a submission would be incomplete; nothing was written
     ├── TrainingError               training cannot go on (not-a-number loss, no photos left, …); exit code 1
+    │   └── TrainingStopped         stopped on purpose before its end: a trial that was pruned
     ├── MissingExtra                an optional dependency is not installed; names the pip command
     └── PhotoRefused                one photo cannot be decoded; becomes a `Rejected`, never ends a batch
 
@@ -97,6 +98,10 @@ class TrainingError(CarspotterError):
     """Training cannot go on."""
 
     exit_code = EXIT_FAULT
+
+
+class TrainingStopped(TrainingError):
+    """Training was stopped on purpose before its end: pruned, because other trials were better at that epoch."""
 
 
 class MissingExtra(CarspotterError):
