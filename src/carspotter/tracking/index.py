@@ -9,8 +9,9 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -24,11 +25,45 @@ from carspotter.tracking.lock import Lock
 
 EXPERIMENT = "carspotter"
 MAX_PARAMS = 100  # MLflow's MAX_PARAMS_TAGS_PER_BATCH
+MAX_METRICS = 1000  # MLflow's MAX_METRICS_PER_BATCH
 MAX_VALUE = 6000  # characters; MLflow's MAX_PARAM_VAL_LENGTH, the smaller one of parameters and tags
 PAGE = 1000  # runs asked for at once; MLflow allows up to 50,000
 DEFAULT_PATIENCE = 20.0  # seconds; what MLflow itself waits for SQLite's lock
 
+OWN_ID = "carspotter.run_id"
+"""Tag of a run that was born in another store: MLflow gives every run an id of its own."""
+
 End = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A run as the database knows it.
+
+    Attributes:
+        folder: where its files lie.
+        mlflow_id: what MLflow calls it; the run's own id, except for one born in another store.
+        is_open: the database was not told of an end.
+    """
+
+    folder: Path
+    mlflow_id: str
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Figures of one step.
+
+    Attributes:
+        step: from 0.
+        at: milliseconds since 1970.
+        figures: by name; None is left out.
+    """
+
+    step: int
+    at: int
+    figures: Mapping[str, float | None]
 
 
 class Index:
@@ -63,7 +98,31 @@ class Index:
         """A new run: its id and the folder for its files."""
         with self._clear():
             run = self._client.create_run(self._experiment, run_name=name, tags=_short(tags))
-            return run.info.run_id, self._folder(run.info)
+            return run.info.run_id, self._folder(run.info.run_id, run.info)
+
+    def place(self, run_id: str) -> Path:
+        """Where the files of a run that was born in another store are to lie; nothing is made."""
+        with self._clear():
+            if self.file:
+                return self._artifacts / run_id / "artifacts"
+            return _local(self._client.get_experiment(self._experiment).artifact_location) / run_id / "artifacts"
+
+    def adopt(self, run_id: str, name: str, born: int, tags: Mapping[str, str]) -> str:
+        """Enter a run that was born in another store; its files already lie in `place`.
+
+        Args:
+            run_id: its own.
+            name: shown on MLflow's page.
+            born: milliseconds since 1970.
+            tags: shown on MLflow's page.
+
+        Returns:
+            MLflow's id of it.
+        """
+        with self._clear():
+            own = {**_short(tags), OWN_ID: run_id}
+            run = self._client.create_run(self._experiment, start_time=born, run_name=name, tags=own)
+            return str(run.info.run_id)
 
     def settings(self, run_id: str, settings: Mapping[str, Any]) -> None:
         """Write settings for MLflow's page; a long value is cut, the journal has it whole."""
@@ -76,24 +135,42 @@ class Index:
 
     def figures(self, run_id: str, figures: Mapping[str, float | None], *, step: int = 0) -> None:
         """Write figures in one batch; None is left out."""
+        self.points(run_id, [Point(step, time.time_ns() // 1_000_000, figures)])
+
+    def points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Write figures of several steps."""
         from mlflow.entities import Metric
 
-        now = time.time_ns() // 1_000_000
-        metrics = [Metric(key, float(value), now, step) for key, value in figures.items() if value is not None]
+        metrics = [
+            Metric(key, float(value), point.at, point.step)
+            for point in points
+            for key, value in point.figures.items()
+            if value is not None
+        ]
         with self._clear():
-            self._client.log_batch(run_id, metrics=metrics)
+            for start in range(0, len(metrics), MAX_METRICS):
+                self._client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS])
 
-    def end(self, run_id: str, status: End, tags: Mapping[str, str]) -> None:
-        """Close the run."""
+    def steps(self, run_id: str, figure: str) -> frozenset[int]:
+        """The steps of which the database has this figure."""
+        with self._clear():
+            return frozenset(metric.step for metric in self._client.get_metric_history(run_id, figure))
+
+    def end(self, run_id: str, status: End, tags: Mapping[str, str], at: int | None = None) -> None:
+        """Close the run, now or at these milliseconds since 1970."""
         from mlflow.entities import RunTag
 
         with self._clear():
             self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in _short(tags).items()])
-            self._client.set_terminated(run_id, status)
+            self._client.set_terminated(run_id, status, at)
 
     def folders(self) -> dict[str, Path]:
         """Every run's id and folder, the newest first."""
-        found: dict[str, Path] = {}
+        return {run_id: known.folder for run_id, known in self.known().items()}
+
+    def known(self) -> dict[str, Known]:
+        """Every run by its id, the newest first."""
+        found: dict[str, Known] = {}
         token: str | None = ""
         with self._clear():
             while token is not None:
@@ -103,16 +180,18 @@ class Index:
                     order_by=["attributes.start_time DESC"],
                     page_token=token or None,
                 )
-                found |= {run.info.run_id: self._folder(run.info) for run in page}
+                for run in page:
+                    run_id = run.data.tags.get(OWN_ID, run.info.run_id)
+                    is_open = run.info.status in ("RUNNING", "SCHEDULED")
+                    found[run_id] = Known(self._folder(run_id, run.info), run.info.run_id, is_open)
                 token = page.token or None
         return found
 
-    def _folder(self, info: Any) -> Path:
+    def _folder(self, run_id: str, info: Any) -> Path:
         # Beside the database wherever that is now: MLflow stores the path of the day, and folders are moved.
         if self.file:
-            return self._artifacts / str(info.run_id) / "artifacts"
-        place = urlsplit(info.artifact_uri)
-        return Path(url2pathname(place.path) if place.scheme == "file" else info.artifact_uri)
+            return self._artifacts / run_id / "artifacts"
+        return _local(info.artifact_uri).parents[1] / run_id / "artifacts"
 
     @cached_property
     def _client(self) -> Any:
@@ -194,6 +273,11 @@ def _create(file: Path, artifacts: Path) -> None:
     store.create_experiment(EXPERIMENT, str(artifacts))
     store.engine.dispose()
     fresh.replace(file)
+
+
+def _local(uri: str) -> Path:
+    place = urlsplit(uri)
+    return Path(url2pathname(place.path) if place.scheme == "file" else uri)
 
 
 def _revisions() -> tuple[frozenset[str], str]:
