@@ -25,31 +25,29 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.errors import TrackingError
-from carspotter.recipe import Recipe, recipe_settings
+from carspotter.recipe import Recipe
 from carspotter.records import (
     Dataset,
     EpochRecord,
     Evaluation,
-    Figure,
     FreezeSummary,
     HeldOut,
     Machine,
     Run,
-    RunStatus,
     Scores,
     Split,
     hash_json,
 )
 from carspotter.tracking.held_out import read_held_out, write_held_out
-from carspotter.tracking.index import DEFAULT_PATIENCE, End, Index
+from carspotter.tracking.index import DEFAULT_PATIENCE, Index, Known
 from carspotter.tracking.journal import Journal, read_journal
 from carspotter.tracking.lock import Lock, is_held
 from carspotter.tracking.machine import code_version, this_machine
+from carspotter.tracking.mirror import Mirror, catch_up_all
 
 DEFAULT_URI = "sqlite:///runs/runs.db"
 JOURNAL = "journal.jsonl"
 LOCK = "running.lock"
-STATUS_AT_MLFLOW: Mapping[RunStatus, End] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 CANDIDATES = 5  # assumption: as many as one still reads in a one-line message
 
 
@@ -111,14 +109,19 @@ class RunStore:
     def list(self) -> tuple[Run, ...]:
         """Every readable run, the newest first; one whose process is gone is `interrupted`.
 
+        What MLflow missed of runs that have ended is written there, where that is possible.
+
         Raises:
             TrackingError: the database cannot be read.
         """
-        return self._read()[0]
+        known = self._known()
+        runs, _ = _read_all(known)
+        catch_up_all(self._index, known, runs)
+        return runs
 
     def damaged(self) -> tuple[str, ...]:
         """A sentence for each run that `list` had to leave out."""
-        return self._read()[1]
+        return _read_all(self._known())[1]
 
     def get(self, run_id: str) -> Run:
         """One run, by its id or by a beginning of it that no other run shares.
@@ -161,16 +164,10 @@ class RunStore:
         return read_held_out(self._folders()[self.get(run_id).id])
 
     def _folders(self) -> dict[str, Path]:
-        return {} if self._index.is_new else self._index.folders()
+        return {run_id: known.folder for run_id, known in self._known().items()}
 
-    def _read(self) -> tuple[tuple[Run, ...], tuple[str, ...]]:
-        runs, damaged = [], []
-        for folder in self._folders().values():
-            try:
-                runs.append(_read_run(folder))
-            except TrackingError as fault:
-                damaged.append(str(fault))
-        return tuple(runs), tuple(damaged)
+    def _known(self) -> dict[str, Known]:
+        return {} if self._index.is_new else self._index.known()
 
 
 class RunWriter:
@@ -188,19 +185,18 @@ class RunWriter:
         self.id = run.id
         self.folder = folder
         self._dataset = dataset
-        self._index = index
+        self._mirror = Mirror(index, run.id)
         self._born = time.monotonic()
-        self._epochs = 0
         self._ended = False
         self._lock = Lock(folder.parent / LOCK)  # before the journal: whoever can read the run sees it running
         self._journal = Journal(folder / JOURNAL)
         try:
             self._store("recipe.json", run.recipe.model_dump(mode="json"))
             self._journal.append("born", run.model_dump(mode="json"))
-            self._index.settings(self.id, recipe_settings(run.recipe))
         except TrackingError:
             self._lock.release()  # or this run would seem to go on for as long as the process lives
             raise
+        self._mirror.settings(run.recipe)
 
     def split(self, split: Split) -> None:
         """Keep which photos train and which validate."""
@@ -229,9 +225,7 @@ class RunWriter:
     def epoch(self, record: EpochRecord) -> None:
         """Keep one epoch; it survives any later kill."""
         self._add("epoch", record.model_dump(mode="json"))
-        figures = record.model_dump(include={"lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"})
-        self._index.figures(self.id, {**figures, "epoch_seconds": record.seconds}, step=self._epochs)
-        self._epochs += 1
+        self._mirror.epoch(record)
 
     def timing(self, phase: str, seconds: float) -> None:
         """Keep how long a phase took; pieces of one phase add up."""
@@ -256,7 +250,7 @@ class RunWriter:
                 "seconds": self.seconds,
             },
         )
-        return self._end({"bundle": str(bundle or ""), "bundle_hash": bundle_hash or ""})
+        return self._end()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -270,7 +264,7 @@ class RunWriter:
         error = "it ended without a result" if fault is None else _one_line(fault)
         try:
             self._add("interrupted" if stopped else "failed", {"error": error, "seconds": self.seconds})
-            self._end({"error": error})
+            self._end()
         except TrackingError as second:
             if fault is None:
                 raise
@@ -291,13 +285,12 @@ class RunWriter:
         self._refuse_if_ended()
         self._journal.append(name, content)
 
-    def _end(self, tags: Mapping[str, str]) -> Run:
+    def _end(self) -> Run:
         """From here on the run is history; the index follows the journal."""
         self._ended = True
         run = read_journal(self._journal.path)
         self._lock.release()
-        self._index.figures(self.id, _figures(run))
-        self._index.end(self.id, STATUS_AT_MLFLOW[run.status], tags)
+        self._mirror.end(run)
         return run
 
     def _store(self, name: str, content: Any) -> None:
@@ -310,6 +303,16 @@ class RunWriter:
             raise TrackingError(
                 f"cannot write {path} ({fault.strerror}); free some space or make it writable"
             ) from None
+
+
+def _read_all(known: Mapping[str, Known]) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    runs, damaged = [], []
+    for one in known.values():
+        try:
+            runs.append(_read_run(one.folder))
+        except TrackingError as fault:
+            damaged.append(str(fault))
+    return tuple(runs), tuple(damaged)
 
 
 def _read_run(folder: Path) -> Run:
@@ -325,20 +328,6 @@ def _held_out(dataset: Dataset, split: Split) -> str:
     """A hash over the ids, labels and contents of the validation photos: equal where figures can be compared."""
     wanted = set(split.validation)
     return hash_json(sorted((p.id, p.label or "", p.digest or "") for p in dataset.photos if p.id in wanted))
-
-
-def _figures(run: Run) -> dict[str, float | None]:
-    """Flat names, as in `metrics.json`: each share with its interval and its n."""
-    flat: dict[str, float | None] = {f"seconds_{phase}": seconds for phase, seconds in run.timings.items()}
-    flat["seconds"] = run.seconds
-    if run.evaluation is None:
-        return flat
-    for name, value in run.evaluation:
-        if isinstance(value, Figure):
-            flat |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high, f"{name}_n": value.n}
-        elif isinstance(value, float):
-            flat[name] = value
-    return flat
 
 
 def _one_line(fault: BaseException) -> str:
