@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import Any
 
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe, recipe_differences, recipe_settings
 from carspotter.records import Figure, Machine, Run
 from carspotter.tracking.curves import draw_curves
+from carspotter.tracking.sides import SHORT, Side
+from carspotter.tracking.verdict import show_figure, verdict
 
-__all__ = ["Comparison", "compare", "draw_curves", "rerun_differences"]
+__all__ = ["Comparison", "compare", "compare_sides", "draw_curves", "rerun_differences"]
 
 ABSENT = "–"
-SHORT = 8  # characters of an id or hash: enough among thousands of runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +24,38 @@ class Comparison:
     """Runs side by side.
 
     Attributes:
-        runs: in the order given; the first is what the others are compared with.
+        sides: in the order given; the first is what the others are compared with.
         settings: dotted key → its value in each run, only where they differ; None where a recipe has no such key.
         conditions: what else differed (data, split, code, machine), a sentence each, and what that means.
-        verdicts: per further run, whether its accuracy differs from the first one's beyond chance.
+        verdicts: per further side, whether its accuracy differs from the first one's beyond chance.
     """
 
-    runs: tuple[Run, ...]
+    sides: tuple[Side, ...]
     settings: Mapping[str, tuple[Any, ...]]
     conditions: tuple[str, ...]
     verdicts: tuple[str, ...]
 
     @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs of all sides."""
+        return tuple(run for side in self.sides for run in side.runs)
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """Head of the table: what is shown, then one column per run."""
-        return ("", *(_title(run) for run in self.runs))
+        """Head of the table: what is shown, then one column per side."""
+        return ("", *(side.title for side in self.sides))
 
     def rows(self) -> tuple[tuple[str, ...], ...]:
         """The table as text: results, times, then the settings that differ."""
-        results = [(name, *(show(run) for run in self.runs)) for name, show in RESULTS]
+        results = [(name, *(show(side) for side in self.sides)) for name, show in RESULTS]
         phases = dict.fromkeys(phase for run in self.runs for phase in run.timings)
-        times = [(f"{phase} time", *(_seconds(run.timings.get(phase)) for run in self.runs)) for phase in phases]
-        settings = [(key, *(_text(value) for value in values)) for key, values in self.settings.items()]
-        return (*results, *times, *settings)
+        times = [(f"{phase} time", *(_phase(side, phase) for side in self.sides)) for phase in phases]
+        return (*results, *times, *((key, *self._cells(key)) for key in self.settings))
+
+    def _cells(self, key: str) -> list[str]:
+        """A setting's value in each side; several where its runs differ."""
+        values = iter(self.settings[key])
+        return [_join(_text(next(values)) for _ in side.runs) for side in self.sides]
 
     def __str__(self) -> str:
         table = (self.columns, *self.rows())
@@ -56,19 +67,30 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Put runs side by side; the first is the one the others are compared with.
+    """Put single runs side by side, by their figures alone; `compare_sides` knows their answers.
 
     Raises:
         TrackingError: fewer than two different runs.
     """
-    if len({run.id for run in runs}) < max(2, len(runs)):
+    return compare_sides([Side((run,)) for run in runs])
+
+
+def compare_sides(sides: Sequence[Side]) -> Comparison:
+    """Put sides side by side; the first is the one the others are compared with.
+
+    Raises:
+        TrackingError: fewer than two sides, or a run that stands in two places.
+    """
+    runs = [run for side in sides for run in side.runs]
+    if len(sides) < 2 or len({run.id for run in runs}) < len(runs):
         raise TrackingError(f"comparing needs two or more different runs, got {[run.id[:SHORT] for run in runs]}")
-    first, *others = runs
+    first, *others = sides
+    between = [sentence for other in others for sentence in _conditions(first, other)]
     return Comparison(
-        runs=tuple(runs),
+        sides=tuple(sides),
         settings=_settings(runs),
-        conditions=tuple(sentence for other in others for sentence in _conditions(first, other)),
-        verdicts=tuple(_verdict(first, other) for other in others) + _many(others),
+        conditions=tuple(sentence for side in sides for sentence in _mixed(side)) + tuple(between),
+        verdicts=tuple(verdict(first, other) for other in others) + _many(others),
     )
 
 
@@ -85,7 +107,12 @@ def rerun_differences(old: Run, new: Run) -> tuple[str, ...]:
         return tuple(f"run {run.id[:SHORT]} is {run.status} and has no model to compare" for run in missing)
     settings = _differing(old.recipe, new.recipe)
     changed = [f"not the same settings ({', '.join(settings)})"] if settings else []
-    changed += [*_data_changes(old, new), *_code_changes(old, new), *_machine_changes(old.machine, new.machine)]
+    changed += [
+        *_data_changes(old, new),
+        *_split_changes(old, new),
+        *_code_changes(old, new),
+        *_machine_changes(old.machine, new.machine),
+    ]
     if not changed and old.validation != new.validation:
         changed = ["not the same validation photos, although the data and the way of splitting are"]
     hashes = f"the bundle hash is {_hash(new)} instead of {_hash(old)}"
@@ -95,6 +122,8 @@ def rerun_differences(old: Run, new: Run) -> tuple[str, ...]:
 # ---- what differs ---------------------------------------------------------------------------------------------------
 
 DECIDE_NOTHING = ("name", "about")
+REPEATS = ("seed", "split.fold")
+"""What differs among repetitions of one recipe."""
 
 
 def _settings(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
@@ -123,16 +152,36 @@ def _setting(recipe: Recipe, key: str) -> Any:
     return f"{stage.name}: {stage.epochs} epochs of {stage.trains} at {stage.width}x{stage.height}"
 
 
-def _conditions(a: Run, b: Run) -> list[str]:
+def _conditions(a: Side, b: Side) -> list[str]:
     """Differences that are no settings, and what they mean for the figures."""
-    found = [*_data_changes(a, b), *_code_changes(a, b), *_machine_changes(a.machine, b.machine)]
-    if a.validation is None or b.validation is None:
-        found.append("at least one has no split; the figures cannot be compared")
-    elif a.validation != b.validation:
-        found.append("not the same validation photos; the figures cannot be compared directly")
-    elif a.dataset != b.dataset:
-        found.append("the validation photos and their labels are nevertheless the same")
-    return [f"{_pair(a, b)}: {sentence}." for sentence in found]
+    old = a.runs[0]
+    found: dict[str, None] = {}
+    for new in b.runs:
+        split = _split_changes(old, new) if len(a.runs) == len(b.runs) == 1 else []  # folds are meant to differ
+        found |= dict.fromkeys([*_data_changes(old, new), *split])
+        found |= dict.fromkeys([*_code_changes(old, new), *_machine_changes(old.machine, new.machine)])
+    return [f"{a.title} / {b.title}: {sentence}." for sentence in (*found, *_photo_changes(a, b))]
+
+
+def _photo_changes(a: Side, b: Side) -> list[str]:
+    """What the validation photos of two sides mean for their figures."""
+    if None in a.validations | b.validations:
+        return ["at least one has no split; the figures cannot be compared"]
+    if a.validations != b.validations:
+        return ["not the same validation photos; the figures cannot be compared directly"]
+    if {run.dataset for run in a.runs} != {run.dataset for run in b.runs}:
+        return ["the validation photos and their labels are nevertheless the same"]
+    return []
+
+
+def _mixed(side: Side) -> list[str]:
+    """What should not differ among runs that are taken together."""
+    first, *rest = side.runs
+    keys = dict.fromkeys(key for run in rest for key in _differing(first.recipe, run.recipe) if key not in REPEATS)
+    data = dict.fromkeys(sentence for run in rest for sentence in _data_changes(first, run))
+    if not keys and not data:
+        return []
+    return [f"{side.title} takes together what is not one recipe on one set: {', '.join((*keys, *data))}."]
 
 
 def _data_changes(a: Run, b: Run) -> list[str]:
@@ -142,9 +191,16 @@ def _data_changes(a: Run, b: Run) -> list[str]:
         found.append(f"not the same data ({a.photos} and {b.photos} photos, {prints})")
     if a.classes != b.classes:
         found.append(f"not the same classes ({len(a.classes)} and {len(b.classes)})")
-    if a.split != b.split:
-        found.append(f"not split the same way ({a.split or 'not at all'}; {b.split or 'not at all'})")
+    if a.extra != b.extra:
+        shown = [" ".join(run.extra) or "none" for run in (a, b)]
+        found.append(f"not the same outside photos in training ({shown[0]}; {shown[1]})")
     return found
+
+
+def _split_changes(a: Run, b: Run) -> list[str]:
+    if a.split == b.split:
+        return []
+    return [f"not split the same way ({a.split or 'not at all'}; {b.split or 'not at all'})"]
 
 
 def _code_changes(a: Run, b: Run) -> list[str]:
@@ -167,80 +223,63 @@ def _machine_changes(a: Machine, b: Machine) -> list[str]:
     return [*found, f"not the same packages ({', '.join(versions)})"] if versions else found
 
 
-# ---- what it means --------------------------------------------------------------------------------------------------
-
-
-def _verdict(a: Run, b: Run) -> str:
-    """Whether the accuracy intervals overlap, and no more than that says."""
-    if a.evaluation is None or b.evaluation is None:
-        return f"{_pair(a, b)}: at least one has no result."
-    x, y = a.evaluation.accuracy, b.evaluation.accuracy
-    overlap = x.low <= y.high and y.low <= x.high
-    shown = f"{_pair(a, b)}: accuracy {_figure(x)} and {_figure(y)}, 95 % intervals"
-    if a.validation is None or a.validation != b.validation:
-        return f"{shown} on different photos: no verdict."
-    if overlap:
-        return (
-            f"{shown} overlap: these {x.n} photos do not show which is better. Both answered the same photos, so a "
-            "paired test could see a smaller difference than the intervals do."
-        )
-    better = b if y.value > x.value else a
-    return (
-        f"{shown} do not overlap: on photos like these {x.n}, {_title(better)} is better beyond chance. "
-        "This is one training each; another seed moves either figure."
-    )
-
-
-def _many(others: Sequence[Run]) -> tuple[str, ...]:
-    if len(others) < 2:
-        return ()
-    return (f"Of {len(others) + 1} runs the best one is partly the luckiest one: its figure is a little too good.",)
-
-
 # ---- text -----------------------------------------------------------------------------------------------------------
 
 
-def _title(run: Run) -> str:
-    return f"{run.name} {run.id[:SHORT]}"
-
-
-def _pair(a: Run, b: Run) -> str:
-    return f"{_title(a)} / {_title(b)}"
+def _many(others: Sequence[Side]) -> tuple[str, ...]:
+    if len(others) < 2:
+        return ()
+    return (f"Of {len(others) + 1} runs the best one is partly the luckiest one: its figure is a little too good.",)
 
 
 def _hash(run: Run) -> str:
     return ABSENT if run.bundle_hash is None else run.bundle_hash[:SHORT]
 
 
-def _figure(figure: Figure) -> str:
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
-
-
-def _seconds(seconds: float | None) -> str:
-    return ABSENT if seconds is None else f"{seconds:.1f} s"
-
-
 def _text(value: Any) -> str:
     return ABSENT if value is None else str(value)
 
 
-def _accuracy(run: Run) -> str:
-    return ABSENT if run.evaluation is None else _figure(run.evaluation.accuracy)
+def _join(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
 
 
-def _top3(run: Run) -> str:
-    return ABSENT if run.evaluation is None else _figure(run.evaluation.top3_accuracy)
+def _seconds(values: Sequence[float | None]) -> str:
+    """The sum, as far as it is known."""
+    known = [value for value in values if value is not None]
+    return f"{sum(known):.1f} s" if known else ABSENT
 
 
-RESULTS: tuple[tuple[str, Callable[[Run], str]], ...] = (
-    ("status", lambda run: run.status),
-    ("accuracy", _accuracy),
-    ("top-3 accuracy", _top3),
-    ("mean recall", lambda run: ABSENT if run.evaluation is None else f"{run.evaluation.macro_recall:.3f}"),
-    ("log loss", lambda run: ABSENT if run.evaluation is None else f"{run.evaluation.log_loss:.3f}"),
-    ("validation photos", lambda run: ABSENT if run.evaluation is None else str(run.evaluation.accuracy.n)),
-    ("epochs", lambda run: str(len(run.history))),
-    ("whole time", lambda run: _seconds(run.seconds)),
-    ("bundle hash", _hash),
+def _phase(side: Side, phase: str) -> str:
+    return _seconds([run.timings.get(phase) for run in side.runs])
+
+
+def _figure(of: Callable[[Run], Figure | float | None]) -> Callable[[Side], str]:
+    """One run's figure as it is; of several the mean and the standard deviation among them."""
+
+    def cell(side: Side) -> str:
+        known = [figure for run in side.runs if (figure := of(run)) is not None]
+        if len(known) < 2:
+            return show_figure(known[0]) if known else ABSENT
+        values = [figure.value if isinstance(figure, Figure) else figure for figure in known]
+        return f"{mean(values):.3f} ± {stdev(values):.3f} ({len(values)} runs)"
+
+    return cell
+
+
+def _photos(run: Run) -> str:
+    return ABSENT if run.accuracy is None else str(run.accuracy.n)
+
+
+RESULTS: tuple[tuple[str, Callable[[Side], str]], ...] = (
+    ("status", lambda side: _join(run.status for run in side.runs)),
+    ("accuracy", _figure(lambda run: run.accuracy)),
+    ("top-3 accuracy", _figure(lambda run: run.evaluation.top3_accuracy if run.evaluation else None)),
+    ("mean recall", _figure(lambda run: run.evaluation.macro_recall if run.evaluation else None)),
+    ("log loss", _figure(lambda run: run.evaluation.log_loss if run.evaluation else None)),
+    ("validation photos", lambda side: _join(map(_photos, side.runs))),
+    ("epochs", lambda side: _join(str(len(run.history)) for run in side.runs)),
+    ("whole time", lambda side: _seconds([run.seconds for run in side.runs])),
+    ("bundle hash", lambda side: _join(_hash(run) for run in side.runs)),
 )
-"""Rows that every comparison has."""
+"""Rows that every comparison has; times of several runs are added up."""

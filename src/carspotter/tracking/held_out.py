@@ -47,6 +47,11 @@ def write_held_out(folder: Path, ids: Sequence[str], logits: Logits, labels: npt
         raise TrackingError(str(fault)) from None
 
 
+def has_held_out(folder: Path) -> bool:
+    """Whether a run's folder holds answers, sound or not."""
+    return (folder / NAME).exists()
+
+
 def read_held_out(folder: Path) -> HeldOut:
     """The answers kept in a run's folder.
 
@@ -54,7 +59,7 @@ def read_held_out(folder: Path) -> HeldOut:
         TrackingError: there are none, or the file is damaged.
     """
     path = folder / NAME
-    if not path.exists():
+    if not has_held_out(folder):
         raise TrackingError(f"{path} does not exist: the run kept no held-out answers; train again to have them")
     try:
         return _parse(read_capped(path, MAX_BYTES))

@@ -38,7 +38,7 @@ from carspotter.records import (
     Split,
     hash_json,
 )
-from carspotter.tracking.held_out import read_held_out, write_held_out
+from carspotter.tracking.held_out import has_held_out, read_held_out, write_held_out
 from carspotter.tracking.index import DEFAULT_PATIENCE, Index, Known
 from carspotter.tracking.journal import Journal, read_journal
 from carspotter.tracking.lock import Lock, is_held
@@ -162,6 +162,17 @@ class RunStore:
             TrackingError: the run has none, does not exist, or the file is damaged.
         """
         return read_held_out(self._folders()[self.get(run_id).id])
+
+    def kept_answers(self, runs: Sequence[Run]) -> tuple[dict[str, HeldOut], tuple[str, ...]]:
+        """Answers of those runs that kept them, by run id, and a sentence for each damaged file."""
+        folders, found, damaged = self._folders(), {}, []
+        for run in runs:
+            if has_held_out(folders[run.id]):
+                try:
+                    found[run.id] = read_held_out(folders[run.id])
+                except TrackingError as fault:
+                    damaged.append(str(fault))
+        return found, tuple(damaged)
 
     def _folders(self) -> dict[str, Path]:
         return {run_id: known.folder for run_id, known in self._known().items()}

@@ -15,7 +15,14 @@ from carspotter.errors import EXIT_FAULT, TrackingError
 app = typer.Typer(help="Runs: what was trained and how it went.", no_args_is_help=True, rich_markup_mode=None)
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of one.", show_default=False)]
-RunIds = Annotated[list[str], typer.Argument(metavar="ID", help="Runs' ids, or their beginnings.", show_default=False)]
+Sides = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID[,ID...]",
+        help="Runs' ids, or their beginnings; commas join the runs of one side.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Everything that is known, for another program.")]
 Curves = Annotated[
     Path | None, typer.Option("--curves", help="Draw loss and accuracy per epoch into this PNG.", show_default=False)
@@ -48,16 +55,19 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
 
 
 @app.command("compare")
-def compare_runs(run_ids: RunIds, curves: Curves = None) -> None:
+def compare_runs(sides: Sides, curves: Curves = None) -> None:
     """Put runs side by side: results, times, and the settings that differ.
 
-    Says also what else differed (photos, split, code, machine), and whether the figures differ beyond chance.
+    Says also what else differed (photos, split, code, machine), and whether the figures differ beyond chance: by a
+    paired test on the photos that both answered. Folds or seeds of one recipe, joined by commas, count as one side.
     """
-    from carspotter.tracking.compare import compare, draw_curves
+    from carspotter.tracking.compare import compare_sides, draw_curves
     from carspotter.tracking.runs import open_store
+    from carspotter.tracking.sides import read_sides
 
-    store = open_store()
-    comparison = compare([store.get(run_id) for run_id in run_ids])
+    found, damaged = read_sides(open_store(), sides)
+    notes(damaged)
+    comparison = compare_sides(found)
     table(comparison.columns, comparison.rows())
     for sentence in (*comparison.conditions, *comparison.verdicts):
         say(sentence)

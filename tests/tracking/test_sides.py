@@ -1,0 +1,183 @@
+"""Runs are paired photo by photo, one by one or taken together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from carspotter.errors import TrackingError
+from carspotter.recipe import Recipe
+from carspotter.records import Dataset, HeldOut, Machine, Run, Scores
+from carspotter.tracking.compare import compare_sides
+from carspotter.tracking.held_out import NAME
+from carspotter.tracking.runs import RunStore
+from carspotter.tracking.sides import Side, make_side, match, read_sides
+
+IDS = tuple(f"{i}.jpg" for i in range(100))
+TRUTH = np.arange(100) % 2
+
+
+def answers(wrong: Sequence[int], ids: Sequence[str] = IDS, truth: np.ndarray = TRUTH) -> HeldOut:
+    """Held-out answers that are wrong on these rows only."""
+    said = truth.copy()
+    said[list(wrong)] = 1 - said[list(wrong)]
+    logits = np.zeros((len(ids), 2), np.float32)
+    logits[np.arange(len(ids)), said] = 1
+    return HeldOut(tuple(ids), logits, truth.astype(np.int64))
+
+
+@pytest.fixture
+def side(make_run: Callable[..., Run]) -> Callable[..., Side]:
+    """A side of runs "aaaa…", "bbbb…", … with these answers."""
+
+    def make(letters: str, *kept: HeldOut, **changes: object) -> Side:
+        runs = [make_run(letter * 32, **changes) for letter in letters]
+        return make_side(runs, {run.id: one for run, one in zip(runs, kept, strict=False)})
+
+    return make
+
+
+# ---- single runs ----------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_are_told_apart_by_the_photos_they_part_on(side: Callable[..., Side]) -> None:
+    a, b = side("a", answers(range(30))), side("b", answers(range(10)), name="other")
+    (verdict,) = compare_sides([a, b]).verdicts
+    assert verdict.startswith(
+        "tiny aaaaaaaa / other bbbbbbbb: distinguishable: other is right on 20 photos more of 100 (20 only other, "
+        "0 only tiny; difference +20.0 points ["
+    )
+    assert verdict.endswith("p < .001). This is one training each; another seed moves either figure.")
+
+
+def test_equal_names_give_way_to_ids(side: Callable[..., Side]) -> None:
+    (verdict,) = compare_sides([side("a", answers([1, 2])), side("b", answers([3]))]).verdicts
+    assert "not distinguishable: bbbbbbbb is right on 1 photos more of 100 (2 only bbbbbbbb, 1 only aaaaaaaa" in verdict
+    assert "another seed" not in verdict
+
+
+def test_without_answers_the_intervals_speak(side: Callable[..., Side]) -> None:
+    (verdict,) = compare_sides([side("a", answers([])), side("b")]).verdicts
+    assert "95 % intervals overlap" in verdict
+    assert verdict.endswith("it needs the answers, and not both kept them.")
+
+
+def test_only_common_photos_with_one_label_count(side: Callable[..., Side]) -> None:
+    relabelled = np.r_[1 - TRUTH[50:60], TRUTH[60:]]
+    a = side("a", answers(range(70, 75)))
+    b = side("b", answers([], IDS[50:], relabelled), validation="w" * 64)
+    found = match(a, b)
+    assert found.paired is not None
+    assert (found.paired.photos, found.paired.only_b, found.paired.only_a) == (40, 5, 0)
+    assert found.remark == "Not the same validation photos: of 100 and 50, the 40 that both answered count."
+    c = side("b", answers([], IDS[50:], relabelled), validation="w" * 64, dataset="e" * 64)
+    assert match(a, c).remark.endswith("matched by id and label, because the data are not the same.")
+
+
+def test_labels_are_compared_by_name_not_by_number(side: Callable[..., Side]) -> None:
+    a, b = side("a", answers([])), side("b", answers([], truth=1 - TRUTH), classes=("b", "a"), validation="w" * 64)
+    found = match(a, b)
+    assert found.paired is not None
+    assert found.paired.photos == 100
+    assert match(a, side("b", answers([], truth=1 - TRUTH), validation="w" * 64)).paired is None
+
+
+def test_no_common_photo_is_no_verdict(side: Callable[..., Side]) -> None:
+    a, b = side("a", answers([], IDS[:50], TRUTH[:50])), side("b", answers([], IDS[50:], TRUTH[50:]), validation="w")
+    (verdict,) = compare_sides([a, b]).verdicts
+    assert verdict == "tiny aaaaaaaa / tiny bbbbbbbb: no photo was answered by both: no verdict."
+
+
+# ---- several runs of a side -----------------------------------------------------------------------------------------
+
+
+def test_folds_are_pooled_out_of_fold(side: Callable[..., Side]) -> None:
+    folds = [(IDS[:50], TRUTH[:50]), (IDS[50:], TRUTH[50:])]
+    a = side("ab", *(answers(range(10), *fold) for fold in folds))
+    b = side("cd", *(answers(range(2), *fold) for fold in folds))
+    found = match(a, b).paired
+    assert found is not None
+    assert (found.photos, found.answers, found.only_a, found.only_b) == (100, (100, 100), 0, 16)
+    assert not found.several
+
+
+def test_seeds_of_one_side_are_kept_together(side: Callable[..., Side]) -> None:
+    a, b = side("abc", *[answers(range(25))] * 3), side("d", answers(range(17)))
+    (verdict,) = compare_sides([a, b]).verdicts
+    assert verdict.startswith(
+        "tiny aaaaaaaa +2 / tiny dddddddd: distinguishable: dddddddd minus aaaaaaaa is +8.0 points"
+    )
+    assert "100 and 300 answers, those of one photo kept together" in verdict
+    assert "how far seeds move the figure stands in the table" in verdict
+
+
+def test_a_photo_under_two_labels_within_a_side_does_not_count(side: Callable[..., Side]) -> None:
+    a = side("ab", answers([]), answers([], truth=np.r_[1 - TRUTH[:1], TRUTH[1:]]))
+    found = match(a, side("c", answers([]))).paired
+    assert found is not None
+    assert found.photos == 99
+
+
+def test_a_pool_with_a_run_without_answers_gets_no_verdict(side: Callable[..., Side]) -> None:
+    (verdict,) = compare_sides([side("ab", answers([])), side("c", answers([]))]).verdicts
+    assert "no verdict, because not every run kept its held-out answers (among aaaaaaaa, bbbbbbbb)" in verdict
+
+
+def test_a_pool_shows_mean_and_spread(side: Callable[..., Side]) -> None:
+    found = compare_sides([side("abc"), side("d")])
+    rows = {name: cells for name, *cells in found.rows()}
+    assert found.columns == ("", "tiny aaaaaaaa +2", "tiny dddddddd")
+    assert rows["accuracy"] == ["0.500 ± 0.000 (3 runs)", "0.500 [0.400, 0.600]"]
+    assert rows["log loss"] == ["1.250 ± 0.000 (3 runs)", "1.250"]
+    assert rows["whole time"] == ["36.0 s", "12.0 s"]
+    assert rows["validation photos"] == ["100", "100"]
+
+
+def test_a_pool_of_two_recipes_is_named(make_run: Callable[..., Run], recipe: Recipe) -> None:
+    seeds = [make_run(c * 32, recipe=recipe.model_copy(update={"seed": n})) for n, c in enumerate("ab")]
+    found = compare_sides([Side(tuple(seeds)), Side((make_run("c" * 32),))])
+    assert found.conditions == ()
+    assert dict(found.settings) == {"seed": (0, 1, 0)}
+    assert ("seed", "0, 1", "0") in found.rows()
+    mixed = make_run("d" * 32, recipe=recipe.model_copy(update={"fit": "crop"}))
+    found = compare_sides([Side((*seeds, mixed)), Side((make_run("c" * 32),))])
+    assert found.conditions == ("tiny aaaaaaaa +2 takes together what is not one recipe on one set: fit.",)
+
+
+def test_outside_photos_are_said(side: Callable[..., Side]) -> None:
+    found = compare_sides([side("a"), side("b", extra=("900 photos of cars.zip",))])
+    assert found.conditions == (
+        "tiny aaaaaaaa / tiny bbbbbbbb: not the same outside photos in training (none; 900 photos of cars.zip).",
+    )
+
+
+def test_a_run_stands_in_one_place_only(side: Callable[..., Side]) -> None:
+    with pytest.raises(TrackingError, match="two or more different runs"):
+        compare_sides([side("ab"), side("bc")])
+
+
+# ---- from the store -------------------------------------------------------------------------------------------------
+
+
+def test_sides_are_read_with_their_answers(store: RunStore, recipe: Recipe, dataset: Dataset, machine: Machine) -> None:
+    ids = []
+    for number in range(3):
+        with store.start(recipe, dataset, machine) as run:
+            if number:
+                kept = answers(range(number))
+                run.answers(Scores(kept.ids, kept.logits, np.zeros((100, 1), np.float32)), kept.labels)
+            run.finish()
+        ids.append(run.id)
+        folder = run.folder
+    (first, second), damaged = read_sides(store, [f"{ids[0]},{ids[1]}", ids[2]])
+    assert ([run.id for run in first.runs], first.answers) == (ids[:2], ())
+    assert len(second.answers) == 1
+    assert damaged == ()
+    (folder / NAME).write_bytes(b"no")
+    (_, second), damaged = read_sides(store, ids[:1] + ids[2:])
+    assert second.answers == ()
+    assert NAME in damaged[0]
+    with pytest.raises(TrackingError, match="an id is missing beside a comma"):
+        read_sides(store, ["a,", "b"])
