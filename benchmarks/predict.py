@@ -222,12 +222,12 @@ def make_bundle(folder: Path) -> None:
     from carspotter.recipe import Recipe, Stage
     from carspotter.records import BundleCard, Geometry, Provenance
     from carspotter.training.backbones import find_backbone
-    from carspotter.training.classifier import Classifier, Head
+    from carspotter.training.classifier import Body, Classifier, Head
     from carspotter.training.export import export_onnx, save_weights
 
     card = find_backbone(NET, "random")
     backbone = timm.create_model(NET, num_classes=0)
-    classifier = Classifier(backbone, Head(backbone.num_features, CLASSES), pooling="avg", mean=card.mean, std=card.std)
+    classifier = Classifier(Body(backbone, "avg"), Head(backbone.num_features, CLASSES), mean=card.mean, std=card.std)
     geometry = Geometry(height=HEIGHT, width=WIDTH, fit="pad")
     parts = folder.with_name("parts")
     parts.mkdir()

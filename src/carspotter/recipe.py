@@ -37,6 +37,9 @@ class SplitRecipe(Part):
     share: float = Field(0.15, gt=0, lt=0.9, description="holdout: part of the photos that validates")
     folds: int = Field(5, ge=2, le=50, description="folds: how many")
     fold: int = Field(0, ge=0, description="folds: which one validates, from 0")
+    seed: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="of the division alone, so that seeds can be compared; None: the recipe's"
+    )
 
     @model_validator(mode="after")
     def _fold_exists(self) -> SplitRecipe:
@@ -130,7 +133,11 @@ class Stage(Part):
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average per step; 0: none")
     freeze_batchnorm: bool = Field(False, description="keep BatchNorm statistics even where weights train")
     views: int = Field(
-        4, ge=1, le=64, description="a head-only stage computes this many augmented views per photo, once"
+        4,
+        ge=0,
+        le=64,
+        description="augmented views per photo whose way through the frozen part is computed once; 0: fresh views in "
+        "every epoch, the frozen part runs each time",
     )
     early_stop: int = Field(
         0, ge=0, description="stop after this many epochs without better validation accuracy; 0: never"
@@ -142,18 +149,12 @@ class Stage(Part):
     schedule: ScheduleRecipe = Field(default_factory=ScheduleRecipe)
 
     @model_validator(mode="after")
-    def _a_head_learns_from_features(self) -> Stage:
-        wanted = {
-            "mixup": self.mixup,
-            "cutmix": self.cutmix,
-            "augment.policy": self.augment.policy != "none",
-            "augment.erase": self.augment.erase,
-        }
-        idle = [name for name, value in wanted.items() if value]
+    def _a_head_learns_from_vectors(self) -> Stage:
+        idle = [name for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)) if value]
         if self.trains == "head" and idle:
             raise ValueError(
-                f"stage {self.name!r} trains the head on views computed once, where {', '.join(idle)} would "
-                "do nothing; leave it out, or train more than the head"
+                f"stage {self.name!r} trains the head on vectors computed once, which {' and '.join(idle)} cannot mix; "
+                "leave it out, or train more than the head"
             )
         return self
 
@@ -165,6 +166,16 @@ class Recipe(Part):
     about: str = Field("", description="one sentence: what it is for, what it costs and reaches")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of split, initial weights, order and views")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all cores; part of what makes a run repeatable")
+    shards: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="parts of each batch that are computed side by side, each with BatchNorm statistics of its own; "
+        "on how many threads or processes changes nothing",
+    )
+    outside_weight: float = Field(
+        1.0, gt=0, le=100, description="weight in the loss of a photo from outside (`train --extra`); the source's is 1"
+    )
     fit: Fit = Field("pad", description="how a photo of another aspect ratio becomes the rectangle")
     backbone: str = Field("tf_efficientnet_lite0", description="a timm model name, see `carspotter backbones`")
     weights: str | None = Field(

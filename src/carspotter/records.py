@@ -348,6 +348,9 @@ class BundleCard(Record):
     backbone: BackboneCard
     recipe: Recipe
     dataset: str = Field(description="fingerprint of the training source")
+    outside: tuple[str, ...] = Field(
+        default=(), description="photos of other sources that trained too, a sentence each; empty: the source alone"
+    )
     evaluation: Evaluation | None = Field(description="on validation photos through the shipped predictor")
     calibration: Calibration | None = None
     files: dict[str, str] = Field(description="file name → sha256; a name is never a path")

@@ -11,7 +11,7 @@ import torch
 from carspotter.data.cache import PhotoCache
 from carspotter.records import Geometry, Location, Photo
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
-from carspotter.training.classifier import Classifier, Head
+from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.material import PhotoSet
 
 TINY = "test_efficientnet"  # timm's own network for tests: 0.4 M parameters
@@ -32,7 +32,7 @@ def make_classifier() -> Callable[..., Classifier]:
         card = find_backbone(TINY, RANDOM)
         net, card = load_backbone(card, height=SIDE, width=SIDE)
         layers = Head(net.num_features, classes, **head)  # type: ignore[arg-type]
-        return Classifier(net, layers, pooling="avg", mean=card.mean, std=card.std)
+        return Classifier(Body(net, "avg"), layers, mean=card.mean, std=card.std)
 
     return make
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from carspotter.errors import BackboneError
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
-from carspotter.training.classifier import Classifier, Head, pool
+from carspotter.training.classifier import Body, Classifier, Head, pool
 from carspotter.training.freezing import Freezing
 from carspotter.training.units import find_freeze_point
 
@@ -63,7 +63,7 @@ def test_pooling_agrees_with_timm(kind: str) -> None:
 def test_networks_of_every_kind_fit(name: str) -> None:
     card = find_backbone(name, RANDOM)
     net, card = load_backbone(card, height=64, width=96)
-    classifier = Classifier(net, Head(net.num_features, 3), pooling="avg", mean=card.mean, std=card.std).eval()
+    classifier = Classifier(Body(net, "avg"), Head(net.num_features, 3), mean=card.mean, std=card.std).eval()
     photos = torch.zeros(2, 64, 96, 3, dtype=torch.uint8)
     assert classifier(classifier.prepare(photos)).shape == (2, 3)
     trained = {p for unit in Freezing(classifier, "all", freeze_batchnorm=False).trained for p in unit.parameters()}
@@ -74,9 +74,9 @@ def test_networks_of_every_kind_fit(name: str) -> None:
 def test_a_network_may_pool_its_own_way(name: str) -> None:
     card = find_backbone(name, RANDOM)
     net, card = load_backbone(card, height=64, width=64)
-    classifier = Classifier(net, Head(net.num_features, 3), pooling="own", mean=card.mean, std=card.std).eval()
+    classifier = Classifier(Body(net, "own"), Head(net.num_features, 3), mean=card.mean, std=card.std).eval()
     photos = classifier.prepare(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
-    assert torch.equal(classifier.pool(classifier.feature_map(photos)), net(photos))
+    assert torch.equal(classifier.body.pool(classifier.body.feature_map(photos)), net(photos))
 
 
 def test_freeze_points_by_the_seeds_and_timms_names() -> None:
@@ -114,7 +114,7 @@ def test_statistics_can_stay_while_weights_train(make_classifier) -> None:
 
 def test_head_only_freezes_what_is_in_no_unit(make_classifier) -> None:
     net, card = load_backbone(find_backbone("test_vit", RANDOM), height=64, width=64)
-    classifier = Classifier(net, Head(net.num_features, 3), pooling="avg", mean=card.mean, std=card.std)
+    classifier = Classifier(Body(net, "avg"), Head(net.num_features, 3), mean=card.mean, std=card.std)
     freezing = Freezing(classifier, "head", freeze_batchnorm=False)
     assert freezing.head_only
     assert not any(p.requires_grad for p in net.parameters())

@@ -14,11 +14,11 @@ from carspotter.errors import TrainingError
 from carspotter.recipe import Stage
 from carspotter.records import EpochRecord
 from carspotter.training.augment import make_mixing, make_policy
-from carspotter.training.classifier import Classifier
-from carspotter.training.feature_cache import pooled_features, state_hash
+from carspotter.training.classifier import Classifier, Head, Learner
+from carspotter.training.frozen import state_hash
 from carspotter.training.freezing import Freezing
 from carspotter.training.loop import Trainee, evaluating, fit_stage
-from carspotter.training.material import Batch, FeatureMaterial, PhotoMaterial, even_batches
+from carspotter.training.material import Batch, FrozenMaterial, Pace, PhotoMaterial, even_batches
 from carspotter.training.schedule import make_optimizer, parameter_groups
 
 
@@ -27,7 +27,7 @@ def a_stage(**fields: object) -> Stage:
     return Stage.model_validate(given)
 
 
-def fit(classifier: Classifier, train, held_out, stage: Stage, *, policy: str = "none") -> list[EpochRecord]:
+def fit(classifier: Classifier, train, held_out, stage: Stage, *, policy: str = "none", shards: int = 1) -> list[EpochRecord]:
     freezing = Freezing(classifier, stage.trains, freeze_batchnorm=stage.freeze_batchnorm)
     groups = parameter_groups(
         classifier.head, freezing.trained, lr=stage.lr, backbone_lr=stage.lr, layer_decay=1.0, weight_decay=0.0
@@ -35,20 +35,22 @@ def fit(classifier: Classifier, train, held_out, stage: Stage, *, policy: str = 
     material = PhotoMaterial(
         train,
         held_out,
+        3,
         classifier.prepare,
-        batch=stage.batch,
-        ranges=ViewRanges(rotation=5, flip=True),
-        policy=make_policy(policy, 0.0),
-        seed=(1, 0),
+        Pace(stage.batch, shards, (1, 0)),
+        ViewRanges(rotation=5, flip=True),
+        make_policy(policy, 0.0),
+        make_mixing(stage.mixup, stage.cutmix),
     )
     history: list[EpochRecord] = []
     trainee = Trainee(
-        classifier,
+        Learner(classifier.body, classifier.head),
         freezing.train_mode,
         make_optimizer("adamw", groups, stage.lr),
-        mixing=make_mixing(3, stage.mixup, stage.cutmix),
+        shards=shards,
+        threads=shards,
     )
-    fit_stage(trainee, material, stage, seed=1, report=lambda record, _: history.append(record))
+    fit_stage(trainee, material, stage, report=lambda record, _: history.append(record))
     return history
 
 
@@ -83,23 +85,26 @@ class _Scripted:
 
     steps = 1
 
-    def __init__(self, module: nn.Linear, accuracies: list[float]) -> None:
+    def __init__(self, module: nn.Module, accuracies: list[float]) -> None:
         self._module = module
         self._accuracies = iter(accuracies)
 
-    def training(self, epoch: int) -> Iterator[Batch]:
-        yield torch.full((4, 2), float(epoch + 1)), torch.tensor([0, 1, 0, 1])
+    def training(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
+        labels = torch.tensor([0, 1, 0, 1])
+        yield [Batch(torch.full((4, 2), float(epoch + 1)), torch.eye(2)[labels], labels)]
 
     def validation(self) -> Iterator[Batch]:
         right = round(10 * next(self._accuracies))
         with torch.no_grad():
             answer = int(self._module(torch.ones(1, 2)).argmax())
-        yield torch.ones(10, 2), torch.tensor([answer] * right + [1 - answer] * (10 - right))
+        labels = torch.tensor([answer] * right + [1 - answer] * (10 - right))
+        yield Batch(torch.ones(10, 2), torch.eye(2)[labels], labels)
 
 
 def scripted(accuracies: list[float], **fields: object) -> tuple[list[EpochRecord], list[torch.Tensor], nn.Linear]:
     torch.manual_seed(0)
-    module = nn.Linear(2, 2)
+    learner = Learner(nn.Identity(), Head(2, 2))
+    module = learner.head.linear
     weights: list[torch.Tensor] = []
     history: list[EpochRecord] = []
 
@@ -108,8 +113,8 @@ def scripted(accuracies: list[float], **fields: object) -> tuple[list[EpochRecor
         weights.append(module.weight.detach().clone())
 
     optimizer = make_optimizer("sgd", [{"params": list(module.parameters()), "full_lr": 0.1}], 0.1)
-    trainee = Trainee(module, module.train, optimizer)
-    fit_stage(trainee, _Scripted(module, accuracies), a_stage(**fields), seed=0, report=report)
+    trainee = Trainee(learner, learner.train, optimizer)
+    fit_stage(trainee, _Scripted(learner, accuracies), a_stage(**fields), report=report)
     return history, weights, module
 
 
@@ -171,99 +176,32 @@ def test_batches_are_even_and_lose_nobody(count: int) -> None:
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_features_are_computed_once(make_classifier, photo_set, tmp_path) -> None:
-    classifier, photos = make_classifier(), photo_set(6)
-    calls: list[int] = []
-    original: Callable = classifier.feature_map
-
-    def counted(prepared: torch.Tensor) -> torch.Tensor:
-        calls.append(len(prepared))
-        return original(prepared)
-
-    classifier.feature_map = counted  # type: ignore[method-assign]
-    settings = {"ranges": ViewRanges(flip=True), "views": 2, "seed": 0, "folder": tmp_path / "features"}
-    first = pooled_features(classifier, photos, **settings)
-    second = pooled_features(classifier, photos, **settings)
-    assert calls == [6, 6]
-    assert torch.equal(first, second)
-    assert first.shape == (2, 6, 256)
-
-
-def test_features_of_other_weights_or_views_are_others(make_classifier, photo_set, tmp_path) -> None:
-    photos = photo_set(4)
-    settings = {"ranges": ViewRanges(rotation=9), "views": 1, "folder": tmp_path}
-    base = pooled_features(make_classifier(), photos, seed=0, **settings)
-    assert not torch.equal(base, pooled_features(make_classifier(seed=1), photos, seed=0, **settings))
-    assert not torch.equal(base, pooled_features(make_classifier(), photos, seed=1, **settings))
-    assert len(list(tmp_path.glob("*.safetensors"))) == 3
-
-
-def test_damaged_features_are_computed_again(make_classifier, photo_set, tmp_path) -> None:
-    settings = {"ranges": None, "views": 1, "seed": 0, "folder": tmp_path / "features"}
-    good = pooled_features(make_classifier(), photo_set(3), **settings)
-    (stored,) = (tmp_path / "features").glob("*.safetensors")
-    stored.write_bytes(stored.read_bytes()[:-9])
-    assert torch.equal(pooled_features(make_classifier(), photo_set(3), **settings), good)
-
-
-def test_stored_features_stay_within_their_limit(make_classifier, photo_set, tmp_path, monkeypatch) -> None:
-    from carspotter.training import feature_cache
-
-    monkeypatch.setattr(feature_cache, "MAX_BYTES", 10_000)
-    for seed in range(4):
-        pooled_features(make_classifier(), photo_set(4), ranges=ViewRanges(), views=1, seed=seed, folder=tmp_path)
-    assert sum(p.stat().st_size for p in tmp_path.glob("*.safetensors")) <= 10_000
-
-
-def test_another_process_may_clear_the_features_at_the_same_time(make_classifier, photo_set, tmp_path) -> None:
-    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "removed between the look and the question")
-    pooled_features(make_classifier(), photo_set(4), ranges=None, views=1, seed=0, folder=tmp_path)
-    assert len([p for p in tmp_path.glob("*.safetensors") if p.is_file()]) == 1
-
-
-def test_features_of_another_library_version_are_computed_again(
-    make_classifier, photo_set, tmp_path, monkeypatch
-) -> None:
-    from carspotter.training import feature_cache
-
-    settings = {"ranges": None, "views": 1, "seed": 0, "folder": tmp_path}
-    pooled_features(make_classifier(), photo_set(3), **settings)
-    monkeypatch.setattr(feature_cache, "MADE_BY", "another torch")
-    pooled_features(make_classifier(), photo_set(3), **settings)
-    assert len(list(tmp_path.glob("*.safetensors"))) == 2
-
-
-def test_features_of_all_views_are_one_progress(make_classifier, photo_set) -> None:
-    told: list[tuple[int, int]] = []
-    settings = {"ranges": ViewRanges(flip=True), "views": 3, "seed": 0, "folder": None}
-    pooled_features(
-        make_classifier(), photo_set(4), progress=lambda _, done, total, said="": told.append((done, total)), **settings
-    )
-    assert told == [(4, 12), (8, 12), (12, 12)]
-
-
 def test_clipping_counts_only_what_is_stepped() -> None:
     """A unit frozen since an earlier stage still holds that stage's last gradient."""
 
     def moved(old: float) -> torch.Tensor:
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-        net[0].requires_grad_(False)
-        net[0].weight.grad = torch.full((2, 2), old)
-        optimizer = make_optimizer("sgd", [{"params": list(net[1].parameters()), "full_lr": 0.1}], 0.1)
-        material = FeatureMaterial(
-            torch.ones(1, 4, 2), np.arange(4) % 2, torch.zeros(0, 2), np.zeros(0, int), batch=4, seed=(0,)
-        )
+        learner = Learner(nn.Linear(2, 2).requires_grad_(False), Head(2, 2))
+        learner.body.weight.grad = torch.full((2, 2), old)
+        optimizer = make_optimizer("sgd", [{"params": list(learner.head.parameters()), "full_lr": 0.1}], 0.1)
         stage = a_stage(epochs=1, clip=0.01)
-        fit_stage(Trainee(net, net.train, optimizer), material, stage, seed=0, report=lambda *_: None)
-        return net[1].weight.detach()
+        fit_stage(Trainee(learner, learner.train, optimizer), frozen(torch.ones(1, 4, 2)), stage, report=lambda *_: None)
+        return learner.head.linear.weight.detach()
 
     assert torch.equal(moved(0.0), moved(1000.0))
 
 
-def test_feature_epochs_walk_through_the_views() -> None:
-    features = torch.arange(6.0).reshape(2, 3, 1)
-    material = FeatureMaterial(features, np.arange(3), torch.zeros(0, 1), np.zeros(0, int), batch=3, seed=(0, 0))
-    seen = [sorted(float(x) for inputs, _ in material.training(epoch) for x in inputs) for epoch in range(3)]
+def frozen(views: torch.Tensor) -> FrozenMaterial:
+    labels = torch.arange(views.shape[1]) % 2
+    nobody = Batch(torch.zeros(0, views.shape[2]), torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
+    return FrozenMaterial(list(views), torch.eye(2)[labels], labels, nobody, Pace(4, 1, (0, 0)))
+
+
+def test_epochs_walk_through_the_views() -> None:
+    material = frozen(torch.arange(6.0).reshape(2, 3, 1))
+    seen = [
+        sorted(float(x) for parts in material.training(epoch) for part in parts for x in part.inputs)
+        for epoch in range(3)
+    ]
     assert seen == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
     assert list(material.validation()) == []

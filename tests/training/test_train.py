@@ -18,6 +18,7 @@ from carspotter.inference.predictor import load
 from carspotter.recipe import Recipe, Stage, validate_recipe
 from carspotter.records import Dataset, Geometry
 from carspotter.tracking.runs import open_store
+from carspotter.training import ship as shipping
 from carspotter.training import train as driver
 from carspotter.training.allocator import keep_memory
 from carspotter.training.export import export_onnx, parity
@@ -105,7 +106,7 @@ def test_photos_left_out_are_named_before_training(lot: Dataset, tmp_path: Path)
     named = next(i for i, line in enumerate(said) if "left out red/broken.jpg" in line)
     assert named < next(i for i, line in enumerate(said) if "stage head" in line)
     with pytest.raises(SourceError, match=r"red/broken\.jpg"):
-        train(dataset, recipe(), out=tmp_path / "m", strict=True)
+        driver.look(dataset, strict=True)
 
 
 def test_photos_without_labels_teach_nothing(lot: Dataset) -> None:
@@ -140,7 +141,7 @@ def test_an_export_that_answers_otherwise_is_never_shipped(
                 tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), tensor.name))
         onnx.save(model, path)
 
-    monkeypatch.setattr(driver, "export_onnx", export_badly)
+    monkeypatch.setattr(shipping, "export_onnx", export_badly)
     with pytest.raises(TrainingError, match="the exported net answers otherwise"):
         train(lot, recipe(), out=tmp_path / "model")
     assert not (tmp_path / "model").exists()

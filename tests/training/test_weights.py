@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from carspotter.errors import BackboneError
 from carspotter.training.backbones import RANDOM, backbone_cards, find_backbone, is_here, load_backbone
-from carspotter.training.classifier import Classifier, Head
+from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.weights import PACKAGES, read_weights, timm_keys, weight_file
 
 TINY = "test_efficientnet"
@@ -65,7 +65,7 @@ def test_normalisation_is_what_timm_resolves() -> None:
     assert (settings["interpolation"], settings["crop_pct"]) == ("bicubic", card.crop)
     photo = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     normalise = timm.data.create_transform((3, 64, 64), mean=card.mean, std=card.std, crop_pct=1.0)
-    classifier = Classifier(net, Head(1280, 2), pooling="avg", mean=card.mean, std=card.std)
+    classifier = Classifier(Body(net, "avg"), Head(1280, 2), mean=card.mean, std=card.std)
     prepared = classifier.prepare(torch.from_numpy(photo))[0]
     assert torch.allclose(prepared, normalise(Image.fromarray(photo[0])), atol=1e-6)
     assert float(prepared.min()) < -0.99

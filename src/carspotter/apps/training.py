@@ -2,32 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
 from carspotter.apps.console import note, notes, progress, say
 from carspotter.data.cache import PhotoCache
-from carspotter.errors import EXIT_SOME_REFUSED
+from carspotter.errors import EXIT_SOME_REFUSED, SourceError
 from carspotter.recipe import Recipe
 from carspotter.records import Dataset, Run
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Sources beside the one that is trained on.
+
+    Attributes:
+        extra: labelled photos that train too.
+        unseen: test photos of which no near copy may train.
+    """
+
+    extra: tuple[Dataset, ...] = ()
+    unseen: Dataset | None = None
+
+
+ALONE = Outside()
+
+
+def read_outside(source: Path, extra: Sequence[Path]) -> Outside:
+    """Outside sources, and the test photos that lie beside a contest's training photos."""
+    from carspotter.data.source import read_contest, read_source
+
+    if not extra:
+        return ALONE
+    datasets = tuple(read_source(path) for path in extra)
+    for dataset in datasets:
+        notes(dataset.notes)
+    try:
+        return Outside(datasets, read_contest(source).test)
+    except SourceError:  # no contest: there are no test photos to keep unseen
+        return Outside(datasets)
+
+
 def fit(
-    dataset: Dataset, recipe: Recipe, *, out: Path | None = None, strict: bool = False, cache: PhotoCache | None = None
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    outside: Outside = ALONE,
+    strict: bool = False,
+    cache: PhotoCache | None = None,
 ) -> Run:
     """Train, and name on stderr what the reader skipped; the training names the photos it leaves out."""
-    from carspotter.training.train import train
+    from carspotter.training.train import look, train
 
     notes(dataset.notes)
     with progress() as show:
-        return train(dataset, recipe, out=out, strict=strict, cache=cache, progress=show)
+        looked = look(dataset, strict=strict, progress=show)
+        return train(looked, recipe, out=out, extra=outside.extra, unseen=outside.unseen, cache=cache, progress=show)
 
 
 def say_result(run: Run) -> None:
     """The figures of a finished run and where its model is."""
     for summary in run.freezing:
         note(summary)
+    for sentence in run.extra:
+        say(f"outside  {sentence}")
     if run.evaluation is not None:
         say(f"accuracy {run.evaluation.accuracy} that did not train it (95 % interval)")
         say(f"top-3    {run.evaluation.top3_accuracy}")

@@ -39,17 +39,17 @@ def make_policy(name: str, erase: float) -> BatchTransform | None:
     return apply
 
 
-def make_mixing(classes: int, mixup: float, cutmix: float) -> Mixing | None:
+def make_mixing(mixup: float, cutmix: float) -> Mixing | None:
     """Mixup (Zhang et al. 2017) and CutMix (Yun et al. 2019); where both are wanted, one of them per batch.
 
     Returns:
-        (prepared photos, class indices) → (mixed photos, (N, K) soft targets), or None.
+        ((N, C, H, W) inputs, (N, K) targets) → mixed inputs and targets, or None.
     """
     kinds: list[torch.nn.Module] = []
     if mixup:
-        kinds.append(v2.MixUp(alpha=mixup, num_classes=classes))
+        kinds.append(v2.MixUp(alpha=mixup))
     if cutmix:
-        kinds.append(v2.CutMix(alpha=cutmix, num_classes=classes))
+        kinds.append(v2.CutMix(alpha=cutmix))
     if not kinds:
         return None
     return cast("Mixing", kinds[0] if len(kinds) == 1 else v2.RandomChoice(kinds))

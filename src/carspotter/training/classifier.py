@@ -72,34 +72,19 @@ class Head(nn.Module):
         return total
 
 
-class Classifier(nn.Module):
-    """Photos in, logits out; normalisation is inside, so nobody can apply it twice.
+class Body(nn.Module):
+    """A backbone and its pooling: prepared photos in, one vector each out.
 
     Args:
         backbone: a timm network without classifier.
-        head: takes the pooled vector.
         pooling: how the feature map becomes one vector.
-        mean: of RGB in 0..1, the backbone's own.
-        std: of RGB in 0..1, the backbone's own.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self, backbone: nn.Module, head: Head, *, pooling: Pooling, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def __init__(self, backbone: nn.Module, pooling: Pooling) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = head
         self.pooling = pooling
         self.channels_last_map = getattr(backbone, "output_fmt", "NCHW") == "NHWC"  # Swin and its kin
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-
-    def prepare(self, photos: Tensor) -> Tensor:
-        """(N, H, W, 3) uint8 → (N, 3, H, W) float, normalised, channels last in memory."""
-        return (photos.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
     def feature_map(self, prepared: Tensor) -> Tensor:
         """(N, 3, H, W) → (N, C, h, w), or (N, tokens, C) for networks that have no map."""
@@ -114,8 +99,60 @@ class Classifier(nn.Module):
         return cast("Tensor", self.backbone.forward_head(own, pre_logits=True))  # type: ignore[operator]
 
     def forward(self, prepared: Tensor) -> Tensor:
+        """(N, 3, H, W) → (N, C)."""
+        return self.pool(self.feature_map(prepared))
+
+
+class Learner(nn.Module):
+    """What a stage trains: a body that makes a vector of each input, and the head on top.
+
+    Args:
+        body: a `Body`, its upper part, or an identity where the vectors were computed once.
+        head: vectors → logits.
+    """
+
+    def __init__(self, body: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The body's inputs → (N, K) logits."""
+        return cast("Tensor", self.head(self.body(inputs)))
+
+
+class Classifier(nn.Module):
+    """Photos in, logits out; normalisation is inside, so nobody can apply it twice.
+
+    Args:
+        body: backbone and pooling.
+        head: takes the pooled vector.
+        mean: of RGB in 0..1, the backbone's own.
+        std: of RGB in 0..1, the backbone's own.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, body: Body, head: Head, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The network below the pooling."""
+        return self.body.backbone
+
+    def prepare(self, photos: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 → (N, 3, H, W) float, normalised, channels last in memory."""
+        return (photos.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+    def forward(self, prepared: Tensor) -> Tensor:
         """(N, 3, H, W) prepared photos → (N, K) logits."""
-        return cast("Tensor", self.head(self.pool(self.feature_map(prepared))))
+        return cast("Tensor", self.head(self.body(prepared)))
 
 
 def pool(features: Tensor, pooling: Literal["avg", "max", "avgmax"]) -> Tensor:

@@ -30,8 +30,8 @@ class _Exported(nn.Module):
         self.classifier = classifier
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.classifier.feature_map(self.classifier.prepare(photos))
-        embedding = self.classifier.head.embed(self.classifier.pool(features))
+        features = self.classifier.body.feature_map(self.classifier.prepare(photos))
+        embedding = self.classifier.head.embed(self.classifier.body.pool(features))
         return self.classifier.head.linear(embedding), embedding, features
 
 

@@ -17,9 +17,10 @@ from torch.nn import functional as F  # noqa: N812 - the field's own name
 from carspotter.errors import TrainingError
 from carspotter.recipe import Stage
 from carspotter.records import EpochRecord
-from carspotter.training.augment import Mixing
-from carspotter.training.material import Material
+from carspotter.training.classifier import Learner
+from carspotter.training.material import Batch, Material
 from carspotter.training.schedule import rate_factor
+from carspotter.training.shards import Shards
 
 State = dict[str, Tensor]
 
@@ -29,18 +30,20 @@ class Trainee:
     """What a stage trains.
 
     Attributes:
-        module: takes the material's inputs and gives logits.
-        train_mode: puts the module into training mode with the frozen parts still.
+        learner: takes the material's inputs and gives logits.
+        train_mode: puts it into training mode with the frozen parts still.
         optimizer: its groups carry their full rate under `full_lr`.
+        shards: parts of each batch that are computed side by side.
+        threads: of the processor.
         penalty: a term added to the loss.
-        mixing: mixes photos and targets, or None.
     """
 
-    module: nn.Module
+    learner: Learner
     train_mode: Callable[[], None]
     optimizer: torch.optim.Optimizer
+    shards: int = 1
+    threads: int = 1
     penalty: Callable[[], Tensor] | None = None
-    mixing: Mixing | None = None
 
 
 @dataclass(slots=True)
@@ -59,87 +62,117 @@ class _Epoch:
 
 
 def fit_stage(
-    trainee: Trainee, material: Material, stage: Stage, *, seed: int, report: Callable[[EpochRecord, int], None]
+    trainee: Trainee, material: Material, stage: Stage, *, report: Callable[[EpochRecord, int], None]
 ) -> None:
-    """Train until the epochs are over or patience is; the module ends with the weights that `stage.keep` asks for.
+    """Train until the epochs are over or patience is; the learner ends with the weights that `stage.keep` asks for.
 
-    Every epoch is a pure function of the weights, the optimiser's state, the seed and its number.
+    Every step is a pure function of the weights, the optimiser's state, the material's seed, and its number.
 
     Args:
-        trainee: the module and how it is trained.
+        trainee: the learner and how it is trained.
         material: batches.
         stage: epochs, rates, patience and so on.
-        seed: of everything random within the stage.
         report: called with each finished epoch and the number of epochs planned.
 
     Raises:
         TrainingError: a loss is not a number.
     """
-    averaged = ModelEmaV3(trainee.module, decay=stage.ema, use_warmup=True) if stage.ema else None
-    judged = averaged.module if averaged else trainee.module
+    averaged = ModelEmaV3(trainee.learner, decay=stage.ema, use_warmup=True) if stage.ema else None
+    judged: nn.Module = averaged.module if averaged else trainee.learner
+    shards = Shards(trainee.learner, trainee.shards, trainee.threads)
     val_losses: list[float] = []
     best_accuracy, best_state, waited = -1.0, None, 0
 
-    for epoch in range(stage.epochs):
-        started = time.perf_counter()
-        # 1. All randomness of the epoch starts here: dropout, mixing, policies draw from torch's generator.
-        torch.manual_seed(seed * 100_003 + epoch)
-        trainee.train_mode()
-        sums, rate = _train_epoch(trainee, material, stage, epoch, val_losses, averaged)
+    with shards.working():
+        for epoch in range(stage.epochs):
+            started = time.perf_counter()
+            # 1. Every batch once.
+            trainee.train_mode()
+            sums, rate = _train_epoch(trainee, shards, material, stage, epoch, val_losses, averaged)
 
-        # 2. Validation sees plain photos, with the weights that would be handed on.
-        val_loss, val_accuracy = validate(judged, material)
-        _must_be_finite(val_loss or 0.0, stage, epoch, "validation")
-        if val_loss is not None:
-            val_losses.append(val_loss)
-        report(
-            EpochRecord(
-                stage=stage.name,
-                epoch=epoch,
-                lr=rate,
-                train_loss=sums.loss / sums.photos,
-                train_accuracy=sums.right / sums.photos,
-                val_loss=val_loss,
-                val_accuracy=val_accuracy,
-                seconds=time.perf_counter() - started,
-                batch_seconds=tuple(round(s, 4) for s in sums.batch_seconds),
-            ),
-            stage.epochs,
-        )
+            # 2. Validation sees plain photos, with the weights that would be handed on.
+            val_loss, val_accuracy = validate(judged, material, shards)
+            _must_be_finite(val_loss or 0.0, stage, epoch, "validation")
+            if val_loss is not None:
+                val_losses.append(val_loss)
+            report(
+                EpochRecord(
+                    stage=stage.name,
+                    epoch=epoch,
+                    lr=rate,
+                    train_loss=sums.loss / sums.photos,
+                    train_accuracy=sums.right / sums.photos,
+                    val_loss=val_loss,
+                    val_accuracy=val_accuracy,
+                    seconds=time.perf_counter() - started,
+                    batch_seconds=tuple(round(s, 4) for s in sums.batch_seconds),
+                ),
+                stage.epochs,
+            )
 
-        # 3. Keep the best, stop when it is long ago. Without held-out photos the last is the best there is.
-        if val_accuracy is None or val_accuracy > best_accuracy:
-            best_accuracy, waited = val_accuracy or 0.0, 0
-            if stage.keep == "best":
-                best_state = deepcopy(judged.state_dict())
-        else:
-            waited += 1
-            if stage.early_stop and waited >= stage.early_stop:
-                break
+            # 3. Keep the best, stop when it is long ago. Without held-out photos the last is the best there is.
+            if val_accuracy is None or val_accuracy > best_accuracy:
+                best_accuracy, waited = val_accuracy or 0.0, 0
+                if stage.keep == "best":
+                    best_state = deepcopy(judged.state_dict())
+            else:
+                waited += 1
+                if stage.early_stop and waited >= stage.early_stop:
+                    break
 
     if stage.epochs:
-        trainee.module.load_state_dict(best_state or judged.state_dict())
+        trainee.learner.load_state_dict(best_state or judged.state_dict())
 
 
 def _train_epoch(
-    trainee: Trainee, material: Material, stage: Stage, epoch: int, val_losses: list[float], averaged: ModelEmaV3 | None
+    trainee: Trainee,
+    shards: Shards,
+    material: Material,
+    stage: Stage,
+    epoch: int,
+    val_losses: list[float],
+    averaged: ModelEmaV3 | None,
 ) -> tuple[_Epoch, float]:
     """Every batch once; the sums and the last learning rate of the head."""
     sums, factor = _Epoch(), 0.0
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        value = weighted_loss(logits, targets, stage.label_smoothing)
+        return value if trainee.penalty is None else value + trainee.penalty()
+
     started = time.perf_counter()
-    for step, (inputs, labels) in enumerate(material.training(epoch)):
+    for step, batch in enumerate(material.training(epoch)):
         factor = rate_factor(stage.schedule, epoch + (step + 0.5) / material.steps, stage.epochs, val_losses)
         for group in trainee.optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
-        loss, logits = _step(trainee, inputs, labels, stage)
-        _must_be_finite(loss, stage, epoch, f"batch {step + 1}")
+        trainee.optimizer.zero_grad(set_to_none=True)
+        value, logits = shards.gradients(batch, loss)
+        _must_be_finite(value, stage, epoch, f"batch {step + 1}")
+        if stage.clip:
+            # Only what is stepped: a unit frozen since an earlier stage still holds that stage's last gradient.
+            stepped = [p for group in trainee.optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(stepped, stage.clip)
+        trainee.optimizer.step()
         if averaged is not None:
-            averaged.update(trainee.module, step=epoch * material.steps + step)
-        sums.add(loss, logits, labels)
+            averaged.update(trainee.learner, step=epoch * material.steps + step)
+        sums.add(value, logits, torch.cat([part.labels for part in batch]))
         now = time.perf_counter()
         sums.batch_seconds.append(now - started)
         started = now
     return sums, stage.lr * factor
+
+
+def weighted_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy where a row of targets sums to its photo's weight; the mean over the weights.
+
+    Args:
+        logits: (N, K).
+        targets: (N, K), not negative.
+        smoothing: share of each row spread over all classes.
+    """
+    weights = targets.sum(1, keepdim=True)
+    wanted = (1 - smoothing) * targets + smoothing * weights / targets.shape[1]
+    return -(wanted * F.log_softmax(logits, 1)).sum() / weights.sum()
 
 
 def _must_be_finite(loss: float, stage: Stage, epoch: int, when: str) -> None:
@@ -170,32 +203,17 @@ def memory_named(stage: Stage) -> Iterator[None]:
         ) from None
 
 
-def _step(trainee: Trainee, inputs: Tensor, labels: Tensor, stage: Stage) -> tuple[float, Tensor]:
-    """One update; the loss before it, and the logits of what the net saw."""
-    targets = labels
-    if trainee.mixing is not None:
-        inputs, targets = trainee.mixing(inputs, labels)
-    logits = trainee.module(inputs)
-    loss = F.cross_entropy(logits, targets, label_smoothing=stage.label_smoothing)
-    if trainee.penalty is not None:
-        loss = loss + trainee.penalty()
-    trainee.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if stage.clip:
-        # Only what is stepped: a unit frozen since an earlier stage still holds that stage's last gradient.
-        stepped = [p for group in trainee.optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(stepped, stage.clip)
-    trainee.optimizer.step()
-    return float(loss.detach()), logits.detach()
-
-
-def validate(module: nn.Module, material: Material) -> tuple[float | None, float | None]:
+def validate(module: nn.Module, material: Material, shards: Shards) -> tuple[float | None, float | None]:
     """Mean loss and accuracy on the held-out photos, or None where nothing is held out."""
     sums = _Epoch()
+
+    def judge(batch: Batch) -> tuple[Batch, Tensor]:
+        with torch.inference_mode():
+            return batch, module(batch.inputs)
+
     with evaluating(module):
-        for inputs, labels in material.validation():
-            logits = module(inputs)
-            sums.add(float(F.cross_entropy(logits, labels)), logits, labels)
+        for batch, logits in shards.side_by_side(judge, material.validation()):
+            sums.add(float(F.cross_entropy(logits, batch.labels)), logits, batch.labels)
     return (sums.loss / sums.photos, sums.right / sums.photos) if sums.photos else (None, None)
 
 

@@ -1,38 +1,63 @@
-"""What an epoch is fed with: photos through views, or features computed once."""
+"""What an epoch is fed with: photos through views, or what a frozen part made of them once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Protocol
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the field's own name
 
 from carspotter.data.cache import PhotoCache
 from carspotter.data.views import ViewRanges, apply_view, draw_view
 from carspotter.errors import PhotoRefused, TrainingError
 from carspotter.records import Geometry, Photo
-from carspotter.training.augment import BatchTransform
+from carspotter.training.augment import BatchTransform, Mixing
 from carspotter.workers import in_order
 
-Batch = tuple[Tensor, Tensor]
-"""(inputs as the trained module takes them, (N,) class indices)."""
+Index = npt.NDArray[np.int64]
 
 LOOKAHEAD = 3
 """Batches prepared while the net computes. Assumption: preparing is steadier than three steps of the net."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Photos of one step, or one shard of them.
+
+    Attributes:
+        inputs: (N, …) as the trained body takes them.
+        targets: (N, K) f32; a row is the wanted distribution times the photo's weight.
+        labels: (N,) class indices before any mixing.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 class Material(Protocol):
-    """The photos of one stage in the form its trained module takes."""
+    """The photos of one stage in the form its trained body takes."""
 
     @property
     def steps(self) -> int:
-        """Batches per epoch."""
+        """Steps per epoch."""
 
-    def training(self, epoch: int) -> Iterator[Batch]:
-        """The shuffled, augmented batches of an epoch; a pure function of the seed and the epoch."""
+    def training(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
+        """The shards of every step from `first` on.
+
+        Each shard is a pure function of seed, epoch, step and its number, so that a resumed training and one on
+        several processes see the same.
+        """
 
     def validation(self) -> Iterator[Batch]:
         """The held-out photos in order, never augmented; empty when nothing is held out."""
@@ -46,25 +71,35 @@ class PhotoSet:
         labels: (N,) class indices.
         cache: decoded photos.
         geometry: size of every photo.
+        weights: (N,) how much each counts in the loss; None: all 1.
     """
 
     def __init__(
-        self, photos: Sequence[Photo], labels: npt.NDArray[np.int64], cache: PhotoCache, geometry: Geometry
+        self,
+        photos: Sequence[Photo],
+        labels: Index,
+        cache: PhotoCache,
+        geometry: Geometry,
+        weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self.photos = photos
         self.labels = labels
         self.geometry = geometry
+        self.weights = np.ones(len(photos), np.float32) if weights is None else weights
         self._cache = cache
 
     def __len__(self) -> int:
         return len(self.photos)
 
-    def batch(self, index: npt.NDArray[np.int64], ranges: ViewRanges | None, seed: Sequence[int]) -> Batch:
-        """Photos at these positions as (N, H, W, 3) uint8, seen through views drawn from (seed, position)."""
-        pixels = [self._pixels(int(i), ranges, seed) for i in index]
-        return torch.from_numpy(np.stack(pixels)), torch.from_numpy(self.labels[index])
+    def targets(self, classes: int) -> Tensor:
+        """(N, K) f32: one-hot rows times the photos' weights."""
+        return F.one_hot(torch.from_numpy(self.labels), classes) * torch.from_numpy(self.weights)[:, None]
 
-    def _pixels(self, i: int, ranges: ViewRanges | None, seed: Sequence[int]) -> npt.NDArray[np.uint8]:
+    def pixels(self, index: Index, ranges: ViewRanges | None, seed: Sequence[int]) -> Tensor:
+        """Photos at these positions as (N, H, W, 3) uint8, seen through views drawn from (seed, position)."""
+        return torch.from_numpy(np.stack([self._one(int(i), ranges, seed) for i in index]))
+
+    def _one(self, i: int, ranges: ViewRanges | None, seed: Sequence[int]) -> npt.NDArray[np.uint8]:
         photo = self.photos[i]
         try:
             pixels = self._cache.pixels(photo, self.geometry)
@@ -78,112 +113,163 @@ class PhotoSet:
         return apply_view(pixels, draw_view(ranges, np.random.default_rng([*seed, i])))
 
 
-class PhotoMaterial:
-    """Photos for a stage that trains the backbone.
+class Part(NamedTuple):
+    """One shard of one step: which photos it holds."""
 
-    Args:
-        train: photos that fit the weights.
-        held_out: photos that validate.
-        prepare: uint8 batch → the network's input, on its device.
+    step: int
+    shard: int
+    photos: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How photos become steps.
+
+    Attributes:
         batch: photos per step.
-        ranges: of the random views.
-        policy: a stronger policy on the batch, or None.
-        seed: of order and views.
+        shards: parts of a step, each with statistics and mixing of its own.
+        seed: of order, views and mixing within the stage.
+        mine: the shards this process computes; all where it is alone.
     """
 
-    def __init__(
-        self,
-        train: PhotoSet,
-        held_out: PhotoSet,
-        prepare: Callable[[Tensor], Tensor],
-        *,
-        batch: int,
-        ranges: ViewRanges,
-        policy: BatchTransform | None,
-        seed: Sequence[int],
-    ) -> None:
-        self._train, self._held_out = train, held_out
-        self._prepare = prepare
-        self._size = batch
-        self._ranges = ranges
-        self._policy = policy
-        self._seed = seed
+    batch: int
+    shards: int
+    seed: tuple[int, ...]
+    mine: tuple[int, ...] | None = None
+
+    def steps(self, photos: int) -> list[Index]:
+        """An unshuffled epoch, for counting."""
+        return even_batches(np.arange(photos), self.batch)
+
+    def epoch(self, photos: int, epoch: int, first: int) -> list[Part]:
+        """The parts of an epoch from step `first` on, shuffled by seed and epoch."""
+        order = np.random.default_rng((*self.seed, epoch)).permutation(photos)
+        return [
+            Part(step, shard, some)
+            for step, batch in enumerate(even_batches(order, self.batch))
+            for shard, some in enumerate(even_shards(batch, self.shards))
+            if step >= first and (self.mine is None or shard in self.mine)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoMaterial:
+    """Photos for a stage that runs the whole backbone.
+
+    Attributes:
+        train: photos that fit the weights.
+        held_out: photos that validate.
+        classes: K.
+        prepare: uint8 batch → the network's input, on its device.
+        pace: batches, shards, seed.
+        ranges: of the random views.
+        policy: a stronger policy on the pixels, or None.
+        mixing: mixes inputs and targets, or None.
+    """
+
+    train: PhotoSet
+    held_out: PhotoSet
+    classes: int
+    prepare: Callable[[Tensor], Tensor]
+    pace: Pace
+    ranges: ViewRanges
+    policy: BatchTransform | None = None
+    mixing: Mixing | None = None
 
     @property
     def steps(self) -> int:
-        """Batches per epoch."""
-        return len(even_batches(np.arange(len(self._train)), self._size))
+        """Steps per epoch."""
+        return len(self.pace.steps(len(self.train)))
 
-    def training(self, epoch: int) -> Iterator[Batch]:
+    def training(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
         """Shuffled views; photos are prepared while the net computes."""
-        seed = (*self._seed, epoch)
-        order = np.random.default_rng(seed).permutation(len(self._train))
-        chunks = even_batches(order, self._size)
-        for photos, labels in ahead(lambda index: self._train.batch(index, self._ranges, seed), chunks):
-            seen = photos if self._policy is None else self._policy(photos)
-            yield self._prepare(seen), labels
+        targets, labels = self.train.targets(self.classes), torch.from_numpy(self.train.labels)
+        seed = (*self.pace.seed, epoch)
+        plan = self.pace.epoch(len(self.train), epoch, first)
+        with closing(ahead(lambda i: self.train.pixels(i, self.ranges, seed), [p.photos for p in plan])) as pixels:
+            for _, parts in groupby(zip(plan, pixels, strict=True), key=lambda pair: pair[0].step):
+                yield [self._shard(epoch, part, photos, targets, labels) for part, photos in parts]
+
+    def _shard(self, epoch: int, part: Part, photos: Tensor, targets: Tensor, labels: Tensor) -> Batch:
+        draw((*self.pace.seed, epoch, part.step, part.shard))
+        inputs = self.prepare(photos if self.policy is None else self.policy(photos))
+        return _mixed(Batch(inputs, targets[part.photos], labels[part.photos]), self.mixing)
 
     def validation(self) -> Iterator[Batch]:
         """Plain photos in order."""
-        for photos, labels in plain_batches(self._held_out, self._size):
-            yield self._prepare(photos), labels
+        targets, labels = self.held_out.targets(self.classes), torch.from_numpy(self.held_out.labels)
+        chunks = even_batches(np.arange(len(self.held_out)), self.pace.batch)
+        for part, photos in zip(chunks, ahead(lambda i: self.held_out.pixels(i, None, ()), chunks), strict=True):
+            yield Batch(self.prepare(photos), targets[part], labels[part])
 
 
-class FeatureMaterial:
-    """Pooled features for a stage that trains the head only.
+@dataclass(frozen=True, slots=True)
+class FrozenMaterial:
+    """What a frozen part made of the photos, for a stage that trains what is above it.
 
-    Args:
-        features: (V, N, C): V views of each training photo; epoch e sees view e mod V of each.
+    Attributes:
+        views: V tensors (N, …), one per view of each training photo; epoch e sees view e mod V.
+        targets: (N, K), see `Batch`.
         labels: (N,) of the training photos.
-        held_out: (M, C) of the validation photos, one plain view.
-        held_out_labels: (M,).
-        batch: photos per step.
-        seed: of the order.
+        held_out: the plain view of the validation photos.
+        pace: batches, shards, seed.
+        mixing: mixes activations and targets (manifold mixup, Verma et al. 2019), or None.
     """
 
-    def __init__(
-        self,
-        features: Tensor,
-        labels: npt.NDArray[np.int64],
-        held_out: Tensor,
-        held_out_labels: npt.NDArray[np.int64],
-        *,
-        batch: int,
-        seed: Sequence[int],
-    ) -> None:
-        self._features, self._labels = features, torch.from_numpy(labels)
-        self._held_out, self._held_out_labels = held_out, torch.from_numpy(held_out_labels)
-        self._size = batch
-        self._seed = seed
+    views: Sequence[Tensor]
+    targets: Tensor
+    labels: Tensor
+    held_out: Batch
+    pace: Pace
+    mixing: Mixing | None = None
 
     @property
     def steps(self) -> int:
-        """Batches per epoch."""
-        return len(even_batches(np.arange(len(self._labels)), self._size))
+        """Steps per epoch."""
+        return len(self.pace.steps(len(self.labels)))
 
-    def training(self, epoch: int) -> Iterator[Batch]:
-        """Shuffled features."""
-        order = np.random.default_rng((*self._seed, epoch)).permutation(len(self._labels))
-        view = self._features[epoch % len(self._features)]
-        for index in even_batches(order, self._size):
-            yield view[index], self._labels[index]
+    def training(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
+        """Shuffled activations."""
+        view = self.views[epoch % len(self.views)]
+        plan = self.pace.epoch(len(self.labels), epoch, first)
+        for _, parts in groupby(plan, key=lambda part: part.step):
+            yield [self._shard(epoch, part, view) for part in parts]
+
+    def _shard(self, epoch: int, part: Part, view: Tensor) -> Batch:
+        draw((*self.pace.seed, epoch, part.step, part.shard))
+        batch = Batch(view[part.photos].float(), self.targets[part.photos], self.labels[part.photos])
+        return _mixed(batch, self.mixing)
 
     def validation(self) -> Iterator[Batch]:
-        """All held-out features at once."""
-        if len(self._held_out):
-            yield self._held_out, self._held_out_labels
+        """The held-out photos, in batches that fit the memory of a step."""
+        for part in even_batches(np.arange(len(self.held_out)), max(self.pace.batch, 64)):
+            here = torch.from_numpy(part)
+            inputs = self.held_out.inputs[here].float()
+            yield Batch(inputs, self.held_out.targets[here], self.held_out.labels[here])
 
 
-def plain_batches(photos: PhotoSet, size: int) -> Iterator[Batch]:
-    """Unaugmented (N, H, W, 3) uint8 batches in order."""
-    return ahead(lambda index: photos.batch(index, None, ()), even_batches(np.arange(len(photos)), size))
+def draw(seed: Sequence[int]) -> None:
+    """Start torch's generator anew, from which policies, mixing and dropout draw."""
+    torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
 
-def even_batches(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
+def _mixed(batch: Batch, mixing: Mixing | None) -> Batch:
+    if mixing is None:
+        return batch
+    inputs, targets = mixing(batch.inputs, batch.targets)
+    return Batch(inputs, targets, batch.labels)
+
+
+def even_batches(order: Index, size: int) -> list[Index]:
     """Cut an order into batches of at most `size`, all about equal: a last batch of one would break BatchNorm."""
     return np.array_split(order, -(-len(order) // size)) if len(order) else []
 
 
-def ahead(make: Callable[[npt.NDArray[np.int64]], Batch], chunks: Sequence[npt.NDArray[np.int64]]) -> Generator[Batch]:
+def even_shards(batch: Index, shards: int) -> list[Index]:
+    """Cut a batch into shards of at least two photos, all about equal."""
+    return np.array_split(batch, max(1, min(shards, len(batch) // 2)))
+
+
+def ahead(make: Callable[[Index], Tensor], chunks: Sequence[Index]) -> Generator[Tensor]:
     """Batches in order, prepared by two threads while the net computes."""
     return in_order(make, chunks, threads=2, ahead=LOOKAHEAD)

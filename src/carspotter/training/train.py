@@ -1,115 +1,172 @@
-"""From a dataset and a recipe to a run and a bundle; the only place that takes a recipe apart."""
+"""From a dataset and a recipe to a run and a bundle, step by step."""
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import torch
 
-import carspotter
 from carspotter.data.cache import PhotoCache, default_cache_folder
-from carspotter.data.disk import hash_file
 from carspotter.data.duplicates import near_duplicates
-from carspotter.data.scan import Scan, scan
+from carspotter.data.scan import PhotoFacts, Scan, scan
 from carspotter.data.split import split
-from carspotter.data.views import ViewRanges
-from carspotter.errors import SourceError, TrainingError
+from carspotter.errors import SourceError
 from carspotter.evaluation.metrics import evaluate
-from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, check_target, write_bundle
-from carspotter.inference.predictor import load
+from carspotter.inference.bundle import check_target
 from carspotter.progress import Progress, silent
-from carspotter.recipe import Recipe, Stage
-from carspotter.records import (
-    BackboneCard,
-    BundleCard,
-    Dataset,
-    EpochRecord,
-    Evaluation,
-    Geometry,
-    Provenance,
-    Run,
-    Split,
-)
+from carspotter.recipe import Recipe
+from carspotter.records import BackboneCard, Dataset, EpochRecord, Run, Split
 from carspotter.tracking.machine import this_machine
 from carspotter.tracking.runs import RunStore, RunWriter, open_store
 from carspotter.training.allocator import keep_memory
-from carspotter.training.augment import make_mixing, make_policy
-from carspotter.training.backbones import find_backbone, load_backbone, resize_backbone
-from carspotter.training.classifier import Classifier, Head
-from carspotter.training.export import export_onnx, parity, save_weights
-from carspotter.training.feature_cache import pooled_features
-from carspotter.training.freezing import Freezing
-from carspotter.training.loop import Trainee, fit_stage, memory_named
-from carspotter.training.material import FeatureMaterial, Material, PhotoMaterial, PhotoSet
-from carspotter.training.schedule import make_optimizer, parameter_groups
+from carspotter.training.backbones import find_backbone, load_backbone
+from carspotter.training.classifier import Body, Classifier, Head
+from carspotter.training.loop import memory_named
+from carspotter.training.outside import Outside, choose, same_classes
+from carspotter.training.ship import Origin, score, ship
+from carspotter.training.stages import Course
 from carspotter.training.units import find_freeze_point
 from carspotter.workers import usable_cores
 
-PARITY_PHOTOS = 16
-"""Photos on which torch and the exported net are compared. Assumption: a wrong operator shows on any one."""
-PARITY_LIMIT = 1e-3
-"""Largest |difference| of a logit that is rounding: Lite0 and timm's small nets differ by 1e-6 to 1e-5 here."""
 NAMED = 20
 """Photos left out that are named one by one. Assumption: nobody reads more; `check` lists all."""
 
+Watch = Callable[[EpochRecord], None]
 
-def train(
-    dataset: Dataset,
+
+def train(  # noqa: PLR0913 - keywords, each a wish of its own
+    source: Dataset | Scan,
     recipe: Recipe,
     *,
     out: str | Path | None = None,
+    extra: Sequence[Dataset] = (),
+    unseen: Dataset | None = None,
+    deliver: bool = True,
     store: RunStore | None = None,
     cache: PhotoCache | None = None,
-    strict: bool = False,
+    watch: Watch | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Train a classifier and leave a bundle that has been validated through the shipped predictor.
 
     Args:
-        dataset: labelled photos, from `read_source`.
+        source: labelled photos from `read_source`, or what `look` made of them.
         recipe: everything that decides the training; its last stage that trains gives the bundle its photo size.
         out: folder of the bundle; by default `models/RECIPE-RUN`.
+        extra: labelled photos of other sources; they train, weighed by the recipe, and never validate.
+        unseen: photos of which no near copy may train, such as a contest's test photos.
+        deliver: export and validate a bundle; without it the run ends with the figures of the net itself.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
-        strict: refuse a source with unreadable photos instead of leaving them out.
+        watch: called with each finished epoch; what it raises ends the training.
         progress: told about photos looked at, epochs, features.
 
     Returns:
         The finished run.
 
     Raises:
-        SourceError: no labels, too few photos, or (strict) photos that cannot be used.
+        SourceError: no labels, or too few photos.
         BackboneError: the backbone cannot be loaded, or has not a freeze point that a stage names.
         BundleError: the model folder cannot be written.
         TrainingError: a loss became not-a-number, memory ran out, a photo vanished, or the export answers otherwise.
     """
     started = time.perf_counter()
-    check_target(out or Path("models") / f"{recipe.name}-RUN")
+    if deliver:
+        check_target(out or Path("models") / f"{recipe.name}-RUN")
     with _threads(recipe.threads) as threads:
-        looked = _look(dataset, strict, progress)
-        scanned = time.perf_counter() - started
+        # 1. Every photo is read and decoded once before anything is trusted, and divided before anything is trained.
         recipe = recipe.model_copy(update={"threads": threads})
+        looked = source if isinstance(source, Scan) else look(source, progress=progress)
+        divided = _divide(looked, recipe)
+        outside = _outside(looked, divided, extra, unseen, progress)
+        scanned = time.perf_counter() - started
         cache = cache or PhotoCache(default_cache_folder())
         card = find_backbone(recipe.backbone, recipe.weights)
-        with (store or open_store()).start(recipe, looked.dataset, this_machine(threads=threads)) as run:
+        machine = this_machine(threads=threads)
+        with (store or open_store()).start(recipe, looked.dataset, machine, extra=outside.sentences) as run:
             run.timing("scan", scanned)
-            job = _Job(recipe, looked.dataset, _divide(looked, recipe), cache, run, progress, started)
-            run.split(job.split)
-            classifier, card = job.build(card)
-            for number, stage in job.stages:
-                with job.timed(f"stage {stage.name}"), memory_named(stage):
-                    job.fit(classifier, number, stage)
+            run.split(divided)
+            course = _course(
+                recipe,
+                looked.dataset,
+                divided,
+                outside=outside,
+                cache=cache,
+                run=run,
+                watch=watch,
+                progress=progress,
+            )
+
+            # 2. The network, then stage by stage.
+            classifier, card = build(card, course)
+            for number, stage in course.stages:
+                with _timed(run, f"stage {stage.name}"), memory_named(stage):
+                    course.fit(classifier, number, stage)
+
+            # 3. What came out, judged on photos that trained nothing.
+            if not deliver:
+                scores = score(classifier, course)
+                run.answers(scores, course.held_out.labels)
+                return run.finish(evaluate(scores, course.held_out.labels, course.held_out.classes))
             folder = Path(out) if out else Path("models") / f"{recipe.name}-{run.id[:8]}"
-            with job.timed("export"):
-                bundle, evaluation = job.ship(classifier, card, folder)
+            origin = Origin(run.id, looked.dataset.fingerprint, looked.dataset.codes, outside.sentences, started)
+            with _timed(run, "export"):
+                bundle, scores, evaluation = ship(classifier, card, course, folder, origin)
+            run.answers(scores, course.held_out.labels)
             return run.finish(evaluation, folder, bundle.hash)
+
+
+def look(dataset: Dataset, *, strict: bool = False, progress: Progress = silent) -> Scan:
+    """Read and decode every photo once; what cannot be used is named and left out.
+
+    Raises:
+        SourceError: no labels, no photo that can be used, or (strict) one that cannot.
+    """
+    if not dataset.classes:
+        raise SourceError(
+            f"{dataset.origin} has no labels, so there is nothing to learn; give a table or class folders"
+        )
+    looked = scan(dataset, progress=progress)
+    refused = looked.dataset.rejected
+    for row in refused[:NAMED]:
+        progress("photos", len(dataset.photos), len(dataset.photos), f"left out {row.id}: {row.reason}: {row.sentence}")
+    if strict and refused:
+        raise SourceError([f"{r.id}: {r.reason}: {r.sentence}" for r in refused])
+    if not looked.dataset.photos:
+        raise SourceError(f"{dataset.origin}: none of its {len(refused)} photos can be used")
+    return looked
+
+
+def build(card: BackboneCard, course: Course) -> tuple[Classifier, BackboneCard]:
+    """The network with fresh head weights, drawn from the recipe's seed.
+
+    Raises:
+        BackboneError: the backbone cannot be loaded, or has not a freeze point that a stage names.
+    """
+    recipe = course.recipe
+    torch.manual_seed(recipe.seed)
+    (_, first), head = course.stages[0], recipe.head
+    backbone, card = load_backbone(card, height=first.height, width=first.width)
+    for _, stage in course.stages:
+        find_freeze_point(backbone, stage.trains)  # a wrong name is said now, not after an hour
+    torch.manual_seed(recipe.seed)  # again: the first use of packaged weights draws numbers, later ones do not
+    layers = Head(
+        cast("int", backbone.num_features),
+        len(course.train.classes),
+        hidden=head.hidden,
+        hidden_bias=head.hidden_bias,
+        batchnorm=head.batchnorm,
+        activation=head.activation,
+        dropout=head.dropout,
+        bias=head.bias,
+    )
+    classifier = Classifier(Body(backbone, head.pooling), layers, mean=card.mean, std=card.std)
+    return classifier.to(memory_format=torch.channels_last), card
 
 
 @contextmanager
@@ -130,21 +187,11 @@ def _threads(wanted: int) -> Iterator[int]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _look(dataset: Dataset, strict: bool, progress: Progress) -> Scan:
-    """Every photo is read and decoded once before anything is trusted."""
-    if not dataset.classes:
-        raise SourceError(
-            f"{dataset.origin} has no labels, so there is nothing to learn; give a table or class folders"
-        )
-    looked = scan(dataset, progress=progress)
-    refused = looked.dataset.rejected
-    for row in refused[:NAMED]:
-        progress("photos", len(dataset.photos), len(dataset.photos), f"left out {row.id}: {row.reason}: {row.sentence}")
-    if strict and refused:
-        raise SourceError([f"{r.id}: {r.reason}: {r.sentence}" for r in refused])
-    if not looked.dataset.photos:
-        raise SourceError(f"{dataset.origin}: none of its {len(refused)} photos can be used")
-    return looked
+@contextmanager
+def _timed(run: RunWriter, phase: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    run.timing(phase, time.perf_counter() - started)
 
 
 def _divide(looked: Scan, recipe: Recipe) -> Split:
@@ -157,172 +204,54 @@ def _divide(looked: Scan, recipe: Recipe) -> Split:
         share=how.share,
         folds=how.folds,
         fold=how.fold,
-        seed=recipe.seed,
+        seed=recipe.seed if how.seed is None else how.seed,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One training: its settings, its data, and where it reports to."""
+def _outside(
+    looked: Scan, divided: Split, extra: Sequence[Dataset], unseen: Dataset | None, progress: Progress
+) -> Outside:
+    """Outside photos that may train; held-out and test photos, and near copies of them, never do."""
+    if not extra:
+        return Outside()
+    held_out = set(divided.validation)
+    never = [fact for fact in looked.facts if fact.id in held_out]
+    inside = [fact for fact in looked.facts if fact.id not in held_out]
+    test: Sequence[PhotoFacts] = scan(unseen, progress=progress).facts if unseen else ()
+    scans = [scan(same_classes(other, looked.dataset), progress=progress) for other in extra]
+    return choose([(s.dataset, s.facts) for s in scans], inside, [*never, *test])
 
-    recipe: Recipe
-    dataset: Dataset
-    split: Split
-    cache: PhotoCache
-    run: RunWriter
-    progress: Progress
-    started: float
 
-    @property
-    def stages(self) -> list[tuple[int, Stage]]:
-        """The stages that train, with their numbers in the recipe."""
-        return [(number, stage) for number, stage in enumerate(self.recipe.stage) if stage.epochs]
+def _course(  # noqa: PLR0913 - what a training is made of
+    recipe: Recipe,
+    dataset: Dataset,
+    divided: Split,
+    *,
+    outside: Outside,
+    cache: PhotoCache,
+    run: RunWriter,
+    watch: Watch | None,
+    progress: Progress,
+) -> Course:
+    at = {photo.id: i for i, photo in enumerate(dataset.photos)}
+    inside = dataset.subset([at[i] for i in divided.train])
 
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.run.timing(phase, time.perf_counter() - started)
+    def report(record: EpochRecord, epochs: int) -> None:
+        run.epoch(record)
+        progress(f"stage {record.stage}", record.epoch + 1, epochs, _epoch_line(record))
+        if watch is not None:
+            watch(record)
 
-    def build(self, card: BackboneCard) -> tuple[Classifier, BackboneCard]:
-        """The network with fresh head weights, drawn from the recipe's seed."""
-        torch.manual_seed(self.recipe.seed)
-        (_, first), head = self.stages[0], self.recipe.head
-        backbone, card = load_backbone(card, height=first.height, width=first.width)
-        for _, stage in self.stages:
-            find_freeze_point(backbone, stage.trains)  # a wrong name is said now, not after an hour
-        torch.manual_seed(self.recipe.seed)  # again: the first use of packaged weights draws numbers, later ones do not
-        layers = Head(
-            cast("int", backbone.num_features),
-            len(self.dataset.classes),
-            hidden=head.hidden,
-            hidden_bias=head.hidden_bias,
-            batchnorm=head.batchnorm,
-            activation=head.activation,
-            dropout=head.dropout,
-            bias=head.bias,
-        )
-        classifier = Classifier(backbone, layers, pooling=head.pooling, mean=card.mean, std=card.std)
-        return classifier.to(memory_format=torch.channels_last), card
-
-    def fit(self, classifier: Classifier, number: int, stage: Stage) -> None:
-        """One stage."""
-        resize_backbone(classifier.backbone, stage.height, stage.width)
-        freezing = Freezing(classifier, stage.trains, freeze_batchnorm=stage.freeze_batchnorm)
-        self.run.freezing(freezing.summary(stage.name))
-        groups = parameter_groups(
-            classifier.head,
-            freezing.trained,
-            lr=stage.lr,
-            backbone_lr=stage.backbone_lr or stage.lr,
-            layer_decay=stage.layer_decay,
-            weight_decay=stage.weight_decay,
-        )
-        head = self.recipe.head
-        trainee = Trainee(
-            module=classifier.head if freezing.head_only else classifier,
-            train_mode=freezing.train_mode,
-            optimizer=make_optimizer(stage.optimizer, groups, stage.lr),
-            penalty=(lambda: classifier.head.penalty(head.l1, head.l2)) if head.l1 or head.l2 else None,
-            mixing=None if freezing.head_only else make_mixing(len(self.dataset.classes), stage.mixup, stage.cutmix),
-        )
-        feed = self._features if freezing.head_only else self._photos
-        material = feed(classifier, number, stage)
-
-        def report(record: EpochRecord, epochs: int) -> None:
-            self.run.epoch(record)
-            self.progress(f"stage {stage.name}", record.epoch + 1, epochs, _epoch_line(record))
-
-        fit_stage(trainee, material, stage, seed=self.recipe.seed * 1_000 + number, report=report)
-
-    def _photos(self, classifier: Classifier, number: int, stage: Stage) -> Material:
-        return PhotoMaterial(
-            self._set(self.split.train, stage),
-            self._set(self.split.validation, stage),
-            classifier.prepare,
-            batch=stage.batch,
-            ranges=_ranges(stage),
-            policy=make_policy(stage.augment.policy, stage.augment.erase),
-            seed=(self.recipe.seed, number),
-        )
-
-    def _features(self, classifier: Classifier, number: int, stage: Stage) -> Material:
-        """A frozen backbone is run once per photo and view, not once per epoch."""
-        train, held_out = self._set(self.split.train, stage), self._set(self.split.validation, stage)
-        ranges = _ranges(stage)
-        folder = self.cache.folder and self.cache.folder / "features"
-        views = stage.views if ranges != ViewRanges() else 1
-        seen, plain = (
-            pooled_features(
-                classifier,
-                photos,
-                ranges=r,
-                views=views,
-                seed=self.recipe.seed,
-                folder=folder,
-                progress=self.progress,
-            )
-            for photos, r in ((train, ranges), (held_out, None))
-        )
-        seed = (self.recipe.seed, number)
-        return FeatureMaterial(seen, train.labels, plain[0], held_out.labels, batch=stage.batch, seed=seed)
-
-    def _set(self, ids: tuple[str, ...], stage: Stage) -> PhotoSet:
-        some = self._some(ids)
-        return PhotoSet(some.photos, some.labels, self.cache, self._geometry(stage))
-
-    def _some(self, ids: tuple[str, ...]) -> Dataset:
-        at = {photo.id: i for i, photo in enumerate(self.dataset.photos)}
-        return self.dataset.subset([at[i] for i in ids])
-
-    def _geometry(self, stage: Stage) -> Geometry:
-        return Geometry(height=stage.height, width=stage.width, fit=self.recipe.fit)
-
-    def ship(self, classifier: Classifier, card: BackboneCard, folder: Path) -> tuple[Bundle, Evaluation]:
-        """Export, compare with torch, validate through the predictor, write."""
-        geometry = self._geometry(self.stages[-1][1])
-        held_out = self._some(self.split.validation)
-        with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
-            files = {MODEL: Path(place) / MODEL, WEIGHTS: Path(place) / WEIGHTS}
-            export_onnx(classifier, geometry, files[MODEL])
-            save_weights(classifier, files[WEIGHTS])
-            some = [self.cache.pixels(photo, geometry) for photo in held_out.photos[:PARITY_PHOTOS]]
-            difference = parity(classifier, files[MODEL], some)
-            if not difference <= PARITY_LIMIT:
-                raise TrainingError(
-                    f"the exported net answers otherwise than the trained one: logits differ by {difference:.2g}, "
-                    f"{PARITY_LIMIT} is allowed; train another backbone and report this one"
-                )
-            draft = self._card(folder.name, card, geometry, files, difference)
-            trial = write_bundle(Path(place) / "trial", draft, files)
-            scores = load(trial.folder, threads=self.recipe.threads).scores(held_out, cache=self.cache)
-            evaluation = evaluate(scores, held_out.labels, self.dataset.classes)
-            final = draft.model_copy(update={"evaluation": evaluation})
-            return write_bundle(folder, final, files), evaluation
-
-    def _card(
-        self, name: str, backbone: BackboneCard, geometry: Geometry, files: dict[str, Path], difference: float
-    ) -> BundleCard:
-        machine = this_machine(threads=self.recipe.threads)
-        return BundleCard(
-            name=name,
-            classes=self.dataset.classes,
-            codes=self.dataset.codes,
-            geometry=geometry,
-            backbone=backbone,
-            recipe=self.recipe,
-            dataset=self.dataset.fingerprint,
-            evaluation=None,
-            files={file: hash_file(path) for file, path in files.items()},
-            carspotter=carspotter.__version__,
-            provenance=Provenance(
-                run_id=self.run.id,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                seconds=time.perf_counter() - self.started,
-                machine=f"{machine.processor}, {machine.threads} threads",
-                parity=difference,
-            ),
-        )
+    return Course(
+        recipe=recipe,
+        train=replace(inside, photos=(*inside.photos, *outside.photos)),
+        held_out=dataset.subset([at[i] for i in divided.validation]),
+        inside=len(inside.photos),
+        cache=cache,
+        started=run.freezing,
+        report=report,
+        progress=progress,
+    )
 
 
 def _epoch_line(record: EpochRecord) -> str:
@@ -330,8 +259,3 @@ def _epoch_line(record: EpochRecord) -> str:
     if record.val_loss is not None:
         line += f"; held out: loss {record.val_loss:.3f}, accuracy {record.val_accuracy:.3f}"
     return f"{line}; {record.seconds:.1f} s"
-
-
-def _ranges(stage: Stage) -> ViewRanges:
-    a = stage.augment
-    return ViewRanges(a.rotation, a.shift_x, a.shift_y, a.zoom, a.brightness, a.flip)

@@ -23,6 +23,16 @@ ModelFolder = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="The model folder.  [default: models/RECIPE-RUN]", show_default=False),
 ]
+Extra = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--extra",
+        metavar="SOURCE",
+        help="Labelled outside photos that train too, never validate; near copies of held-out and test photos are "
+        "left out. Repeatable; their weight is the setting outside_weight.",
+        show_default=False,
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with unreadable photos.")]
 
 
@@ -32,6 +42,7 @@ def train(
     recipe: RecipeName = "fast",
     settings: Settings = None,
     output: ModelFolder = None,
+    extra: Extra = None,
     strict: Strict = False,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
@@ -43,7 +54,7 @@ def train(
     Unreadable photos are left out, named, and make the exit code 3. Validation photos are never augmented, and near
     copies of them never train. Every run is kept, see `runs`.
     """
-    from carspotter.apps.training import exit_if_refused, fit, say_result
+    from carspotter.apps.training import exit_if_refused, fit, read_outside, say_result
     from carspotter.data.source import read_source
     from carspotter.recipe import load_recipe
 
@@ -51,6 +62,6 @@ def train(
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
-    run = fit(dataset, chosen, out=output, strict=strict)
+    run = fit(dataset, chosen, out=output, outside=read_outside(source, extra or ()), strict=strict)
     say_result(run)
     exit_if_refused(run)

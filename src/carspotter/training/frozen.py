@@ -1,0 +1,251 @@
+"""What is frozen is computed once: a network cut at a freeze point, and what its lower part makes of every photo.
+
+Pooled features (all units frozen) are kept in single precision, activations at a freeze point in half: one file per
+view, on disk, bounded, keyed by content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from carspotter.data.cache import MADE_BY as PHOTOS_MADE_BY
+from carspotter.data.disk import whole_file
+from carspotter.data.views import ViewRanges
+from carspotter.errors import BackboneError, SourceError
+from carspotter.progress import Progress, silent
+from carspotter.records import hash_json
+from carspotter.training.augment import BatchTransform
+from carspotter.training.classifier import Body, Classifier, pool
+from carspotter.training.loop import evaluating
+from carspotter.training.material import PhotoSet, ahead, draw, even_batches
+from carspotter.training.units import find_freeze_point, units
+
+MAX_BYTES = 2 * 2**30
+"""Largest total of stored views. Assumption: 16 views of 4,000 photos at the input of Lite0's blocks.4, 240×320."""
+
+MADE_BY = f"2-torch{torch.__version__}-timm{timm.__version__}-photos{PHOTOS_MADE_BY}"
+"""Part of every key. Raise the number when views or pooling change their result."""
+
+BATCH = 64
+"""Photos per step of a frozen network; 32 to 128 made no difference on two cores."""
+
+
+class Upper(nn.Module):
+    """The units of a body from a freeze point up, and its pooling: activations in, one vector each out.
+
+    Args:
+        body: cut here; parameters are shared.
+        point: see `find_freeze_point`.
+    """
+
+    def __init__(self, body: Body, point: str) -> None:
+        super().__init__()
+        if body.pooling == "own":
+            raise ValueError("a network that pools by itself cannot be cut")
+        start = find_freeze_point(body.backbone, point)
+        self.units = nn.Sequential(*(unit for _, unit in units(body.backbone)[start:]))
+        self._pooling = body.pooling
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """What enters the freeze point → (N, C)."""
+        return pool(self.units(activations), self._pooling)
+
+
+class _Reached(Exception):
+    """Carries what enters a freeze point out of the network."""
+
+
+def lower(body: Body, point: str, prepared: Tensor) -> Tensor:
+    """What enters a freeze point, or the pooled vectors where all units are frozen; nothing above is run."""
+    start, parts = find_freeze_point(body.backbone, point), units(body.backbone)
+    if start == len(parts):
+        return cast("Tensor", body(prepared))
+    reached: list[Tensor] = []
+
+    def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        reached.append(inputs[0])
+        raise _Reached
+
+    handle = parts[start][1].register_forward_pre_hook(stop)
+    try:
+        body.feature_map(prepared)
+    except _Reached:
+        return reached[0]
+    finally:
+        handle.remove()
+    raise BackboneError(f"nothing enters {point!r}; name another freeze point")
+
+
+def can_cut(body: Body, point: str, prepared: Tensor) -> bool:
+    """Whether the part above a freeze point is the plain chain of its units, on these photos.
+
+    Networks whose blocks take more than one tensor, or that pool by themselves, cannot be cut.
+    """
+    if body.pooling == "own" or body.channels_last_map:
+        return False
+    with evaluating(body):
+        whole = body(prepared)
+        try:
+            parts = Upper(body, point).eval()(lower(body, point, prepared))
+        except (TypeError, RuntimeError):  # the chain does not even fit
+            return False
+    return parts.shape == whole.shape and torch.allclose(parts, whole, rtol=1e-3, atol=1e-4)
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Which views of the photos are computed.
+
+    Attributes:
+        count: V random views of each photo; 1 plain one where `ranges` is None.
+        ranges: of the random views.
+        policy: a stronger policy on the pixels, or None.
+        seed: of the views.
+        policy_name: names the policy in the key.
+    """
+
+    count: int = 1
+    ranges: ViewRanges | None = None
+    policy: BatchTransform | None = None
+    policy_name: str = ""
+    seed: int = 0
+
+
+class FrozenPart:
+    """The lower part of a classifier, run once per photo and view.
+
+    Args:
+        classifier: only its body below the freeze point is used.
+        point: a freeze point, or `head` for the pooled vectors.
+        folder: where results are kept; None computes each time.
+        progress: told about each batch.
+    """
+
+    def __init__(self, classifier: Classifier, point: str, folder: Path | None, progress: Progress = silent) -> None:
+        self._classifier = classifier
+        self._point = point
+        self._folder = folder
+        self._progress = progress
+        body = classifier.body
+        self._pooled = find_freeze_point(body.backbone, point) == len(units(body.backbone))
+
+    def bytes_per_view(self, photos: PhotoSet) -> int:
+        """What one view of these photos takes."""
+        some = self._run(photos.pixels(np.arange(1), None, ()))
+        return len(photos) * some.numel() * some.element_size()
+
+    def views(self, photos: PhotoSet, wanted: Views) -> list[Tensor]:
+        """One tensor (N, …) per view: pooled vectors in f32, activations in f16.
+
+        Raises:
+            TrainingError: a photo can no longer be read.
+        """
+        name = self._key(photos, wanted)
+        made = []
+        for view in range(wanted.count):
+            path = None if self._folder is None else self._folder / f"{name}-{view}.safetensors"
+            stored = None if path is None else _read(path)
+            if stored is None:
+                stored = self._compute(photos, wanted, view)
+                if path is not None:
+                    _write(stored, path)
+                    _evict(path.parent, MAX_BYTES)
+            made.append(stored)
+        return made
+
+    def _compute(self, photos: PhotoSet, wanted: Views, view: int) -> Tensor:
+        chunks = even_batches(np.arange(len(photos)), BATCH)
+        parts: list[Tensor] = []
+        with closing(ahead(lambda i: photos.pixels(i, wanted.ranges, (wanted.seed, view)), chunks)) as batches:
+            for number, pixels in enumerate(batches):
+                draw((wanted.seed, view, number))
+                parts.append(self._run(pixels if wanted.policy is None else wanted.policy(pixels)))
+                done = view * len(photos) + sum(map(len, parts))
+                self._progress("features", done, wanted.count * len(photos))
+        return torch.cat(parts)
+
+    def _run(self, pixels: Tensor) -> Tensor:
+        with evaluating(self._classifier):
+            made = lower(self._classifier.body, self._point, self._classifier.prepare(pixels))
+        # A clone leaves inference mode behind, so that a head can be trained on it.
+        return made.clone() if self._pooled else made.half().clone()
+
+    def _key(self, photos: PhotoSet, wanted: Views) -> str:
+        body = self._classifier.body
+        start = find_freeze_point(body.backbone, self._point)
+        below = nn.ModuleList([unit for _, unit in units(body.backbone)[:start]])
+        return hash_json(
+            {
+                "made_by": MADE_BY,
+                # All of it where all is frozen: what belongs to no unit (a ViT's tokens) counts too.
+                "weights": state_hash((body.backbone if self._pooled else below).state_dict()),
+                "point": None if self._pooled else start,
+                "pooling": body.pooling if self._pooled else None,
+                "mean": self._classifier.mean.flatten().tolist(),
+                "std": self._classifier.std.flatten().tolist(),
+                "geometry": photos.geometry.model_dump(),
+                "ranges": wanted.ranges and asdict(wanted.ranges),
+                "policy": wanted.policy_name,
+                "seed": wanted.seed if wanted.ranges or wanted.policy else None,
+                "photos": [photo.digest for photo in photos.photos],
+                "threads": torch.get_num_threads(),  # sums in another order differ in the last bits
+            }
+        )
+
+
+def state_hash(state: dict[str, Tensor]) -> str:
+    """sha256 over names, shapes and bytes of a state dict."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Tensor | None:
+    """A stored view, or None where there is none or it is not what was written."""
+    try:
+        stored = load_file(path)
+        os.utime(path)  # eviction takes the longest unused first
+        made, seal = stored["made"], stored["seal"]
+    except (SafetensorError, OSError, KeyError):
+        return None
+    return made if torch.equal(seal, _seal(made)) else None
+
+
+def _seal(made: Tensor) -> Tensor:
+    """A checksum: a flipped bit on disk would train something else than it says."""
+    return torch.tensor([zlib.crc32(made.contiguous().numpy().tobytes())], dtype=torch.int64)
+
+
+def _write(made: Tensor, path: Path) -> None:
+    """A full disk costs the time of computing again, never the training."""
+    with suppress(SourceError), whole_file(path) as part:
+        save_file({"made": made.contiguous(), "seal": _seal(made)}, part)
+
+
+def _evict(folder: Path, max_bytes: int) -> None:
+    """Remove the longest unused; another process may do the same at this moment."""
+    found: list[tuple[float, int, Path]] = []
+    for path in folder.glob("*.safetensors"):
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    total = 0
+    for number, (_, size, path) in enumerate(sorted(found, reverse=True)):
+        total += size
+        if total > max_bytes and number:
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,120 @@
+"""The end of a training: export, proof, and figures through the shipped predictor."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+import carspotter
+from carspotter.data.disk import hash_file
+from carspotter.errors import TrainingError
+from carspotter.evaluation.metrics import evaluate
+from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, write_bundle
+from carspotter.inference.predictor import load
+from carspotter.records import BackboneCard, BundleCard, Evaluation, Provenance, Scores
+from carspotter.tracking.machine import this_machine
+from carspotter.training.classifier import Classifier
+from carspotter.training.export import export_onnx, parity, save_weights
+from carspotter.training.loop import evaluating
+from carspotter.training.material import PhotoSet, ahead, even_batches
+from carspotter.training.stages import Course
+
+PARITY_PHOTOS = 16
+"""Photos on which torch and the exported net are compared. Assumption: a wrong operator shows on any one."""
+PARITY_LIMIT = 1e-3
+"""Largest |difference| of a logit that is rounding: Lite0 and timm's small nets differ by 1e-6 to 1e-5 here."""
+BATCH = 32
+"""Photos scored at once by torch. Assumption: a training's step of half that size has fitted before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the card says of where a bundle comes from.
+
+    Attributes:
+        run_id: of the training.
+        dataset: fingerprint of the source.
+        codes: how the training table writes each class.
+        outside: sentences about photos from other sources; empty for the source alone.
+        started: `time.perf_counter` at its beginning.
+    """
+
+    run_id: str
+    dataset: str
+    codes: tuple[str, ...]
+    outside: tuple[str, ...]
+    started: float
+
+
+def score(classifier: Classifier, course: Course) -> Scores:
+    """What the trained net itself says of the held-out photos; without export, so no model to ship."""
+    photos = PhotoSet(course.held_out.photos, course.held_out.labels, course.cache, course.geometry)
+    logits, embeddings = [], []
+    chunks = even_batches(np.arange(len(photos)), BATCH)
+    with evaluating(classifier):
+        for pixels in ahead(lambda index: photos.pixels(index, None, ()), chunks):
+            embedding = classifier.head.embed(classifier.body(classifier.prepare(pixels)))
+            embeddings.append(embedding.numpy())
+            logits.append(classifier.head.linear(embedding).numpy())
+    ids = tuple(photo.id for photo in course.held_out.photos)
+    return Scores(ids, np.concatenate(logits), np.concatenate(embeddings))
+
+
+def ship(
+    classifier: Classifier, card: BackboneCard, course: Course, folder: Path, origin: Origin
+) -> tuple[Bundle, Scores, Evaluation]:
+    """Export, compare with torch, validate through the predictor, write.
+
+    Raises:
+        TrainingError: the export answers otherwise than the net.
+        BundleError: the folder cannot be written.
+    """
+    held_out, geometry = course.held_out, course.geometry
+    with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
+        files = {MODEL: Path(place) / MODEL, WEIGHTS: Path(place) / WEIGHTS}
+        export_onnx(classifier, geometry, files[MODEL])
+        save_weights(classifier, files[WEIGHTS])
+        some = [course.cache.pixels(photo, geometry) for photo in held_out.photos[:PARITY_PHOTOS]]
+        difference = parity(classifier, files[MODEL], some)
+        if not difference <= PARITY_LIMIT:
+            raise TrainingError(
+                f"the exported net answers otherwise than the trained one: logits differ by {difference:.2g}, "
+                f"{PARITY_LIMIT} is allowed; train another backbone and report this one"
+            )
+        draft = _card(folder.name, card, course, origin, files, difference)
+        trial = write_bundle(Path(place) / "trial", draft, files)
+        scores = load(trial.folder, threads=course.recipe.threads).scores(held_out, cache=course.cache)
+        evaluation = evaluate(scores, held_out.labels, held_out.classes)
+        final = draft.model_copy(update={"evaluation": evaluation})
+        return write_bundle(folder, final, files), scores, evaluation
+
+
+def _card(
+    name: str, backbone: BackboneCard, course: Course, origin: Origin, files: dict[str, Path], difference: float
+) -> BundleCard:
+    machine = this_machine(threads=course.recipe.threads)
+    return BundleCard(
+        name=name,
+        classes=course.train.classes,
+        codes=origin.codes,
+        geometry=course.geometry,
+        backbone=backbone,
+        recipe=course.recipe,
+        dataset=origin.dataset,
+        outside=origin.outside,
+        evaluation=None,
+        files={file: hash_file(path) for file, path in files.items()},
+        carspotter=carspotter.__version__,
+        provenance=Provenance(
+            run_id=origin.run_id,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - origin.started,
+            machine=f"{machine.processor}, {machine.threads} threads",
+            parity=difference,
+        ),
+    )

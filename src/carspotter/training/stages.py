@@ -1,0 +1,172 @@
+"""From a recipe's stages to what the loop takes: a learner, its optimiser, and material."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from carspotter.data.cache import PhotoCache
+from carspotter.data.views import ViewRanges
+from carspotter.progress import Progress
+from carspotter.recipe import Recipe, Stage
+from carspotter.records import Dataset, EpochRecord, FreezeSummary, Geometry
+from carspotter.training.augment import Mixing, make_mixing, make_policy
+from carspotter.training.backbones import resize_backbone
+from carspotter.training.classifier import Classifier, Learner
+from carspotter.training.freezing import Freezing
+from carspotter.training.frozen import MAX_BYTES, FrozenPart, Upper, Views, can_cut
+from carspotter.training.loop import Trainee, fit_stage
+from carspotter.training.material import Batch, FrozenMaterial, Material, Pace, PhotoMaterial, PhotoSet
+from carspotter.training.schedule import make_optimizer, parameter_groups
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Everything the stages of one training share.
+
+    Attributes:
+        recipe: fully resolved.
+        classes: K.
+        train: photos that fit the weights, those from outside last.
+        held_out: photos that validate.
+        inside: how many of `train` are the source's own; those after them weigh `recipe.outside_weight`.
+        cache: decoded photos; its folder also keeps what frozen parts made.
+        started: told what a stage trains and what it leaves alone.
+        report: told about each epoch.
+        progress: told about features.
+    """
+
+    recipe: Recipe
+    train: Dataset
+    held_out: Dataset
+    inside: int
+    cache: PhotoCache
+    started: Callable[[FreezeSummary], None]
+    report: Callable[[EpochRecord, int], None]
+    progress: Progress
+
+    @property
+    def stages(self) -> list[tuple[int, Stage]]:
+        """The stages that train, with their numbers in the recipe."""
+        return [(number, stage) for number, stage in enumerate(self.recipe.stage) if stage.epochs]
+
+    @property
+    def geometry(self) -> Geometry:
+        """The size of the last stage, which the bundle will have."""
+        return self.geometry_of(self.stages[-1][1])
+
+    def geometry_of(self, stage: Stage) -> Geometry:
+        """The size of one stage's photos."""
+        return Geometry(height=stage.height, width=stage.width, fit=self.recipe.fit)
+
+    def fit(self, classifier: Classifier, number: int, stage: Stage) -> None:
+        """Train one stage."""
+        resize_backbone(classifier.backbone, stage.height, stage.width)
+        freezing = Freezing(classifier, stage.trains, freeze_batchnorm=stage.freeze_batchnorm)
+        self.started(freezing.summary(stage.name))
+        body, material = self._material(classifier, freezing, number, stage)
+        head = self.recipe.head
+        trainee = Trainee(
+            learner=Learner(body, classifier.head),
+            train_mode=freezing.train_mode,
+            optimizer=make_optimizer(stage.optimizer, self._groups(classifier, freezing, stage), stage.lr),
+            shards=self.recipe.shards,
+            threads=self.recipe.threads,
+            penalty=(lambda: classifier.head.penalty(head.l1, head.l2)) if head.l1 or head.l2 else None,
+        )
+        fit_stage(trainee, material, stage, report=self.report)
+
+    def _groups(self, classifier: Classifier, freezing: Freezing, stage: Stage) -> list[dict[str, Any]]:
+        return parameter_groups(
+            classifier.head,
+            freezing.trained,
+            lr=stage.lr,
+            backbone_lr=stage.backbone_lr or stage.lr,
+            layer_decay=stage.layer_decay,
+            weight_decay=stage.weight_decay,
+        )
+
+    def _material(
+        self, classifier: Classifier, freezing: Freezing, number: int, stage: Stage
+    ) -> tuple[torch.nn.Module, Material]:
+        """What trains below the head, and what it is fed with."""
+        train, held_out = self._set(self.train, stage), self._set(self.held_out, stage)
+        pace = Pace(stage.batch, self.recipe.shards, (self.recipe.seed, number))
+        mixing = None if freezing.head_only else make_mixing(stage.mixup, stage.cutmix)
+        if freezing.head_only or (freezing.frozen and self._pays(classifier, train, stage)):
+            body = torch.nn.Identity() if freezing.head_only else Upper(classifier.body, stage.trains)
+            return body, self._frozen(classifier, stage, train, held_out, pace, mixing)
+        return classifier.body, PhotoMaterial(
+            train,
+            held_out,
+            len(self.train.classes),
+            classifier.prepare,
+            pace,
+            ranges_of(stage),
+            make_policy(stage.augment.policy, stage.augment.erase),
+            mixing,
+        )
+
+    def _pays(self, classifier: Classifier, train: PhotoSet, stage: Stage) -> bool:
+        """Whether the frozen part is run once: views are wanted, the network can be cut, and the disk bound holds."""
+        if not stage.views:
+            return False
+        if not can_cut(classifier.body, stage.trains, classifier.prepare(train.pixels(np.arange(1), None, ()))):
+            self.progress("features", 0, 0, f"{stage.name}: {self.recipe.backbone} runs whole, it cannot be cut there")
+            return False
+        needed = stage.views * FrozenPart(classifier, stage.trains, None).bytes_per_view(train)
+        if needed > MAX_BYTES:
+            self.progress(
+                "features",
+                0,
+                0,
+                f"{stage.name}: the frozen part runs in every epoch; its {stage.views} views would take "
+                f"{needed / 2**30:.1f} GiB, {MAX_BYTES / 2**30:.0f} GiB are kept at most",
+            )
+        return needed <= MAX_BYTES
+
+    def _frozen(
+        self,
+        classifier: Classifier,
+        stage: Stage,
+        train: PhotoSet,
+        held_out: PhotoSet,
+        pace: Pace,
+        mixing: Mixing | None,
+    ) -> FrozenMaterial:
+        folder = self.cache.folder and self.cache.folder / "features"
+        part = FrozenPart(classifier, stage.trains, folder, self.progress)
+        plain = part.views(held_out, Views())[0] if len(held_out) else torch.zeros(0, 1)
+        classes = len(self.train.classes)
+        return FrozenMaterial(
+            part.views(train, _views(stage, self.recipe.seed)),
+            train.targets(classes),
+            torch.from_numpy(train.labels),
+            Batch(plain, held_out.targets(classes), torch.from_numpy(held_out.labels)),
+            pace,
+            mixing,
+        )
+
+    def _set(self, photos: Dataset, stage: Stage) -> PhotoSet:
+        weights = np.ones(len(photos.photos), np.float32)
+        if photos is self.train:
+            weights[self.inside :] = self.recipe.outside_weight
+        return PhotoSet(photos.photos, photos.labels, self.cache, self.geometry_of(stage), weights)
+
+
+def ranges_of(stage: Stage) -> ViewRanges:
+    """The views of a stage as plain values."""
+    a = stage.augment
+    return ViewRanges(a.rotation, a.shift_x, a.shift_y, a.zoom, a.brightness, a.flip)
+
+
+def _views(stage: Stage, seed: int) -> Views:
+    ranges, augment = ranges_of(stage), stage.augment
+    policy = make_policy(augment.policy, augment.erase)
+    if ranges == ViewRanges() and policy is None:
+        return Views()
+    return Views(stage.views or 1, ranges, policy, f"{augment.policy} {augment.erase}", seed)
