@@ -35,6 +35,7 @@ EXTRAS = {
     "huggingface_hub": ("fetching weights", "train"),
     "imagehash": ("finding near copies", "train"),
     "matplotlib": ("drawing", "train"),
+    "optuna": ("searching settings", "train"),
     "mlflow": ("the run store", "train"),
     "sqlalchemy": ("the run store", "train"),
     "alembic": ("the run store", "train"),
