@@ -100,6 +100,10 @@ class Index:
             run = self._client.create_run(self._experiment, run_name=name, tags=_short(tags))
             return run.info.run_id, self._folder(run.info.run_id, run.info)
 
+    def alone(self) -> Lock:
+        """A lock for taking in runs of other stores, so that two at once do not enter the same one twice."""
+        return Lock(self._artifacts / "taking-in.lock")
+
     def place(self, run_id: str) -> Path:
         """Where the files of a run that was born in another store are to lie; nothing is made."""
         with self._clear():

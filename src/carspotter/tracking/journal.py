@@ -44,9 +44,17 @@ class Journal:
         Raises:
             TrackingError: the disk refuses; the file is as it was before.
         """
-        line = json.dumps({name: content}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        self.extend([(name, content)])
+
+    def extend(self, events: Sequence[Event]) -> None:
+        """Add events at once, all or none.
+
+        Raises:
+            TrackingError: the disk refuses; the file is as it was before.
+        """
+        lines = [json.dumps({name: content}, ensure_ascii=False, separators=(",", ":")) for name, content in events]
         try:
-            _add(self.path, line)
+            _add(self.path, "".join(f"{line}\n" for line in lines).encode())
         except OSError as fault:
             raise TrackingError(
                 f"cannot write {self.path} ({fault.strerror}); free some space or make the folder writable, then go on"

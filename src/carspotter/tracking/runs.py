@@ -14,9 +14,10 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,6 +39,7 @@ from carspotter.records import (
     Split,
     hash_json,
 )
+from carspotter.tracking.adoption import take_in, write_journal
 from carspotter.tracking.held_out import has_held_out, read_held_out, write_held_out
 from carspotter.tracking.index import DEFAULT_PATIENCE, Index, Known
 from carspotter.tracking.journal import Journal, read_journal
@@ -173,6 +175,43 @@ class RunStore:
                 except TrackingError as fault:
                     damaged.append(str(fault))
         return found, tuple(damaged)
+
+    def folder(self, run_id: str) -> Path:
+        """Where a run's files lie.
+
+        Raises:
+            TrackingError: there is no such run.
+        """
+        return self._folders()[self.get(run_id).id]
+
+    def adopt(self, runs: Iterable[Run]) -> tuple[Run, ...]:
+        """Take in runs that have ended and were not trained here, with the ids they have; known ones are left alone.
+
+        Returns:
+            Those that were new.
+
+        Raises:
+            TrackingError: a run has not ended, or the store cannot be written.
+        """
+        with self._index.alone():
+            known = self._folders()
+            new = [run for run in runs if run.id not in known]
+            return tuple(take_in(self._index, run.id, JOURNAL, partial(_write_only_journal, run)) for run in new)
+
+    def take_in(self, run_id: str, fill: Callable[[Path], None]) -> Run:
+        """Take in a run of another store, which must not be known here.
+
+        Args:
+            run_id: its own.
+            fill: writes its files, `journal.jsonl` among them, into an empty folder.
+
+        Raises:
+            TrackingError: what was written is no such run, or the store cannot be written.
+        """
+        with self._index.alone():
+            if run_id in self._folders():
+                raise TrackingError(f"run {run_id} is already there, and runs are never edited")
+            return take_in(self._index, run_id, JOURNAL, fill)
 
     def _folders(self) -> dict[str, Path]:
         return {run_id: known.folder for run_id, known in self._known().items()}
@@ -314,6 +353,10 @@ class RunWriter:
             raise TrackingError(
                 f"cannot write {path} ({fault.strerror}); free some space or make it writable"
             ) from None
+
+
+def _write_only_journal(run: Run, folder: Path) -> None:
+    write_journal(folder / JOURNAL, run)
 
 
 def _read_all(known: Mapping[str, Known]) -> tuple[tuple[Run, ...], tuple[str, ...]]:
