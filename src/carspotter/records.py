@@ -313,7 +313,10 @@ class BackboneCard(Record):
     """Where a backbone comes from, and what it may be used for."""
 
     name: str = Field(description="timm's model name")
-    source: Literal["package", "hub", "file", "none"] = Field(description="none: random weights, for tests")
+    known_as: str = Field(default="", description="its name in the user's backbone folder; empty: it is not from there")
+    source: Literal["package", "hub", "file", "own", "none"] = Field(
+        description="own: pretrained here, in the user's backbone folder; none: random weights, for tests"
+    )
     origin: str = Field(description="package and version, hub repository, or file path")
     sha256: str | None = Field(description="of the weight file; None for a hub file not fetched yet")
     licence: str = Field(description="SPDX name, or 'unknown'")

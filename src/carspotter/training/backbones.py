@@ -15,6 +15,7 @@ from torch import nn
 from carspotter.data.disk import hash_file
 from carspotter.errors import BackboneError
 from carspotter.records import BackboneCard
+from carspotter.training.kept import kept_card, kept_cards, kept_folder
 from carspotter.training.units import units
 from carspotter.training.weights import PACKAGES, fill, is_here, read_weights, weight_file
 
@@ -36,6 +37,9 @@ SHOWN = (
 """Hub models that `carspotter backbones` lists besides the packaged ones: the seed's three, and one of each kind that
 does well on fine-grained photos. Any other timm name works as well."""
 
+MADE_BY_RECIPE = {"car-lite0": "carspotter pretrain SOURCE --name car-lite0"}
+"""Own backbones that packaged recipes start from."""
+
 _COMMERCIAL: dict[str, Literal["yes", "no"]] = {
     "apache-2.0": "yes",
     "mit": "yes",
@@ -47,22 +51,29 @@ _COMMERCIAL: dict[str, Literal["yes", "no"]] = {
 
 
 def backbone_cards() -> tuple[BackboneCard, ...]:
-    """The packaged backbones, then the hub's that are worth naming."""
-    return tuple(find_backbone(name) for name in (*PACKAGES, *SHOWN))
+    """The packaged backbones, the user's own, then the hub's that are worth naming."""
+    packaged, hub = (tuple(find_backbone(name) for name in names) for names in (PACKAGES, SHOWN))
+    return (*packaged, *kept_cards(), *hub)
 
 
 def find_backbone(name: str, weights: str | None = None) -> BackboneCard:
-    """The card of a timm model.
+    """The card of a timm model, or of one in the user's backbone folder.
 
     Args:
-        name: timm's name, with or without the tag after the dot.
+        name: timm's name, with or without the tag after the dot, or the name of an own backbone.
         weights: a local safetensors file, `random`, or None for the model's own source.
 
     Raises:
         BackboneError: no such model, or the file is not safetensors.
     """
+    if weights is None and (kept := kept_card(name)) is not None:
+        return kept
     name = ALIASES.get(name, name)
     if not timm.is_model(name):
+        if name in MADE_BY_RECIPE:
+            raise BackboneError(
+                f"there is no backbone {name!r} in {kept_folder()} yet; make it once: {MADE_BY_RECIPE[name]}"
+            )
         near = ", ".join(timm.list_models(f"*{name.split('.')[0]}*")[:5]) or "see timm.list_models()"
         raise BackboneError(f"timm has no model {name!r}; near names: {near}")
     if weights == RANDOM:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts
 from carspotter.errors import SourceError
-from carspotter.records import Dataset, Photo
+from carspotter.records import BackboneCard, Dataset, Photo
+from carspotter.training.kept import seen_photos
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +88,13 @@ def choose(
             f"photos, {copies} of other training photos, {len(extra.rejected)} that cannot be used"
         )
     return Outside(tuple(photos), tuple(sentences))
+
+
+def seen_by(card: BackboneCard, held_out: Sequence[Photo]) -> tuple[str, ...]:
+    """What an own backbone learned from, and how many held-out photos are among it; nothing for other backbones."""
+    if card.source != "own":
+        return ()
+    seen = seen_photos(card)
+    known = sum(photo.digest in seen for photo in held_out)
+    copies = f"{known} of the {len(held_out)} held-out photos are exact copies of what it has seen"
+    return (f"backbone {card.known_as}: {card.origin}; {copies}",)

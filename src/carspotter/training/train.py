@@ -27,7 +27,7 @@ from carspotter.training.allocator import keep_memory
 from carspotter.training.backbones import find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.loop import memory_named
-from carspotter.training.outside import Outside, choose, same_classes
+from carspotter.training.outside import Outside, choose, same_classes, seen_by
 from carspotter.training.ship import Origin, score, ship
 from carspotter.training.stages import Course
 from carspotter.training.units import find_freeze_point
@@ -87,8 +87,9 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         scanned = time.perf_counter() - started
         cache = cache or PhotoCache(default_cache_folder())
         card = find_backbone(recipe.backbone, recipe.weights)
+        told = (*outside.sentences, *seen_by(card, _some(looked.dataset, divided.validation).photos))
         machine = this_machine(threads=threads)
-        with (store or open_store()).start(recipe, looked.dataset, machine, extra=outside.sentences) as run:
+        with (store or open_store()).start(recipe, looked.dataset, machine, extra=told) as run:
             run.timing("scan", scanned)
             run.split(divided)
             course = _course(
@@ -114,7 +115,7 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
                 run.answers(scores, course.held_out.labels)
                 return run.finish(evaluate(scores, course.held_out.labels, course.held_out.classes))
             folder = Path(out) if out else Path("models") / f"{recipe.name}-{run.id[:8]}"
-            origin = Origin(run.id, looked.dataset.fingerprint, looked.dataset.codes, outside.sentences, started)
+            origin = Origin(run.id, looked.dataset.fingerprint, looked.dataset.codes, told, started)
             with _timed(run, "export"):
                 bundle, scores, evaluation = ship(classifier, card, course, folder, origin)
             run.answers(scores, course.held_out.labels)
@@ -233,8 +234,7 @@ def _course(  # noqa: PLR0913 - what a training is made of
     watch: Watch | None,
     progress: Progress,
 ) -> Course:
-    at = {photo.id: i for i, photo in enumerate(dataset.photos)}
-    inside = dataset.subset([at[i] for i in divided.train])
+    inside = _some(dataset, divided.train)
 
     def report(record: EpochRecord, epochs: int) -> None:
         run.epoch(record)
@@ -245,13 +245,18 @@ def _course(  # noqa: PLR0913 - what a training is made of
     return Course(
         recipe=recipe,
         train=replace(inside, photos=(*inside.photos, *outside.photos)),
-        held_out=dataset.subset([at[i] for i in divided.validation]),
+        held_out=_some(dataset, divided.validation),
         inside=len(inside.photos),
         cache=cache,
         started=run.freezing,
         report=report,
         progress=progress,
     )
+
+
+def _some(dataset: Dataset, ids: Sequence[str]) -> Dataset:
+    at = {photo.id: i for i, photo in enumerate(dataset.photos)}
+    return dataset.subset([at[i] for i in ids])
 
 
 def _epoch_line(record: EpochRecord) -> str:

@@ -29,6 +29,7 @@ from carspotter.data.disk import hash_file
 from carspotter.data.wording import one_line
 from carspotter.errors import BackboneError
 from carspotter.records import BackboneCard
+from carspotter.training.kept import NET, kept_folder, kept_weights
 
 State = dict[str, torch.Tensor]
 
@@ -74,6 +75,8 @@ def is_here(card: BackboneCard) -> bool:
         return find_spec(PACKAGES[card.name].module) is not None
     if card.source == "file":
         return Path(card.origin).is_file()
+    if card.source == "own":
+        return (kept_folder() / card.known_as / NET).is_file()
     if card.source == "hub" and not card.origin.startswith("http"):
         from huggingface_hub import try_to_load_from_cache
 
@@ -111,6 +114,8 @@ def weight_file(card: BackboneCard) -> Path:
     """
     if card.source == "file":
         return Path(card.origin)
+    if card.source == "own":
+        return kept_weights(card)
     if card.source == "package":
         return _packaged_file(card)
     return _from_url(card.origin) if card.origin.startswith("http") else _from_hub(card.origin)

@@ -1,0 +1,95 @@
+"""Outside photos train and never leak: copies of held-out and test photos stay out, whatever was done to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.training.test_train import recipe
+
+from carspotter.data.scan import scan
+from carspotter.data.source import list_photos, read_source
+from carspotter.errors import SourceError
+from carspotter.records import Dataset
+from carspotter.tracking.runs import open_store
+from carspotter.training.outside import choose, same_classes
+from carspotter.training.train import train
+
+
+def picture(seed: int) -> Image.Image:
+    """A picture of its own: coarse random patches."""
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(
+        (160, 120), Image.Resampling.BICUBIC
+    )
+
+
+def folder(place: Path, pictures: dict[str, Image.Image]) -> Dataset:
+    for name, image in pictures.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(place / name)
+    return read_source(place)
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Dataset:
+    return folder(
+        tmp_path / "in",
+        {f"{label}/{i}.png": picture(10 * n + i) for n, label in enumerate(("a", "b")) for i in range(8)},
+    )
+
+
+def test_copies_of_photos_that_must_stay_unseen_never_train(inside: Dataset, tmp_path: Path) -> None:
+    half = picture(0).resize((80, 60))
+    extra = folder(
+        tmp_path / "out",
+        {
+            "A/new.png": picture(100),
+            "A/held-out.jpg": half,
+            "B/test.jpg": picture(200),
+            "B/again.png": picture(11),
+            "c/x.png": picture(300),
+        },
+    )
+    looked = scan(inside)
+    facts = {fact.id: fact for fact in looked.facts}
+    test = scan(list_photos([folder(tmp_path / "t", {"t.png": picture(200)}).photos[0].where.path]))
+    joined = scan(same_classes(extra, looked.dataset))
+    chosen = choose(
+        [(joined.dataset, joined.facts)],
+        [fact for name, fact in facts.items() if name != "a/0.png"],
+        [facts["a/0.png"], *test.facts],
+    )
+    assert [(photo.id, photo.label) for photo in chosen.photos] == [("A/new.png", "a")]
+    (sentence,) = chosen.sentences
+    assert "1 outside photos train; left out 2 near copies of held-out or test photos, 1 of other training" in sentence
+
+
+def test_classes_meet_by_name_or_by_code(inside: Dataset) -> None:
+    codes = replace(inside, codes=("7", "8"))
+    extra = Dataset(tuple(replace(p, label="7") for p in inside.photos), ("7", "9"), ("7", "9"), "x")
+    assert {photo.label for photo in same_classes(extra, codes).photos} == {"a"}
+    with pytest.raises(SourceError, match=r"x shares no class with .*: it has 7, 9"):
+        same_classes(extra, inside)
+    with pytest.raises(SourceError, match="x has no labels"):
+        same_classes(Dataset(inside.photos, origin="x"), inside)
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_outside_photos_train_with_their_weight_and_never_validate(inside: Dataset, tmp_path: Path) -> None:
+    extra = folder(
+        tmp_path / "out",
+        {f"{label}/{i}.png": picture(500 + 10 * n + i) for n, label in enumerate(("a", "b")) for i in range(4)},
+    )
+    alone, heavy, light = (
+        train(inside, recipe(outside_weight=weight), extra=more, deliver=False)
+        for weight, more in ((1.0, ()), (9.0, (extra,)), (0.1, (extra,)))
+    )
+    assert alone.extra == ()
+    assert "8 outside photos train" in heavy.extra[0]
+    assert alone.validation == heavy.validation
+    assert len({run.history[-1].train_loss for run in (alone, heavy, light)}) == 3
+    assert open_store().split(heavy.id) == open_store().split(alone.id)
