@@ -86,6 +86,16 @@ class Rejected:
     sentence: str
 
 
+class Reading(Record):
+    """How a source was read, so that it can be read again."""
+
+    source: str = Field(description="absolute path")
+    photos: str | None = Field(default=None, description="folder or zip of a table's photos, absolute; None: found")
+    id_column: str | None = Field(default=None, description="as given; None: found")
+    label_column: str | None = None
+    group_column: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Photos with class names. Never edited in place: a decision makes a new one.
@@ -98,6 +108,7 @@ class Dataset:
         origin: the source as the user gave it.
         rejected: photos named by the source that cannot be used.
         notes: what the reader skipped or decided, one sentence each.
+        reading: how it was read; None for photos that came from Python.
     """
 
     photos: tuple[Photo, ...]
@@ -106,6 +117,7 @@ class Dataset:
     origin: str = ""
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
+    reading: Reading | None = None
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -426,6 +438,18 @@ class Imported(Record):
     )
 
 
+class Birth(Record):
+    """What a training began with beside its recipe, so that it can be taken up again and nothing else with it."""
+
+    sources: tuple[Reading, ...] = Field(
+        default=(), description="the source, then those of outside photos; empty for photos that came from Python"
+    )
+    outside: str = Field(default="", description="hash over the outside photos that train; empty: none")
+    code: str = Field(default="", description="hash over the package's own code, whatever its version says")
+    output: str | None = Field(default=None, description="folder of the bundle, absolute; None: it leaves none")
+    processes: int = Field(default=1, description="that train together")
+
+
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 
 
@@ -463,6 +487,7 @@ class Run(Record):
     error: str | None = None
     excluded: str = Field(default="", description="why `runs effect` and `runs best` leave it out; empty: they do not")
     notes: tuple[str, ...] = Field(default=(), description="what is odd about it, a sentence each")
+    birth: Birth | None = Field(default=None, description="None for runs of older versions, and imported ones")
     imported: Imported | None = Field(default=None, description="None for a training of our own")
 
     @property

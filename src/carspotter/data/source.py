@@ -24,7 +24,7 @@ from carspotter.data.listing import Listing, is_zip, list_photos, list_place
 from carspotter.data.table import Table, read_table
 from carspotter.data.wording import brief, cause, count, some
 from carspotter.errors import Reason, SourceError
-from carspotter.records import Dataset, Photo
+from carspotter.records import Dataset, Photo, Reading
 
 __all__ = ["Contest", "list_photos", "read_contest", "read_source"]
 
@@ -76,6 +76,26 @@ def read_source(
             `Dataset.rejected` instead.
     """
     path, asked = Path(source), Columns(id_column, label_column, group_column)
+    reading = Reading(
+        source=str(path.absolute()),
+        photos=None if photos is None else str(Path(photos).absolute()),
+        id_column=id_column,
+        label_column=label_column,
+        group_column=group_column,
+    )
+    return replace(_read(path, source, photos, asked), reading=reading)
+
+
+def read_again(reading: Reading) -> Dataset:
+    """The same source, read in the same way.
+
+    Raises:
+        SourceError: as for `read_source`.
+    """
+    return read_source(**reading.model_dump())
+
+
+def _read(path: Path, source: str | Path, photos: str | Path | None, asked: Columns) -> Dataset:
     if not os.path.lexists(path):
         raise SourceError(f"there is no {brief(path)}; give a folder, a zip or a table")
     table = _find_table(path)

@@ -100,6 +100,11 @@ class Index:
             run = self._client.create_run(self._experiment, run_name=name, tags=_short(tags))
             return run.info.run_id, self._folder(run.info.run_id, run.info)
 
+    @property
+    def home(self) -> Path:
+        """Where the folders of runs are made, and where an SQLite database expects them."""
+        return self._artifacts
+
     def alone(self) -> Lock:
         """A lock for taking in runs of other stores, so that two at once do not enter the same one twice."""
         return Lock(self._artifacts / "taking-in.lock")
@@ -167,6 +172,11 @@ class Index:
         with self._clear():
             self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in _short(tags).items()])
             self._client.set_terminated(run_id, status, at)
+
+    def reopen(self, run_id: str) -> None:
+        """Show as running what had ended."""
+        with self._clear():
+            self._client.update_run(run_id, status="RUNNING")
 
     def folders(self) -> dict[str, Path]:
         """Every run's id and folder, the newest first."""

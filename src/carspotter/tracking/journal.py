@@ -11,6 +11,7 @@ and a process killed while it writes loses at most the line it had not finished.
     finished     evaluation, bundle, bundle_hash, seconds
     failed       error, seconds
     interrupted  error, seconds
+    resumed      epochs, timings: taken up again after so many epochs; what was done since is done anew, and it goes on
 """
 
 from __future__ import annotations
@@ -45,6 +46,20 @@ class Journal:
             TrackingError: the disk refuses; the file is as it was before.
         """
         self.extend([(name, content)])
+
+    def mend(self) -> None:
+        """Take away half a line that a killed writer left, so that the next one does not glue itself to it.
+
+        Raises:
+            TrackingError: the file cannot be read or written.
+        """
+        try:
+            data = self.path.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                os.truncate(self.path, whole)
+        except OSError as fault:
+            raise TrackingError(f"cannot mend {self.path} ({fault.strerror}); make it writable, then go on") from None
 
     def extend(self, events: Sequence[Event]) -> None:
         """Add events at once, all or none.
@@ -109,9 +124,11 @@ def _events(data: bytes, path: Path) -> list[Event]:
 
 
 def _run(events: Sequence[Event], path: Path) -> Run:
+    events = _standing(events)
     fields = dict(events[0][1])
     fields["history"] = [content for name, content in events if name == "epoch"]
-    fields["freezing"] = [content for name, content in events if name == "freezing"]
+    # A stage that was taken up again says anew what it trains.
+    fields["freezing"] = list({content["stage"]: content for name, content in events if name == "freezing"}.values())
     fields["timings"] = _timings(events)
     for name, content in events:
         if name == "split":
@@ -127,6 +144,19 @@ def _run(events: Sequence[Event], path: Path) -> Run:
             f"{path} was written by another version of carspotter ({fields.get('code_version', 'unknown')}): "
             f"{where}: {first['msg']}; read it with that version"
         ) from None
+
+
+def _standing(events: Sequence[Event]) -> list[Event]:
+    """The events that still count: a run that was taken up again has no end yet, and did nothing after that point."""
+    kept: list[Event] = []
+    for name, content in events:
+        if name != "resumed":
+            kept.append((name, content))
+            continue
+        history = [event for event in kept if event[0] == "epoch"][: content["epochs"]]
+        kept = [event for event in kept if event[0] not in ("epoch", "timing", *ENDS)] + history
+        kept += [("timing", {"phase": phase, "seconds": seconds}) for phase, seconds in content["timings"].items()]
+    return kept
 
 
 def _timings(events: Sequence[Event]) -> dict[str, float]:

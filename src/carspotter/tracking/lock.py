@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from carspotter.errors import TrackingError
@@ -30,19 +31,41 @@ class Lock:
 
     Processes forked meanwhile share it: it stays held until the last of them ends.
 
+    Args:
+        path: made where it does not exist.
+        patience: seconds to wait for another holder; None: as long as it takes.
+
     Raises:
-        TrackingError: the file cannot be made, or its disk knows no locks.
+        TrackingError: the file cannot be made, its disk knows no locks, or another process kept it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float | None = None) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            _take(self._fd, wait=True, alone=True)
+            self._wait(path, patience)
         except OSError as fault:
             raise TrackingError(
                 f"cannot lock {path} ({fault.strerror}); runs need a writable local disk, named by CARSPOTTER_RUNS"
             ) from None
+
+    def _wait(self, path: Path, patience: float | None) -> None:
+        if patience is None:
+            _take(self._fd, wait=True, alone=True)
+            return None
+        until = time.monotonic() + patience
+        while not self._taken():
+            if time.monotonic() > until:
+                self.release()
+                raise TrackingError(f"another process is at work on {path.parent}; wait for its end")
+            time.sleep(0.02)
+
+    def _taken(self) -> bool:
+        try:
+            _take(self._fd, wait=False, alone=True)
+        except BlockingIOError:
+            return False
+        return True
 
     def release(self) -> None:
         """Let go; a second call does nothing."""

@@ -38,6 +38,11 @@ class Mirror:
         """Show what the run was told to do."""
         self._try(lambda: self._index.settings(self._id, recipe_settings(recipe)))
 
+    def reopen(self, epochs: int) -> None:
+        """Show that it goes on after so many epochs; those that are done anew have their figures twice."""
+        self._epochs = epochs
+        self._try(lambda: self._index.reopen(self._id))
+
     def epoch(self, record: EpochRecord) -> None:
         """Show one more epoch."""
         step, self._epochs = self._epochs, self._epochs + 1
@@ -107,7 +112,7 @@ def _epoch_figures(record: EpochRecord) -> dict[str, float | None]:
     return {**figures, "epoch_seconds": record.seconds}
 
 
-def _figures(run: Run) -> dict[str, float | None]:
+def run_figures(run: Run) -> dict[str, float | None]:
     """Flat names, as in `metrics.json`: each share with its interval and its n."""
     flat: dict[str, float | None] = {f"seconds_{phase}": seconds for phase, seconds in run.timings.items()}
     flat["seconds"] = run.seconds

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe
 from carspotter.records import (
+    Birth,
     Dataset,
     EpochRecord,
     Evaluation,
@@ -49,7 +50,11 @@ from carspotter.tracking.mirror import Mirror, catch_up_all
 
 DEFAULT_URI = "sqlite:///runs/runs.db"
 JOURNAL = "journal.jsonl"
+BUNDLE = "bundle"
+"""Folder beside the journal: the model of a run that was brought from another store."""
 LOCK = "running.lock"
+PATIENCE = 1.0
+"""Seconds to wait for a run's lock when it is taken up: a reader may be looking at it (assumption)."""
 CANDIDATES = 5  # assumption: as many as one still reads in a one-line message
 
 
@@ -74,7 +79,13 @@ class RunStore:
         self._index = index
 
     def start(
-        self, recipe: Recipe, dataset: Dataset, machine: Machine | None = None, *, extra: Sequence[str] = ()
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        machine: Machine | None = None,
+        *,
+        extra: Sequence[str] = (),
+        birth: Birth | None = None,
     ) -> RunWriter:
         """A new run, on disk when this returns.
 
@@ -83,6 +94,7 @@ class RunStore:
             dataset: scanned, so that it has a fingerprint.
             machine: by default this one with the recipe's threads.
             extra: a sentence for each source of outside photos that trains too.
+            birth: what `resume` needs to begin where it ended.
 
         Raises:
             TrackingError: the store cannot be written.
@@ -105,8 +117,22 @@ class RunStore:
             code_version=tags["code_version"],
             machine=machine or this_machine(threads=recipe.threads),
             split="",
+            birth=birth,
         )
         return RunWriter(run, dataset, folder, self._index)
+
+    def resume(self, run_id: str, dataset: Dataset) -> RunWriter:
+        """Take up a run that was interrupted or failed; its writer must say `resumed` before anything else.
+
+        Args:
+            run_id: whole.
+            dataset: scanned; the one it was begun with.
+
+        Raises:
+            TrackingError: it has finished, another process is at it, or its folder cannot be written.
+        """
+        run, known = self.get(run_id), self._known()[run_id]
+        return RunWriter(run, dataset, known.folder, self._index, mlflow_id=known.mlflow_id)
 
     def list(self) -> tuple[Run, ...]:
         """Every readable run, the newest first; one whose process is gone is `interrupted`.
@@ -176,6 +202,22 @@ class RunStore:
                     damaged.append(str(fault))
         return found, tuple(damaged)
 
+    @property
+    def home(self) -> Path:
+        """Where the files of runs lie; it need not exist yet."""
+        return self._index.home
+
+    @property
+    def uri(self) -> str:
+        """The database's address; it may hold a password.
+
+        Raises:
+            TrackingError: there is no database yet.
+        """
+        if self._index.is_new:
+            raise TrackingError(f"there are no runs yet at {self._index.file}; train one, or set CARSPOTTER_RUNS")
+        return self._index.uri
+
     def folder(self, run_id: str) -> Path:
         """Where a run's files lie.
 
@@ -229,24 +271,47 @@ class RunWriter:
     Attributes:
         id: the run's, fixed from the start.
         folder: where its files lie.
+        epochs: in its history.
+        timings: seconds of each phase.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, folder: Path, index: Index) -> None:
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, index: Index, *, mlflow_id: str | None = None) -> None:
         self.id = run.id
         self.folder = folder
+        self.timings: dict[str, float] = {}
+        self.epochs = 0
         self._dataset = dataset
-        self._mirror = Mirror(index, run.id)
+        self._mirror = Mirror(index, mlflow_id or run.id)
         self._born = time.monotonic()
         self._ended = False
-        self._lock = Lock(folder.parent / LOCK)  # before the journal: whoever can read the run sees it running
+        # Before the journal: whoever can read the run sees it running.
+        self._lock = Lock(folder.parent / LOCK, None if mlflow_id is None else PATIENCE)
         self._journal = Journal(folder / JOURNAL)
         try:
-            self._store("recipe.json", run.recipe.model_dump(mode="json"))
-            self._journal.append("born", run.model_dump(mode="json"))
+            if mlflow_id is None:
+                self._store("recipe.json", run.recipe.model_dump(mode="json"))
+                self._journal.append("born", run.model_dump(mode="json"))
+            else:
+                self._refuse_if_over()
+                self._journal.mend()
         except TrackingError:
             self._lock.release()  # or this run would seem to go on for as long as the process lives
             raise
-        self._mirror.settings(run.recipe)
+        if mlflow_id is None:
+            self._mirror.settings(run.recipe)
+
+    def resumed(self, epochs: int, timings: Mapping[str, float], seconds: float) -> None:
+        """Go on after so many epochs; later ones, and an end, no longer count.
+
+        Args:
+            epochs: of the history that stay.
+            timings: of the phases until then.
+            seconds: that the run had taken until then.
+        """
+        self._add("resumed", {"epochs": epochs, "timings": dict(timings)})
+        self.epochs, self.timings = epochs, dict(timings)
+        self._born -= seconds
+        self._mirror.reopen(epochs)
 
     def split(self, split: Split) -> None:
         """Keep which photos train and which validate."""
@@ -275,11 +340,13 @@ class RunWriter:
     def epoch(self, record: EpochRecord) -> None:
         """Keep one epoch; it survives any later kill."""
         self._add("epoch", record.model_dump(mode="json"))
+        self.epochs += 1
         self._mirror.epoch(record)
 
     def timing(self, phase: str, seconds: float) -> None:
         """Keep how long a phase took; pieces of one phase add up."""
         self._add("timing", {"phase": phase, "seconds": seconds})
+        self.timings[phase] = self.timings.get(phase, 0.0) + seconds
 
     def finish(
         self, evaluation: Evaluation | None = None, bundle: Path | None = None, bundle_hash: str | None = None
@@ -327,6 +394,11 @@ class RunWriter:
         """Since the run was born."""
         return time.monotonic() - self._born
 
+    def _refuse_if_over(self) -> None:
+        """Asked with the lock held: another process may have finished it a moment ago."""
+        if read_journal(self._journal.path).status == "finished":
+            raise TrackingError(f"run {self.id} has finished and is never edited; start a new one")
+
     def _refuse_if_ended(self) -> None:
         if self._ended:
             raise TrackingError(f"run {self.id} has ended and is never edited; start a new one")
@@ -373,6 +445,8 @@ def _read_run(folder: Path) -> Run:
     # The lock first: a run that ends between the two looks is then read with its end.
     held = is_held(folder.parent / LOCK)
     run = read_journal(folder / JOURNAL)
+    if (folder / BUNDLE).is_dir():
+        run = run.model_copy(update={"bundle": str(folder / BUNDLE)})  # the journal names its place in another store
     if run.status == "running" and not held:
         return run.model_copy(update={"status": "interrupted", "error": "its process is gone"})
     return run
