@@ -93,7 +93,7 @@ def milliseconds(moment: str) -> int:
 
 def _close(index: Index, mlflow_id: str, run: Run) -> None:
     ended = milliseconds(run.started) + int(1000 * (run.seconds or sum(record.seconds for record in run.history)))
-    index.points(mlflow_id, [Point(0, ended, _figures(run))])  # the same time whoever writes it: no figure twice
+    index.points(mlflow_id, [Point(0, ended, run_figures(run))])  # the same time whoever writes it: no figure twice
     tags = {"bundle": run.bundle, "bundle_hash": run.bundle_hash, "error": run.error, "excluded": run.excluded}
     index.end(mlflow_id, STATUS_AT_MLFLOW[run.status], {key: value for key, value in tags.items() if value}, at=ended)
 
