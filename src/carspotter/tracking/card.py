@@ -118,7 +118,8 @@ def _table(annotation: Any) -> type[BaseModel]:
     """The table behind `Stage`, `tuple[Stage, ...]` or `Stage | None`."""
     if get_origin(annotation) in (tuple, list, Union, UnionType):
         return _table(get_args(annotation)[0])
-    assert isinstance(annotation, type) and issubclass(annotation, BaseModel), annotation  # noqa: S101
+    assert isinstance(annotation, type)  # noqa: S101
+    assert issubclass(annotation, BaseModel), f"{annotation} has no settings of its own"  # noqa: S101
     return annotation
 
 
