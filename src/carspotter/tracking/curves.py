@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Sequence
-from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from carspotter.errors import MissingExtra, TrackingError
+from carspotter.errors import TrackingError
 from carspotter.records import EpochRecord, Run
+from carspotter.tracking.picture import new_picture, plain_legend, write_picture
 
-SIZE = (12.0, 5.0)  # inches; with DPI a picture of 1440x600 pixels, legible in a README
-DPI = 120
+SIZE = (12.0, 5.0)  # inches; a picture of 1440x600 pixels, legible in a README
 PANELS = (("loss", "train_loss", "val_loss"), ("accuracy", "train_accuracy", "val_accuracy"))
 MAX_RUNS = 10  # matplotlib's colours before they begin again
 MAX_NAME = 24  # characters in the legend: four of them fit beside one another (seen)
@@ -40,14 +36,7 @@ def draw_curves(runs: Sequence[Run], path: Path | str) -> None:
         raise TrackingError("there is no curve to draw: no run has finished an epoch; train for one epoch or more")
     if len(drawn) > MAX_RUNS:
         raise TrackingError(f"{len(drawn)} runs in one picture cannot be told apart; name {MAX_RUNS} or fewer")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtra("drawing curves", "train") from None
-
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_picture(*SIZE)
     panels = figure.subplots(1, len(PANELS))
     for axes, (title, *fields) in zip(panels, PANELS, strict=True):
         for number, run in enumerate(drawn):
@@ -55,11 +44,7 @@ def draw_curves(runs: Sequence[Run], path: Path | str) -> None:
         _name_stages(axes, drawn)
         _label(axes, title)
     _legend(figure, panels[0], len(drawn))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a run may be named in any script
-        data = BytesIO()
-        figure.savefig(data, format="png")
-    _write(Path(path), data.getvalue())
+    write_picture(figure, path)
 
 
 def _draw_run(axes: Any, run: Run, fields: Sequence[str], colour: str) -> None:
@@ -121,17 +106,4 @@ def _label(axes: Any, title: str) -> None:
 def _legend(figure: Any, axes: Any, runs: int) -> None:
     handles, labels = axes.get_legend_handles_labels()
     # Columns are filled from the top: with one per run its two curves stand below each other.
-    legend = figure.legend(handles, labels, loc="outside lower center", ncols=min(4, runs), fontsize=8, frameon=False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # a name with two dollar signs is no formula
-
-
-def _write(path: Path, data: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as fault:
-        with suppress(OSError):
-            beside.unlink()
-        raise TrackingError(f"cannot write {path} ({fault.strerror}); name a file in a writable folder") from None
+    plain_legend(figure, handles, labels, loc="outside lower center", ncols=min(4, runs), fontsize=8)

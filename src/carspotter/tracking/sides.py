@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ def read_sides(store: RunStore, words: Sequence[str]) -> tuple[tuple[Side, ...],
     return tuple(make_side(side, answers) for side in runs), damaged
 
 
-def make_side(runs: Sequence[Run], answers: dict[str, HeldOut]) -> Side:
+def make_side(runs: Sequence[Run], answers: Mapping[str, HeldOut]) -> Side:
     """A side of these runs; it has answers only where every run has."""
     whole = all(run.id in answers for run in runs)
     return Side(tuple(runs), tuple(answers[run.id] for run in runs) if whole else ())

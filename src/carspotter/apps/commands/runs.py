@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,28 @@ Sides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Everything that is known, for another program.")]
 Curves = Annotated[
     Path | None, typer.Option("--curves", help="Draw loss and accuracy per epoch into this PNG.", show_default=False)
+]
+
+
+class Measure(StrEnum):
+    """What `runs best` ranks by."""
+
+    ACCURACY = "accuracy"
+    LOG_LOSS = "log_loss"
+
+
+ByMeasure = Annotated[Measure, typer.Option("--by", help="Accuracy: higher is better; log loss: lower is better.")]
+Axis = Annotated[
+    str,
+    typer.Argument(
+        metavar="AXIS", help="A setting as --set names it (stage.2.lr, head.dropout), or an ending only it has."
+    ),
+]
+EffectPicture = Annotated[Path | None, typer.Option("-o", "--out", help="Draw it into this PNG.", show_default=False)]
+PlotPicture = Annotated[Path, typer.Option("-o", "--out", help="The PNG to draw.", show_default=False)]
+PlottedRuns = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", help="Runs whose curves are drawn; by default the newest seven.", show_default=False),
 ]
 
 
@@ -74,6 +97,66 @@ def compare_runs(sides: Sides, curves: Curves = None) -> None:
     if curves is not None:
         draw_curves(comparison.runs, curves)
         note(f"curves in {curves}")
+
+
+@app.command("best")
+def best_runs(by: ByMeasure = Measure.ACCURACY) -> None:
+    """Rank the runs, one table per set of validation photos; those with outside photos apart.
+
+    Says which runs the photos cannot tell from the best one (paired test on the photos that both answered).
+    """
+    from carspotter.tracking.leaderboard import COLUMNS, leaderboards
+    from carspotter.tracking.runs import open_store
+
+    store = open_store()
+    runs = store.list()
+    answers, damaged = store.kept_answers(runs)
+    boards, left_out = leaderboards(runs, answers, by.value)
+    for number, board in enumerate(boards):
+        if number:
+            say()
+        say(f"# {board.title}")
+        table(COLUMNS, board.rows)
+        notes(board.remarks)
+    notes((*left_out, *damaged, *store.damaged()))
+
+
+@app.command("effect")
+def effect_of_setting(axis: Axis, out: EffectPicture = None) -> None:
+    """Show what one setting did across all runs, with the spread of repeated seeds.
+
+    Compared are runs that differ in this setting (and the seed) alone, on the same validation photos.
+    """
+    from carspotter.tracking.effect import COLUMNS, effect
+    from carspotter.tracking.effect_picture import draw_effect
+    from carspotter.tracking.runs import open_store
+
+    store = open_store()
+    found = effect(store.list(), axis)
+    say(f"# {found.axis}")
+    table(COLUMNS, found.rows())
+    for contrast in found.contrasts:
+        say(contrast.sentence())
+    for contrast in found.contrasts:
+        settings = ", ".join(f"{key} = {value}" for key, value in contrast.settings.items())
+        note(f"{contrast.letter}: {contrast.title}{settings and f'; {settings}'}; {contrast.command()} tests it")
+    notes((*found.remarks, *store.damaged()))
+    if out is not None:
+        notes((*draw_effect(found, out), f"picture in {out}"))
+
+
+@app.command("plot")
+def plot_runs(out: PlotPicture, run_ids: PlottedRuns = None) -> None:
+    """Draw curves over wall minutes, and accuracy against minutes of all runs with the Pareto front.
+
+    The lower panel holds the runs on the same validation photos; those with outside photos have a front of their own.
+    """
+    from carspotter.tracking.plot import draw_plot
+    from carspotter.tracking.runs import open_store
+
+    store = open_store()
+    remarks = draw_plot([store.get(run_id) for run_id in run_ids or ()], store.list(), out)
+    notes((*remarks, *store.damaged(), f"picture in {out}"))
 
 
 @app.command("rerun")

@@ -1,0 +1,74 @@
+"""Pictures: made without a display, in colours that colour-blind eyes tell apart, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from carspotter.errors import MissingExtra, TrackingError
+
+DPI = 120  # ten inches are 1200 pixels: legible in a README
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito, "Color universal design" (2008), without the yellow, which is faint on white; the dark ones first."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""One for each colour, so that a grey print tells them apart too."""
+
+
+def new_picture(width: float, height: float) -> Any:
+    """An empty matplotlib figure of so many inches; no global state is touched.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra("drawing", "train") from None
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write_picture(figure: Any, path: Path | str) -> None:
+    """Write a figure as PNG.
+
+    Raises:
+        TrackingError: the file cannot be written.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a run may be named in any script
+        data = BytesIO()
+        figure.savefig(data, format="png")
+    _write(Path(path), data.getvalue())
+
+
+def plain_legend(holder: Any, handles: Any, labels: Any, **how: Any) -> None:
+    """A legend whose texts are shown as they are: a name with two dollar signs is no formula."""
+    legend = holder.legend(handles, labels, frameon=False, **how)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def tidy(axes: Any, title: str, xlabel: str, ylabel: str = "") -> None:
+    """Titles, a faint grid, no box."""
+    axes.set_title(title).set_parse_math(False)
+    axes.set_xlabel(xlabel).set_parse_math(False)
+    axes.set_ylabel(ylabel)
+    axes.grid(visible=True, alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _write(path: Path, data: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as fault:
+        with suppress(OSError):
+            beside.unlink()
+        raise TrackingError(f"cannot write {path} ({fault.strerror}); name a file in a writable folder") from None

@@ -1,0 +1,232 @@
+"""One setting against the rest: planted effects come out, unlike runs stay apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carspotter.errors import TrackingError
+from carspotter.recipe import Recipe
+from carspotter.records import Figure, Imported, Run
+from carspotter.tracking.effect import effect, find_axis, show_value
+from carspotter.tracking.effect_picture import draw_effect
+
+
+@pytest.fixture
+def trained(make_run: Callable[..., Run], make_evaluation: Callable[..., Any], recipe: Recipe) -> Callable[..., Run]:
+    """The n-th run, with head.dropout, seed and accuracy."""
+
+    def make(
+        n: int, dropout: float, seed: int, accuracy: float, settings: dict[str, Any] | None = None, **more: Any
+    ) -> Run:
+        head = recipe.head.model_copy(update={"dropout": dropout})
+        own = recipe.model_copy(update={"head": head, "seed": seed, **(settings or {})})
+        run_id = f"{n:08x}" + "0" * 24
+        return make_run(run_id, recipe=own, bundle_hash=run_id, evaluation=make_evaluation(0.0, accuracy, 1.0), **more)
+
+    return make
+
+
+@pytest.fixture
+def three_seeds(trained: Callable[..., Run]) -> list[Run]:
+    """Dropout 0.5 is 4 points better than 0.0; seeds move a figure by 1 point."""
+    figures = {0.0: (0.50, 0.51, 0.52), 0.5: (0.54, 0.55, 0.56)}
+    return [
+        trained(10 * level + seed, dropout, seed, figure)
+        for level, (dropout, some) in enumerate(figures.items())
+        for seed, figure in enumerate(some)
+    ]
+
+
+# ---- contrasts ------------------------------------------------------------------------------------------------------
+
+
+def test_a_planted_effect_and_its_noise_come_out(three_seeds: list[Run]) -> None:
+    found = effect(three_seeds, "head.dropout")
+    (contrast,) = found.contrasts
+    assert [row[:6] for row in found.rows()] == [("A", "0.0", 0.51, 3, 3, 0.01), ("A", "0.5", 0.55, 3, 3, 0.01)]
+    assert contrast.noise == (pytest.approx(0.01), 4)
+    assert contrast.sentence() == (
+        "A: 0.5 is 4.0 points above 0.0; another seed alone moves one run by 1.0 points "
+        "(standard deviation, 4 degrees of freedom)"
+    )
+    assert contrast.command() == ("carspotter runs compare 00000000,00000001,00000002 0000000a,0000000b,0000000c")
+    assert found.remarks == ()
+
+
+def test_without_a_repeated_seed_the_spread_is_unknown(three_seeds: list[Run]) -> None:
+    found = effect([three_seeds[0], three_seeds[3]], "head.dropout")
+    assert [row[5] for row in found.rows()] == [None, None]
+    assert (
+        found.contrasts[0]
+        .sentence()
+        .endswith("no seed was repeated, so how far chance alone moves a figure is unknown")
+    )
+
+
+def test_one_repeated_level_is_a_yardstick_for_both(three_seeds: list[Run]) -> None:
+    (contrast,) = effect(three_seeds[:4], "head.dropout").contrasts
+    assert contrast.noise == (pytest.approx(0.01), 2)
+    assert contrast.levels[1].spread is None
+
+
+def test_the_same_seed_twice_is_no_repetition(trained: Callable[..., Run]) -> None:
+    runs = [trained(1, 0.0, 0, 0.5), trained(2, 0.0, 0, 0.52), trained(3, 0.5, 0, 0.6)]
+    (contrast,) = effect(runs, "head.dropout").contrasts
+    assert (contrast.levels[0].mean, contrast.levels[0].spread, len(contrast.levels[0].runs)) == (0.51, None, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"fit": "crop"}},
+        {"validation": "w" * 64},
+        {"dataset": "e" * 64},
+        {"extra": ("900 outside photos",)},
+    ],
+)
+def test_unlike_runs_are_never_mixed(trained: Callable[..., Run], change: dict[str, Any]) -> None:
+    runs = [trained(1, 0.0, 0, 0.5), trained(2, 0.5, 0, 0.6, **change)]
+    with pytest.raises(
+        TrackingError, match=r"no two runs differ in head\.dropout alone \(left out: 2 without a partner"
+    ):
+        effect(runs, "head.dropout")
+    both = [*runs, trained(3, 0.0, 0, 0.1, **change), trained(4, 0.5, 0, 0.5)]
+    found = effect(both, "head.dropout")
+    assert [contrast.letter for contrast in found.contrasts] == ["A", "B"]
+    assert sorted(row[2] for row in found.rows()) == [0.1, 0.5, 0.5, 0.6]
+    assert all(len(contrast.settings) == 1 for contrast in found.contrasts)
+
+
+@pytest.mark.parametrize("change", [{"name": "x"}, {"about": "y"}, {"threads": 7}])
+def test_what_decides_nothing_keeps_runs_together(trained: Callable[..., Run], change: dict[str, Any]) -> None:
+    runs = [trained(1, 0.0, 0, 0.5), trained(2, 0.5, 0, 0.6, settings=change)]
+    assert len(effect(runs, "head.dropout").contrasts) == 1
+
+
+def test_other_ways_to_the_same_photos_stay_together(trained: Callable[..., Run], recipe: Recipe) -> None:
+    own = recipe.split.model_copy(update={"seed": 0})
+    runs = [trained(1, 0.0, 0, 0.5), trained(2, 0.5, 1, 0.6, settings={"split": own})]
+    assert len(effect(runs, "head.dropout").contrasts) == 1
+
+
+def test_excluded_runs_are_counted_and_not_used(three_seeds: list[Run], trained: Callable[..., Run]) -> None:
+    copied = trained(99, 0.5, 7, 0.99, excluded="a copy of another row")
+    found = effect([*three_seeds, copied], "head.dropout")
+    assert found.rows() == effect(three_seeds, "head.dropout").rows()
+    assert found.remarks == ("left out: 1 run marked as no training of its own",)
+
+
+def test_a_log_that_does_not_state_the_setting_is_left_out(trained: Callable[..., Run]) -> None:
+    def row(n: int, dropout: float, *unstated: str) -> Run:
+        imported = Imported(
+            source="log.csv",
+            row=str(n),
+            key=str(n),
+            accuracy=Figure(value=n / 10, low=0, high=1, n=9),
+            cells={},
+            unstated=unstated,
+        )
+        return trained(n, dropout, 0, 0.0, validation=None, imported=imported).model_copy(
+            update={"evaluation": None, "bundle_hash": None}
+        )
+
+    found = effect([row(1, 0.0), row(2, 0.5), row(3, 0.2, "head.dropout")], "head.dropout")
+    assert [row[1:3] for row in found.rows()] == [("0.0", 0.1), ("0.5", 0.2)]
+    assert found.remarks == ("left out: 1 whose log does not state head.dropout",)
+
+
+def test_other_code_is_said(three_seeds: list[Run]) -> None:
+    newer = three_seeds[0].model_copy(update={"code_version": "0.2.0"})
+    (remark,) = effect([newer, *three_seeds[1:]], "head.dropout").remarks
+    assert remark.startswith("A: trained by 2 versions of the code")
+
+
+def test_values_stand_in_order(trained: Callable[..., Run], recipe: Recipe) -> None:
+    runs = [trained(n, value, 0, 0.5) for n, value in enumerate((0.5, 0.1, 0.25))]
+    assert [row[1] for row in effect(runs, "dropout").rows()] == ["0.1", "0.25", "0.5"]
+    fits = [trained(n, 0.0, 0, 0.5, settings={"fit": fit}) for n, fit in enumerate(("stretch", "crop"))]
+    assert [row[1] for row in effect(fits, "fit").rows()] == ["crop", "stretch"]
+
+
+# ---- the axis -------------------------------------------------------------------------------------------------------
+
+
+def test_an_ending_that_one_setting_has_is_enough(three_seeds: Sequence[Run]) -> None:
+    assert find_axis(three_seeds, "dropout") == "head.dropout"
+    assert find_axis(three_seeds, "seed") == "seed"  # also the end of split.seed, but a whole key itself
+
+
+def test_an_ending_of_several_is_refused_with_all_of_them(three_seeds: Sequence[Run]) -> None:
+    with pytest.raises(TrackingError, match=r"'lr' is the end of 2 settings: stage\.0\.lr, stage\.1\.lr; give one"):
+        find_axis(three_seeds, "lr")
+
+
+def test_an_unknown_axis_names_the_nearest(three_seeds: Sequence[Run]) -> None:
+    with pytest.raises(TrackingError, match=r"no setting 'head\.dropuot' .* known are head\.dropout"):
+        find_axis(three_seeds, "head.dropuot")
+    with pytest.raises(TrackingError, match="no run has a figure yet"):
+        find_axis([], "lr")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.5, "0.5"), ("crop", "crop"), (None, "null"), (True, "true"), ([1, 2], "[1, 2]")]
+)
+def test_values_are_shown_as_settings_are_written(value: object, shown: str) -> None:
+    assert show_value(value) == shown
+
+
+# ---- the picture ----------------------------------------------------------------------------------------------------
+
+
+def coloured(path: Path, colour: tuple[int, int, int]) -> np.ndarray:
+    """Where the picture has exactly this colour: (N, 2) rows and columns."""
+    with Image.open(path) as picture:
+        return np.argwhere((np.asarray(picture.convert("RGB")) == colour).all(axis=2))
+
+
+BLUE, VERMILLION = (0, 114, 178), (213, 94, 0)
+
+
+def test_the_better_value_stands_higher(three_seeds: list[Run], tmp_path: Path) -> None:
+    assert draw_effect(effect(three_seeds, "head.dropout"), tmp_path / "a.png") == ()
+    marks = coloured(tmp_path / "a.png", BLUE)
+    middle = np.median(marks[:, 1])
+    left, right = (marks[side][:, 0].mean() for side in (marks[:, 1] < middle, marks[:, 1] > middle))
+    assert right < left - 50  # rows count from the top
+
+
+def test_bars_stand_only_where_a_seed_was_repeated(three_seeds: list[Run], tmp_path: Path) -> None:
+    draw_effect(effect(three_seeds, "head.dropout"), tmp_path / "a.png")
+    draw_effect(effect([three_seeds[1], three_seeds[4]], "head.dropout"), tmp_path / "b.png")
+    # A cap of an error bar is a run of pixels in one row; without bars only the marks at the ends are that high.
+    heights = [np.ptp(coloured(tmp_path / name, BLUE)[:, 0]) for name in ("a.png", "b.png")]
+    assert all(heights)
+    assert len(coloured(tmp_path / "a.png", BLUE)) > len(coloured(tmp_path / "b.png", BLUE))
+
+
+def test_contrasts_have_colours_of_their_own_until_they_run_out(trained: Callable[..., Run], tmp_path: Path) -> None:
+    runs = [
+        trained(100 * n + int(10 * dropout), dropout, 0, 0.5 + n / 100, dataset=f"{n:064x}")
+        for n in range(9)
+        for dropout in (0.0, 0.5)
+    ]
+    found = effect(runs, "head.dropout")
+    assert draw_effect(found, tmp_path / "a.png") == ("2 contrasts with fewer runs are not drawn: colours for 7",)
+    assert len(coloured(tmp_path / "a.png", BLUE)) > 50
+    assert len(coloured(tmp_path / "a.png", VERMILLION)) > 50
+
+
+def test_names_with_dollars_are_no_formulas(trained: Callable[..., Run], tmp_path: Path) -> None:
+    runs = [
+        trained(10 * n + i, 0.1, 0, 0.5, settings={"backbone": name, "weights": weights})
+        for n, weights in enumerate(("$a_{$", "汽车"))
+        for i, name in enumerate(("$x_{$", "b" * 100))
+    ]
+    draw_effect(effect(runs, "backbone"), tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from carspotter.evaluation.metrics import evaluate
+from carspotter.records import HeldOut, Run, Scores
+from carspotter.tracking.leaderboard import LUCKY, leaderboards
+
+IDS = tuple(f"{i}.jpg" for i in range(400))
+TRUTH = (np.arange(400) % 2).astype(np.int64)
+
+
+def scores(wrong: int, sure: float = 2.0) -> Scores:
+    """Right answers but for the first photos; how sure decides the log loss."""
+    said = np.r_[1 - TRUTH[:wrong], TRUTH[wrong:]]
+    logits = np.zeros((400, 2), np.float32)
+    logits[np.arange(400), said] = sure
+    return Scores(IDS, logits, np.zeros((400, 1), np.float32))
+
+
+@pytest.fixture
+def judged(make_run: Callable[..., Run]) -> Callable[..., tuple[Run, HeldOut]]:
+    def make(letter: str, wrong: int, sure: float = 2.0, **changes: Any) -> tuple[Run, HeldOut]:
+        answers = scores(wrong, sure)
+        run = make_run(
+            letter * 32,
+            **{"bundle_hash": letter, "evaluation": evaluate(answers, TRUTH, ("a", "b")), "name": letter} | changes,
+        )
+        return run, HeldOut(IDS, answers.logits, TRUTH)
+
+    return make
+
+
+def kept(*pairs: tuple[Run, HeldOut]) -> dict[str, HeldOut]:
+    return {run.id: answers for run, answers in pairs}
+
+
+def test_best_first_with_what_the_photos_cannot_tell(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    pairs = [judged("a", 100), judged("b", 40), judged("c", 43)]
+    (board,), left_out = leaderboards([run for run, _ in pairs], kept(*pairs))
+    assert board.title == "400 validation photos, set vvvvvvvv (hold-out, seed 0), no outside photos"
+    assert [(row[1], row[2], row[4], row[5]) for row in board.rows] == [
+        ("b", "0.900 [0.867, 0.926]", "0.2", "best"),
+        ("c", "0.892 [0.858, 0.919]", "0.2", "not distinguishable, p = .25"),
+        ("a", "0.750 [0.705, 0.790]", "0.2", "worse, p < .001"),
+    ]
+    assert board.remarks == ("p is raised for 2 tests at once (Holm)", LUCKY)
+    assert left_out == ()
+
+
+def test_many_tests_at_once_are_harder_to_pass(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    """Six photos against one of the best: p = .031 alone, not among five such tests."""
+    best, *others = [judged("a", 40), *(judged(letter, 46) for letter in "bcdef")]
+    (alone,), _ = leaderboards([best[0], others[0][0]], kept(best, others[0]))
+    assert alone.rows[1][5] == "worse, p = .031"
+    (many,), _ = leaderboards([run for run, _ in (best, *others)], kept(best, *others))
+    assert {row[5] for row in many.rows[1:]} == {"not distinguishable, p = .16"}
+
+
+def test_without_answers_the_intervals_must_do(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    best, near, far = judged("a", 40), judged("b", 43), judged("c", 100)
+    (board,), _ = leaderboards([best[0], near[0], far[0]], kept(best))
+    assert [row[5] for row in board.rows] == [
+        "best",
+        "intervals overlap, no answers to pair",
+        "intervals do not overlap, no answers to pair",
+    ]
+    (board,), _ = leaderboards([best[0], near[0]], {}, "log_loss")
+    assert board.rows[1][5] == "no answers to pair"
+
+
+def test_outside_photos_and_other_photos_have_tables_of_their_own(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    pairs = [judged("a", 40), judged("b", 50), judged("c", 1, extra=("x",)), judged("d", 2, validation="w" * 64)]
+    pairs.append(judged("e", 0, excluded="copied"))
+    boards, left_out = leaderboards([run for run, _ in pairs], kept(*pairs))
+    assert [[row[1] for row in board.rows] for board in boards] == [["a", "b"], ["c"], ["d"]]
+    assert boards[1].title.endswith("with outside photos")
+    assert left_out == ("left out: 1 run marked as no training of its own",)
+
+
+def test_by_log_loss_being_too_sure_costs_the_first_place(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    sure, modest = judged("a", 40, sure=20.0), judged("b", 44, sure=2.0)
+    runs, answers = [sure[0], modest[0]], kept(sure, modest)
+    (board,), _ = leaderboards(runs, answers)
+    assert [row[1] for row in board.rows] == ["a", "b"]
+    (board,), _ = leaderboards(runs, answers, "log_loss")
+    assert [row[1] for row in board.rows] == ["b", "a"]
+    assert board.rows[1][5] == "worse, p < .001"
+    assert board.rows[0][3].startswith("0.347 [0.")
+    assert modest[0].evaluation is not None
+    assert modest[0].evaluation.log_loss == pytest.approx(0.347, abs=5e-4)
+
+
+def test_no_runs_are_no_tables() -> None:
+    assert leaderboards([], {}) == ((), ())
