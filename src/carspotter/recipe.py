@@ -176,6 +176,10 @@ class Recipe(Part):
     outside_weight: float = Field(
         1.0, gt=0, le=100, description="weight in the loss of a photo from outside (`train --extra`); the source's is 1"
     )
+    pseudo_bar: float = Field(
+        0.9, gt=0, le=1, description="least probability at which a teacher's label is believed (`train --teacher`)"
+    )
+    pseudo_weight: float = Field(0.5, gt=0, le=100, description="weight in the loss of a photo that a teacher labelled")
     fit: Fit = Field("pad", description="how a photo of another aspect ratio becomes the rectangle")
     backbone: str = Field("tf_efficientnet_lite0", description="a timm model name, see `carspotter backbones`")
     weights: str | None = Field(
@@ -186,6 +190,11 @@ class Recipe(Part):
     stage: tuple[Stage, ...] = Field(
         min_length=1, description="phases, in order; the last that trains gives the bundle its size"
     )
+
+    @property
+    def split_seed(self) -> int:
+        """What the division of the photos is drawn from."""
+        return self.seed if self.split.seed is None else self.split.seed
 
     @field_validator("stage")
     @classmethod

@@ -27,7 +27,9 @@ def test_lower_and_upper_part_make_the_whole(make_classifier, photo_set) -> None
         assert torch.equal(lower(classifier.body, "head", prepared), classifier.body(prepared))
 
 
-@pytest.mark.parametrize(("name", "point", "cuttable"), [("test_vit", "blocks.1", True), ("test_resnet", "layer3", True)])
+@pytest.mark.parametrize(
+    ("name", "point", "cuttable"), [("test_vit", "blocks.1", True), ("test_resnet", "layer3", True)]
+)
 def test_other_networks_are_cut_only_where_it_is_right(name: str, point: str, cuttable: bool) -> None:
     torch.manual_seed(0)
     net, _ = load_backbone(find_backbone(name, RANDOM), height=64, width=64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from carspotter.recipe import Stage
 from carspotter.records import EpochRecord
 from carspotter.training.augment import make_mixing, make_policy
 from carspotter.training.classifier import Classifier, Head, Learner
-from carspotter.training.frozen import state_hash
 from carspotter.training.freezing import Freezing
+from carspotter.training.frozen import state_hash
 from carspotter.training.loop import Trainee, evaluating, fit_stage
 from carspotter.training.material import Batch, FrozenMaterial, Pace, PhotoMaterial, even_batches
 from carspotter.training.schedule import make_optimizer, parameter_groups
@@ -27,7 +27,9 @@ def a_stage(**fields: object) -> Stage:
     return Stage.model_validate(given)
 
 
-def fit(classifier: Classifier, train, held_out, stage: Stage, *, policy: str = "none", shards: int = 1) -> list[EpochRecord]:
+def fit(
+    classifier: Classifier, train, held_out, stage: Stage, *, policy: str = "none", shards: int = 1
+) -> list[EpochRecord]:
     freezing = Freezing(classifier, stage.trains, freeze_batchnorm=stage.freeze_batchnorm)
     groups = parameter_groups(
         classifier.head, freezing.trained, lr=stage.lr, backbone_lr=stage.lr, layer_decay=1.0, weight_decay=0.0
@@ -185,7 +187,9 @@ def test_clipping_counts_only_what_is_stepped() -> None:
         learner.body.weight.grad = torch.full((2, 2), old)
         optimizer = make_optimizer("sgd", [{"params": list(learner.head.parameters()), "full_lr": 0.1}], 0.1)
         stage = a_stage(epochs=1, clip=0.01)
-        fit_stage(Trainee(learner, learner.train, optimizer), frozen(torch.ones(1, 4, 2)), stage, report=lambda *_: None)
+        fit_stage(
+            Trainee(learner, learner.train, optimizer), frozen(torch.ones(1, 4, 2)), stage, report=lambda *_: None
+        )
         return learner.head.linear.weight.detach()
 
     assert torch.equal(moved(0.0), moved(1000.0))

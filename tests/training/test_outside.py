@@ -15,7 +15,7 @@ from carspotter.data.source import list_photos, read_source
 from carspotter.errors import SourceError
 from carspotter.records import Dataset
 from carspotter.tracking.runs import open_store
-from carspotter.training.outside import choose, same_classes
+from carspotter.training.outside import Sources, choose, same_classes
 from carspotter.training.train import train
 
 
@@ -59,13 +59,17 @@ def test_copies_of_photos_that_must_stay_unseen_never_train(inside: Dataset, tmp
     test = scan(list_photos([folder(tmp_path / "t", {"t.png": picture(200)}).photos[0].where.path]))
     joined = scan(same_classes(extra, looked.dataset))
     chosen = choose(
-        [(joined.dataset, joined.facts)],
+        [(joined.dataset, joined.facts, 2.0)],
         [fact for name, fact in facts.items() if name != "a/0.png"],
         [facts["a/0.png"], *test.facts],
     )
     assert [(photo.id, photo.label) for photo in chosen.photos] == [("A/new.png", "a")]
     (sentence,) = chosen.sentences
-    assert "1 outside photos train; left out 2 near copies of held-out or test photos, 1 of other training" in sentence
+    assert chosen.weights == (2.0,)
+    assert (
+        "1 outside photos train with weight 2; left out 2 near copies of held-out or test photos, 1 of other training"
+        in sentence
+    )
 
 
 def test_classes_meet_by_name_or_by_code(inside: Dataset) -> None:
@@ -85,11 +89,38 @@ def test_outside_photos_train_with_their_weight_and_never_validate(inside: Datas
         {f"{label}/{i}.png": picture(500 + 10 * n + i) for n, label in enumerate(("a", "b")) for i in range(4)},
     )
     alone, heavy, light = (
-        train(inside, recipe(outside_weight=weight), extra=more, deliver=False)
+        train(inside, recipe(outside_weight=weight), outside=Sources(more), deliver=False)
         for weight, more in ((1.0, ()), (9.0, (extra,)), (0.1, (extra,)))
     )
     assert alone.extra == ()
-    assert "8 outside photos train" in heavy.extra[0]
+    assert "8 outside photos train with weight 9" in heavy.extra[0]
     assert alone.validation == heavy.validation
     assert len({run.history[-1].train_loss for run in (alone, heavy, light)}) == 3
     assert open_store().split(heavy.id) == open_store().split(alone.id)
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_teacher_labels_what_it_is_sure_of(inside: Dataset, tmp_path: Path) -> None:
+    folder(tmp_path / "pool", {f"{i}.png": picture(700 + i) for i in range(6)})
+    pool = list_photos([tmp_path / "pool"])
+    settings = recipe(split={"share": 0.3, "seed": 3})
+    train(inside, settings, out=tmp_path / "teacher")
+
+    def student(bar: float, **changed: object) -> tuple[str, ...]:
+        asked = settings.model_copy(update={"pseudo_bar": bar, "seed": 5} | changed)
+        return train(inside, asked, outside=Sources((), (pool,), tmp_path / "teacher"), deliver=False).extra
+
+    assert "6 of 6 photos" in student(0.01)[0]
+    assert "6 outside photos train with weight 0.5" in student(0.01)[0]
+    assert "0 outside photos train" in student(1.0)[0]
+    with pytest.raises(SourceError, match="other data or another split, so it may have learned"):
+        student(0.01, split=settings.split.model_copy(update={"seed": 4}))
+    with pytest.raises(SourceError, match="a teacher needs the same"):
+        train(
+            folder(tmp_path / "in", {"c/0.png": picture(90), "c/1.png": picture(91)}),
+            settings,
+            outside=Sources((), (pool,), tmp_path / "teacher"),
+            deliver=False,
+        )
+    with pytest.raises(SourceError, match="no labels that are believed; name a model"):
+        train(inside, settings, outside=Sources((), (pool,)), deliver=False)

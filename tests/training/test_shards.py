@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from tests.training.test_loop import a_stage, fit
 from torch.nn import functional as F  # noqa: N812
 
 from carspotter.recipe import Stage
@@ -15,7 +16,6 @@ from carspotter.training.frozen import state_hash
 from carspotter.training.loop import weighted_loss
 from carspotter.training.material import Batch
 from carspotter.training.shards import Shards
-from tests.training.test_loop import a_stage, fit
 
 
 def batch_of(classifier: Classifier, count: int, seed: int = 0) -> Batch:
@@ -114,7 +114,11 @@ def test_a_heavier_photo_pulls_more() -> None:
     logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
     right, wrong = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     even = weighted_loss(logits, torch.stack([right, wrong]))
-    assert weighted_loss(logits, torch.stack([right, 3 * wrong])) > even > weighted_loss(logits, torch.stack([3 * right, wrong]))
+    assert (
+        weighted_loss(logits, torch.stack([right, 3 * wrong]))
+        > even
+        > weighted_loss(logits, torch.stack([3 * right, wrong]))
+    )
     torch.testing.assert_close(even, F.cross_entropy(logits, torch.tensor([0, 1])))
     torch.testing.assert_close(
         weighted_loss(logits, torch.stack([right, wrong]), 0.1),

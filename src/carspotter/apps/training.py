@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,36 +14,24 @@ from carspotter.errors import EXIT_SOME_REFUSED, SourceError
 from carspotter.recipe import Recipe
 from carspotter.records import Dataset, Run
 
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """Sources beside the one that is trained on.
-
-    Attributes:
-        extra: labelled photos that train too.
-        unseen: test photos of which no near copy may train.
-    """
-
-    extra: tuple[Dataset, ...] = ()
-    unseen: Dataset | None = None
+if TYPE_CHECKING:
+    from carspotter.training.outside import Sources
 
 
-ALONE = Outside()
-
-
-def read_outside(source: Path, extra: Sequence[Path]) -> Outside:
+def read_outside(source: Path, extra: Sequence[Path], unlabelled: Sequence[Path], teacher: Path | None) -> Sources:
     """Outside sources, and the test photos that lie beside a contest's training photos."""
     from carspotter.data.source import read_contest, read_source
+    from carspotter.training.outside import ALONE, Sources
 
-    if not extra:
+    if not extra and not unlabelled:
         return ALONE
-    datasets = tuple(read_source(path) for path in extra)
-    for dataset in datasets:
+    labelled, pools = (tuple(read_source(path) for path in paths) for paths in (extra, unlabelled))
+    for dataset in (*labelled, *pools):
         notes(dataset.notes)
     try:
-        return Outside(datasets, read_contest(source).test)
+        return Sources(labelled, pools, teacher, read_contest(source).test)
     except SourceError:  # no contest: there are no test photos to keep unseen
-        return Outside(datasets)
+        return Sources(labelled, pools, teacher)
 
 
 def fit(
@@ -51,17 +39,18 @@ def fit(
     recipe: Recipe,
     *,
     out: Path | None = None,
-    outside: Outside = ALONE,
+    outside: Sources | None = None,
     strict: bool = False,
     cache: PhotoCache | None = None,
 ) -> Run:
     """Train, and name on stderr what the reader skipped; the training names the photos it leaves out."""
+    from carspotter.training.outside import ALONE
     from carspotter.training.train import look, train
 
     notes(dataset.notes)
     with progress() as show:
         looked = look(dataset, strict=strict, progress=show)
-        return train(looked, recipe, out=out, extra=outside.extra, unseen=outside.unseen, cache=cache, progress=show)
+        return train(looked, recipe, out=out, outside=outside or ALONE, cache=cache, progress=show)
 
 
 def say_result(run: Run) -> None:

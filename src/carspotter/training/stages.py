@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from carspotter.data.cache import PhotoCache
@@ -19,7 +20,7 @@ from carspotter.training.backbones import resize_backbone
 from carspotter.training.classifier import Classifier, Learner
 from carspotter.training.freezing import Freezing
 from carspotter.training.frozen import MAX_BYTES, FrozenPart, Upper, Views, can_cut
-from carspotter.training.loop import Trainee, fit_stage
+from carspotter.training.loop import Keeper, Trainee, fit_stage
 from carspotter.training.material import Batch, FrozenMaterial, Material, Pace, PhotoMaterial, PhotoSet
 from carspotter.training.schedule import make_optimizer, parameter_groups
 
@@ -33,7 +34,7 @@ class Course:
         classes: K.
         train: photos that fit the weights, those from outside last.
         held_out: photos that validate.
-        inside: how many of `train` are the source's own; those after them weigh `recipe.outside_weight`.
+        weights: how much each of `train` counts in the loss.
         cache: decoded photos; its folder also keeps what frozen parts made.
         started: told what a stage trains and what it leaves alone.
         report: told about each epoch.
@@ -43,7 +44,7 @@ class Course:
     recipe: Recipe
     train: Dataset
     held_out: Dataset
-    inside: int
+    weights: npt.NDArray[np.float32]
     cache: PhotoCache
     started: Callable[[FreezeSummary], None]
     report: Callable[[EpochRecord, int], None]
@@ -63,8 +64,8 @@ class Course:
         """The size of one stage's photos."""
         return Geometry(height=stage.height, width=stage.width, fit=self.recipe.fit)
 
-    def fit(self, classifier: Classifier, number: int, stage: Stage) -> None:
-        """Train one stage."""
+    def fit(self, classifier: Classifier, number: int, stage: Stage, keeper: Keeper | None = None) -> None:
+        """Train one stage, or what a checkpoint leaves of it."""
         resize_backbone(classifier.backbone, stage.height, stage.width)
         freezing = Freezing(classifier, stage.trains, freeze_batchnorm=stage.freeze_batchnorm)
         self.started(freezing.summary(stage.name))
@@ -78,7 +79,7 @@ class Course:
             threads=self.recipe.threads,
             penalty=(lambda: classifier.head.penalty(head.l1, head.l2)) if head.l1 or head.l2 else None,
         )
-        fit_stage(trainee, material, stage, report=self.report)
+        fit_stage(trainee, material, stage, report=self.report, keeper=keeper)
 
     def _groups(self, classifier: Classifier, freezing: Freezing, stage: Stage) -> list[dict[str, Any]]:
         return parameter_groups(
@@ -152,9 +153,7 @@ class Course:
         )
 
     def _set(self, photos: Dataset, stage: Stage) -> PhotoSet:
-        weights = np.ones(len(photos.photos), np.float32)
-        if photos is self.train:
-            weights[self.inside :] = self.recipe.outside_weight
+        weights = self.weights if photos is self.train else None
         return PhotoSet(photos.photos, photos.labels, self.cache, self.geometry_of(stage), weights)
 
 

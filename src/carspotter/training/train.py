@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 
 from carspotter.data.cache import PhotoCache, default_cache_folder
 from carspotter.data.duplicates import near_duplicates
-from carspotter.data.scan import PhotoFacts, Scan, scan
+from carspotter.data.scan import Scan, scan
 from carspotter.data.split import split
 from carspotter.errors import SourceError
 from carspotter.evaluation.metrics import evaluate
@@ -27,7 +28,7 @@ from carspotter.training.allocator import keep_memory
 from carspotter.training.backbones import find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.loop import memory_named
-from carspotter.training.outside import Outside, choose, same_classes, seen_by
+from carspotter.training.outside import ALONE, Outside, Sources, join, seen_by
 from carspotter.training.ship import Origin, score, ship
 from carspotter.training.stages import Course
 from carspotter.training.units import find_freeze_point
@@ -44,8 +45,7 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
     recipe: Recipe,
     *,
     out: str | Path | None = None,
-    extra: Sequence[Dataset] = (),
-    unseen: Dataset | None = None,
+    outside: Sources = ALONE,
     deliver: bool = True,
     store: RunStore | None = None,
     cache: PhotoCache | None = None,
@@ -58,8 +58,7 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         source: labelled photos from `read_source`, or what `look` made of them.
         recipe: everything that decides the training; its last stage that trains gives the bundle its photo size.
         out: folder of the bundle; by default `models/RECIPE-RUN`.
-        extra: labelled photos of other sources; they train, weighed by the recipe, and never validate.
-        unseen: photos of which no near copy may train, such as a contest's test photos.
+        outside: photos of other sources; they train, weighed by the recipe, and never validate.
         deliver: export and validate a bundle; without it the run ends with the figures of the net itself.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
@@ -83,11 +82,11 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         recipe = recipe.model_copy(update={"threads": threads})
         looked = source if isinstance(source, Scan) else look(source, progress=progress)
         divided = _divide(looked, recipe)
-        outside = _outside(looked, divided, extra, unseen, progress)
-        scanned = time.perf_counter() - started
         cache = cache or PhotoCache(default_cache_folder())
+        joined = join(outside, looked, divided, recipe, cache=cache, progress=progress)
+        scanned = time.perf_counter() - started
         card = find_backbone(recipe.backbone, recipe.weights)
-        told = (*outside.sentences, *seen_by(card, _some(looked.dataset, divided.validation).photos))
+        told = (*joined.sentences, *seen_by(card, _some(looked.dataset, divided.validation).photos))
         machine = this_machine(threads=threads)
         with (store or open_store()).start(recipe, looked.dataset, machine, extra=told) as run:
             run.timing("scan", scanned)
@@ -96,7 +95,7 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
                 recipe,
                 looked.dataset,
                 divided,
-                outside=outside,
+                outside=joined,
                 cache=cache,
                 run=run,
                 watch=watch,
@@ -205,22 +204,8 @@ def _divide(looked: Scan, recipe: Recipe) -> Split:
         share=how.share,
         folds=how.folds,
         fold=how.fold,
-        seed=recipe.seed if how.seed is None else how.seed,
+        seed=recipe.split_seed,
     )
-
-
-def _outside(
-    looked: Scan, divided: Split, extra: Sequence[Dataset], unseen: Dataset | None, progress: Progress
-) -> Outside:
-    """Outside photos that may train; held-out and test photos, and near copies of them, never do."""
-    if not extra:
-        return Outside()
-    held_out = set(divided.validation)
-    never = [fact for fact in looked.facts if fact.id in held_out]
-    inside = [fact for fact in looked.facts if fact.id not in held_out]
-    test: Sequence[PhotoFacts] = scan(unseen, progress=progress).facts if unseen else ()
-    scans = [scan(same_classes(other, looked.dataset), progress=progress) for other in extra]
-    return choose([(s.dataset, s.facts) for s in scans], inside, [*never, *test])
 
 
 def _course(  # noqa: PLR0913 - what a training is made of
@@ -246,7 +231,7 @@ def _course(  # noqa: PLR0913 - what a training is made of
         recipe=recipe,
         train=replace(inside, photos=(*inside.photos, *outside.photos)),
         held_out=_some(dataset, divided.validation),
-        inside=len(inside.photos),
+        weights=np.array([1.0] * len(inside.photos) + list(outside.weights), np.float32),
         cache=cache,
         started=run.freezing,
         report=report,

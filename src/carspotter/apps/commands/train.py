@@ -33,6 +33,25 @@ Extra = Annotated[
         show_default=False,
     ),
 ]
+Unlabelled = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--unlabelled",
+        metavar="SOURCE",
+        help="Outside photos without labels; those of which --teacher is sure train under the label it gives. "
+        "Settings: pseudo_bar, pseudo_weight.",
+        show_default=False,
+    ),
+]
+Teacher = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        metavar="MODEL",
+        help="A model of the same source and split that labels --unlabelled.",
+        show_default=False,
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with unreadable photos.")]
 
 
@@ -43,6 +62,8 @@ def train(
     settings: Settings = None,
     output: ModelFolder = None,
     extra: Extra = None,
+    unlabelled: Unlabelled = None,
+    teacher: Teacher = None,
     strict: Strict = False,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
@@ -62,6 +83,7 @@ def train(
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
-    run = fit(dataset, chosen, out=output, outside=read_outside(source, extra or ()), strict=strict)
+    outside = read_outside(source, extra or (), unlabelled or (), teacher)
+    run = fit(dataset, chosen, out=output, outside=outside, strict=strict)
     say_result(run)
     exit_if_refused(run)

@@ -1,0 +1,81 @@
+"""Pseudo-labels (Lee 2013): unlabelled photos of which a trained model is sure train another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from carspotter.data.cache import PhotoCache
+from carspotter.errors import SourceError
+from carspotter.evaluation.metrics import softmax
+from carspotter.inference.predictor import Predictor, load
+from carspotter.progress import Progress, silent
+from carspotter.recipe import Recipe
+from carspotter.records import Dataset
+
+TTA = 2
+"""Views the teacher looks at: the photo and its mirror image. Assumption: more cost more than they tell."""
+
+
+def pseudo_labels(
+    pool: Dataset,
+    teacher: Path,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    cache: PhotoCache | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """The photos of a pool that a teacher names with at least `recipe.pseudo_bar`, labelled as it says.
+
+    A pool holds models that the teacher does not know, and it is sure of some of them too: the bar cannot tell these
+    apart, so what pseudo-labels do must be measured each time.
+
+    Args:
+        pool: photos; labels they may have are not looked at.
+        teacher: a model folder.
+        dataset: scanned; its classes must be the teacher's.
+        recipe: of the coming training; the teacher must have held out the same photos.
+        cache: of decoded photos.
+        progress: told about photos.
+
+    Raises:
+        SourceError: the teacher has other classes, or learned from photos that validate here.
+        BundleError: the teacher's folder is damaged.
+    """
+    predictor = load(teacher)
+    _must_fit(predictor, teacher, dataset, recipe)
+    scores = predictor.scores(pool, tta=TTA, cache=cache, progress=progress)
+    shares = softmax(scores.logits)
+    named = {
+        photo_id: dataset.classes[int(best)]
+        for photo_id, best, share in zip(scores.ids, shares.argmax(1), shares.max(1), strict=True)
+        if share >= recipe.pseudo_bar
+    }
+    photos = tuple(replace(photo, label=named[photo.id]) for photo in pool.photos if photo.id in named)
+    return replace(
+        pool,
+        photos=photos,
+        classes=dataset.classes,
+        codes=dataset.codes,
+        rejected=scores.rejected,
+        origin=f"{pool.origin}, labelled by {predictor.card.name} where it gives {recipe.pseudo_bar:.2f} or more "
+        f"({len(photos)} of {len(pool.photos)} photos, {np.mean(shares.max(1)) if len(shares) else 0:.2f} on average)",
+    )
+
+
+def _must_fit(predictor: Predictor, teacher: Path, dataset: Dataset, recipe: Recipe) -> None:
+    card = predictor.card
+    if card.classes != dataset.classes:
+        raise SourceError(
+            f"{teacher} knows {len(card.classes)} classes ({', '.join(card.classes[:3])}, …) and {dataset.origin} has "
+            f"{len(dataset.classes)} ({', '.join(dataset.classes[:3])}, …); a teacher needs the same"
+        )
+    theirs, ours = (r.split.model_copy(update={"seed": r.split_seed}) for r in (card.recipe, recipe))
+    if card.dataset != dataset.fingerprint or theirs != ours:
+        raise SourceError(
+            f"{teacher} was trained on other data or another split, so it may have learned from photos that validate "
+            "here; train the teacher on the same source with the same split"
+        )
