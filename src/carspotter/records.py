@@ -433,8 +433,8 @@ class Imported(Record):
     accuracy: Figure | None = Field(description="on its validation photos, as the log says; None where it says nothing")
     cells: dict[str, str] = Field(description="column → text, for every column that is no history")
     descriptions: dict[str, str] = Field(default_factory=dict, description="column → what the log says it is")
-    unstated: tuple[str, ...] = Field(
-        default=(), description="settings of the recipe that the log leaves open: what stands there is our default"
+    stated: tuple[str, ...] = Field(
+        default=(), description="settings of the recipe that the log gives; any other stands at our default"
     )
 
 

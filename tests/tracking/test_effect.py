@@ -123,20 +123,20 @@ def test_excluded_runs_are_counted_and_not_used(three_seeds: list[Run], trained:
 
 
 def test_a_log_that_does_not_state_the_setting_is_left_out(trained: Callable[..., Run]) -> None:
-    def row(n: int, dropout: float, *unstated: str) -> Run:
+    def row(n: int, dropout: float, *stated: str) -> Run:
         imported = Imported(
             source="log.csv",
             row=str(n),
             key=str(n),
             accuracy=Figure(value=n / 10, low=0, high=1, n=9),
             cells={},
-            unstated=unstated,
+            stated=stated,
         )
         return trained(n, dropout, 0, 0.0, validation=None, imported=imported).model_copy(
             update={"evaluation": None, "bundle_hash": None}
         )
 
-    found = effect([row(1, 0.0), row(2, 0.5), row(3, 0.2, "head.dropout")], "head.dropout")
+    found = effect([row(1, 0.0, "head.dropout"), row(2, 0.5, "head.dropout"), row(3, 0.2)], "head.dropout")
     assert [row[1:3] for row in found.rows()] == [("0.0", 0.1), ("0.5", 0.2)]
     assert found.remarks == ("left out: 1 whose log does not state head.dropout",)
 

@@ -92,9 +92,9 @@ def _facts(run: Run) -> Iterator[Entry]:
 
 
 def _settings(run: Run) -> Iterator[Entry]:
-    unstated = set() if run.imported is None else set(run.imported.unstated)
+    stated = None if run.imported is None else {"name", *run.imported.stated}
     for key, value in recipe_settings(run.recipe).items():
-        if key not in unstated and value != "":
+        if (stated is None or key in stated) and value != "":
             yield Entry(_group(key), key, _text(value), describe(key))
 
 

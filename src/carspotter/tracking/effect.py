@@ -194,7 +194,7 @@ def _other_settings(run: Run, axis: str) -> dict[str, Any]:
 
 
 def _unstated(run: Run, axis: str) -> bool:
-    return run.imported is not None and axis in run.imported.unstated
+    return run.imported is not None and axis not in run.imported.stated
 
 
 def _levels(runs: Sequence[Run], axis: str) -> tuple[Level, ...]:

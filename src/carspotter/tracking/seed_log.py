@@ -176,7 +176,7 @@ def _run(log: Log, row: Row, finding: Finding, told: Told, started: str, accurac
             accuracy=accuracy,
             cells={column: text for column, text in row.cells.items() if column not in LISTS},
             descriptions=dict(log.descriptions),
-            unstated=told.unstated,
+            stated=told.stated,
         ),
     )
 

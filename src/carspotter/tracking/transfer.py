@@ -12,7 +12,7 @@ import hashlib
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -171,9 +171,11 @@ def run_table(runs: Sequence[Run]) -> tuple[list[str], list[list[Cell]]]:
 
 
 def _flat(run: Run) -> dict[str, Cell]:
-    unstated = set() if run.imported is None else set(run.imported.unstated)
+    stated = None if run.imported is None else set(run.imported.stated)
     best = [record.val_accuracy for record in run.history if record.val_accuracy is not None]
-    settings = {key: _cell(value) for key, value in recipe_settings(run.recipe).items() if key not in unstated}
+    settings = {
+        key: _cell(value) for key, value in recipe_settings(run.recipe).items() if stated is None or key in stated
+    }
     log = {} if run.imported is None else {f"log.{name}": text for name, text in run.imported.cells.items()}
     return {
         **{name: _cell(getattr(run, name)) for name in FACTS},
@@ -294,7 +296,7 @@ def _content_faults(packed: Packed, folder: Path) -> list[str]:
     return []
 
 
-def _mover(staged: Path) -> Any:
+def _mover(staged: Path) -> Callable[[Path], None]:
     def fill(folder: Path) -> None:
         for part in staged.iterdir():
             part.rename(folder / part.name)

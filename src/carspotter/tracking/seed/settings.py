@@ -10,7 +10,7 @@ from typing import Any
 
 from carspotter.data.wording import brief
 from carspotter.errors import RecipeError
-from carspotter.recipe import Recipe, recipe_settings, validate_recipe
+from carspotter.recipe import Recipe, validate_recipe
 from carspotter.tracking.seed.columns import Row, number
 
 Settings = dict[str, Any]
@@ -32,8 +32,6 @@ INVERSE_255 = 1 / 255
 """AUG_RESCALE where the pixels are divided by 255."""
 NEEDED = ("AUG_IMG_SIZE", "M_EPOCHS", "C_LR", "M_BASE_TYPE")
 """No training is described without these."""
-NAMES = ("name", "about")
-"""Ours, whatever the log says."""
 
 
 class Foreign(Exception):
@@ -46,12 +44,12 @@ class Told:
 
     Attributes:
         recipe: with our defaults where the log is silent.
-        unstated: dotted keys of those defaults.
+        stated: dotted keys that the log gives; the others are our defaults.
         notes: what is odd about the settings, a sentence each.
     """
 
     recipe: Recipe
-    unstated: tuple[str, ...]
+    stated: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -75,8 +73,7 @@ def tell(row: Row, name: str, origin: str) -> Told:
             faults.extend(fault.problems)
     if faults:
         raise RecipeError(faults)
-    unstated = tuple(key for key in recipe_settings(recipe) if key not in settings and key not in NAMES)
-    return Told(recipe, unstated, (*notes, *_double_scaling(row)))
+    return Told(recipe, tuple(settings), (*notes, *_double_scaling(row)))
 
 
 def _read(row: Row, origin: str) -> tuple[Settings, list[str], list[str]]:
