@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 
 from carspotter.apps import options
+from carspotter.apps.commands import run_files
 from carspotter.apps.console import note, notes, say, table
 from carspotter.errors import EXIT_FAULT, TrackingError
 
 app = typer.Typer(help="Runs: what was trained and how it went.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(run_files.app)
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of one.", show_default=False)]
 Sides = Annotated[
