@@ -258,7 +258,7 @@ class _Session:
         ask = self._study.ask(one.held if one.left > 0 else {})
         self.numbers.append(ask.number)
         held = {key: ask.values[key] for key in self._holding}
-        one.left = one.left - 1 if held == one.held else self._space.hold - 1
+        one.left = one.left - 1 if one.left > 0 and held == one.held else self._space.hold - 1
         one.held = held
         try:
             recipe = self._space.trial(ask.values)
