@@ -164,7 +164,7 @@ def _run(log: Log, row: Row, finding: Finding, told: Told, started: str, accurac
         classes=(),
         code_version=UNKNOWN,
         machine=_UNKNOWN_MACHINE,
-        split=f"{share} of the photos validate (AUG_VAL_SPLIT); which ones is {UNKNOWN}",
+        split=f"{share} of the photos validate; which ones is {UNKNOWN}",
         history=_history(row, told.recipe.stage[0]),
         timings={} if seconds is None else {"training": seconds},
         excluded="" if finding.distinct else f"row {row.number} {finding.reason}",
