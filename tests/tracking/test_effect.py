@@ -24,10 +24,12 @@ def trained(make_run: Callable[..., Run], make_evaluation: Callable[..., Any], r
     def make(
         n: int, dropout: float, seed: int, accuracy: float, settings: dict[str, Any] | None = None, **more: Any
     ) -> Run:
+        noise = more.pop("noise", 0.02)
         head = recipe.head.model_copy(update={"dropout": dropout})
         own = recipe.model_copy(update={"head": head, "seed": seed, **(settings or {})})
         run_id = f"{n:08x}" + "0" * 24
-        return make_run(run_id, recipe=own, bundle_hash=run_id, evaluation=make_evaluation(0.0, accuracy, 1.0), **more)
+        evaluation = make_evaluation(accuracy - noise, accuracy, accuracy + noise)
+        return make_run(run_id, recipe=own, bundle_hash=run_id, evaluation=evaluation, **more)
 
     return make
 
@@ -139,6 +141,7 @@ def test_a_log_that_does_not_state_the_setting_is_left_out(trained: Callable[...
     found = effect([row(1, 0.0, "head.dropout"), row(2, 0.5, "head.dropout"), row(3, 0.2)], "head.dropout")
     assert [row[1:3] for row in found.rows()] == [("0.0", 0.1), ("0.5", 0.2)]
     assert found.remarks == ("left out: 1 whose log does not state head.dropout",)
+    assert found.contrasts[0].command() == ""
 
 
 def test_other_code_is_said(three_seeds: list[Run]) -> None:
@@ -199,6 +202,15 @@ def test_the_better_value_stands_higher(three_seeds: list[Run], tmp_path: Path) 
     middle = np.median(marks[:, 1])
     left, right = (marks[side][:, 0].mean() for side in (marks[:, 1] < middle, marks[:, 1] > middle))
     assert right < left - 50  # rows count from the top
+
+
+def test_a_difference_within_chance_does_not_fill_the_picture(trained: Callable[..., Run], tmp_path: Path) -> None:
+    heights = []
+    for noise in (0.001, 0.1):
+        runs = [trained(n, dropout, 0, 0.5 + dropout / 50, noise=noise) for n, dropout in enumerate((0.0, 0.5))]
+        draw_effect(effect(runs, "head.dropout"), tmp_path / "a.png")
+        heights.append(np.ptp(coloured(tmp_path / "a.png", BLUE)[:, 0]))
+    assert heights[1] < heights[0] / 4
 
 
 def test_bars_stand_only_where_a_seed_was_repeated(three_seeds: list[Run], tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ class Contrast:
         return f"{lead}; another seed alone moves one run by {100 * spread:.1f} points (standard deviation, {ways})"
 
     def command(self) -> str:
-        """What tests its lowest against its highest level photo by photo."""
+        """What tests its lowest against its highest level photo by photo; empty for rows of a log, without photos."""
+        if any(run.imported is not None for level in self.levels for run in level.runs):
+            return ""
         ends = [pick(self.levels, key=lambda level: level.mean) for pick in (min, max)]
         words = (",".join(run.id[:SHORT] for run in level.runs) for level in ends)
         return f"carspotter runs compare {' '.join(words)}"

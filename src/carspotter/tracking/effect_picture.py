@@ -41,6 +41,7 @@ def draw_effect(effect: Effect, path: Path | str) -> tuple[str, ...]:
     axes.set_xticks(range(len(values)), [_cut(show_value(value), MAX_TICK) for value in values])
     for text in axes.get_xticklabels():
         text.set_parse_math(False)
+    _no_taller_than_noise(axes, drawn)
     axes.set_xlim(-0.6, len(values) - 0.4)
     _explain(figure, axes, drawn)
     write_picture(figure, path)
@@ -56,6 +57,15 @@ def _draw(axes: Any, contrast: Contrast, at: dict[str, float], number: int) -> N
             axes.errorbar(place, level.mean, yerr=level.spread, color=colour, capsize=5, linewidth=1.5)
     means = [level.mean for level in contrast.levels]
     axes.plot(places, means, marker=mark, color=colour, linewidth=1, markersize=9, label=_label(contrast))
+
+
+def _no_taller_than_noise(axes: Any, drawn: tuple[Contrast, ...]) -> None:
+    """The axis spans one run's 95 % interval or more, or differences within chance would fill the picture."""
+    figures = [run.accuracy for contrast in drawn for level in contrast.levels for run in level.runs if run.accuracy]
+    least = max(figure.high - figure.low for figure in figures)
+    low, high = axes.get_ylim()
+    if high - low < least:
+        axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
 
 
 def _label(contrast: Contrast) -> str:

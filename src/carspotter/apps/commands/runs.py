@@ -140,8 +140,9 @@ def effect_of_setting(axis: Axis, out: EffectPicture = None) -> None:
     for contrast in found.contrasts:
         say(contrast.sentence())
     for contrast in found.contrasts:
-        settings = ", ".join(f"{key} = {value}" for key, value in contrast.settings.items())
-        note(f"{contrast.letter}: {contrast.title}{settings and f'; {settings}'}; {contrast.command()} tests it")
+        settings = (f"{key} = {value}" for key, value in contrast.settings.items())
+        test = contrast.command() and f"paired test: {contrast.command()}"
+        note("; ".join(filter(None, (f"{contrast.letter}: {contrast.title}", ", ".join(settings), test))))
     notes((*found.remarks, *store.damaged()))
     if out is not None:
         notes((*draw_effect(found, out), f"picture in {out}"))
