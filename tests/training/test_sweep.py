@@ -67,16 +67,17 @@ def children() -> list[Any]:
     return [child for child in multiprocessing.active_children() if child.name == "carspotter-trial"]
 
 
-def killing(times: int) -> Progress:
-    """A progress that kills the process that trains, so many times, at work on features."""
+def killing(times: int, when: str = "features") -> Progress:
+    """A progress that kills the process that trains, so many times: at work on features, or between two trials."""
     left = times
 
     def show(phase: str, done: int, total: int, said: str = "") -> None:
         nonlocal left
-        if phase == "features" and left:
+        if phase == when and left:
             left -= 1
             for child in children():
                 child.kill()
+                child.join()
 
     return show
 
@@ -154,6 +155,12 @@ def test_a_killed_process_costs_its_trial_nothing(lot: Path, space: Any) -> None
     assert found.session == (0, 1, 2, 3)
     killed = sorted(run.status for run in open_store().list())
     assert killed == ["finished", "finished", "finished", "interrupted"]
+
+
+@pytest.mark.slow
+def test_a_process_killed_between_two_trials_is_replaced(lot: Path, space: Any) -> None:
+    found = sweep(on(lot), load_space(space(GOOD)), Plan(2), progress=killing(1, "trials"))
+    assert [trial.state for trial in found.tried] == ["finished", "repeated", "finished"]
 
 
 @pytest.mark.slow
