@@ -26,6 +26,7 @@ from threading import Lock
 from typing import Any
 
 from carspotter.data.source import read_source
+from carspotter.data.wording import some
 from carspotter.errors import CarspotterError
 from carspotter.recipe import Recipe, load_recipe, validate_recipe
 from carspotter.records import HeldOut, Run, hash_json
@@ -228,7 +229,7 @@ def train_all(jobs: Sequence[Job], ledger: Ledger, *, minutes: float, side_by_si
             queue.close()
             children.stop()
     if queue.left:
-        print(f"{len(queue.left)} trainings left for another time: {', '.join(map(str, queue.left))}")
+        print(f"{len(queue.left)} trainings left for another time: {some([str(job) for job in queue.left])}")
     return failed
 
 
