@@ -153,12 +153,9 @@ def _draw_costs(axes: Any, fit: Sorted, ground: Ground, curved: Sequence[Run]) -
         timed = [run for run in runs if run.seconds is not None and run.accuracy is not None]
         if timed:
             _draw_points(axes, timed, outside, colour)
-    tidy(
-        axes,
-        describe(ground, fit.runs[ground]).rpartition(", ")[0][:MAX_TITLE],
-        "wall minutes of the whole run",
-        "accuracy",
-    )
+    title = describe(ground, fit.runs[ground]).rpartition(", ")[0]
+    title = title if len(title) <= MAX_TITLE else f"{title[:MAX_TITLE]}…"
+    tidy(axes, title, "wall minutes of the whole run", "accuracy")
     _scale(axes, [run.seconds / 60 for runs in same.values() for run in runs if run.seconds])
     plain_legend(axes, *axes.get_legend_handles_labels(), fontsize=8, loc="lower right")
 
