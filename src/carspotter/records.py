@@ -441,12 +441,17 @@ class Imported(Record):
 class Birth(Record):
     """What a training began with beside its recipe, so that it can be taken up again and nothing else with it."""
 
-    sources: tuple[Reading, ...] = Field(
-        default=(), description="the source, then those of outside photos; empty for photos that came from Python"
-    )
+    source: Reading | None = Field(default=None, description="None for photos that came from Python")
+    extra: tuple[Reading, ...] = Field(default=(), description="labelled sources from outside")
+    unlabelled: tuple[Reading, ...] = Field(default=(), description="sources that the teacher labelled")
+    teacher: str | None = Field(default=None, description="model folder, absolute")
     outside: str = Field(default="", description="hash over the outside photos that train; empty: none")
     code: str = Field(default="", description="hash over the package's own code, whatever its version says")
-    output: str | None = Field(default=None, description="folder of the bundle, absolute; None: it leaves none")
+    output: str | None = Field(default=None, description="folder of the bundle as asked for, absolute")
+    place: str = Field(
+        default="", description="working folder, absolute; without `output` the bundle goes to its models"
+    )
+    delivers: bool = Field(default=True, description="whether it leaves a bundle, and until then checkpoints")
     processes: int = Field(default=1, description="that train together")
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from carspotter.data.cache import PhotoCache
-from carspotter.records import Geometry, Location, Photo
+from carspotter.data.source import read_source
+from carspotter.records import Dataset, Geometry, Location, Photo
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.material import PhotoSet
@@ -40,7 +43,6 @@ def make_classifier() -> Callable[..., Classifier]:
 @pytest.fixture
 def photo_set(tmp_path) -> Callable[..., PhotoSet]:
     """Photos of plain colour, one colour per class, with a little noise: learnable at once."""
-    from PIL import Image
 
     def make(count: int, classes: int = 3, seed: int = 0) -> PhotoSet:
         rng = np.random.default_rng(seed)
@@ -54,3 +56,17 @@ def photo_set(tmp_path) -> Callable[..., PhotoSet]:
         return PhotoSet(photos, labels.astype(np.int64), PhotoCache(None), Geometry(height=SIDE, width=SIDE))
 
     return make
+
+
+@pytest.fixture
+def lot(tmp_path: Path) -> Dataset:
+    """Two classes of ten photos each, told apart by colour."""
+    rng = np.random.default_rng(0)
+    for name in ("red", "blue"):
+        (tmp_path / "lot" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8) // 2
+            pixels[..., 0 if name == "red" else 2] += 120
+            image = Image.fromarray(pixels).resize((64, 48), Image.Resampling.BICUBIC)
+            image.save(tmp_path / "lot" / name / f"{i}.png")
+    return read_source(tmp_path / "lot")

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image
 
 from carspotter.data.cache import PhotoCache
 from carspotter.data.source import read_source
@@ -36,20 +35,6 @@ STAGES = (
 def recipe(*stages: dict[str, Any], **settings: Any) -> Recipe:
     tree = {"name": "t", "threads": 1, "backbone": "test_efficientnet", "weights": "random", "split": {"share": 0.3}}
     return validate_recipe(tree | settings | {"stage": list(stages or STAGES)}, "test")
-
-
-@pytest.fixture
-def lot(tmp_path: Path) -> Dataset:
-    """Two classes of ten photos each, told apart by colour."""
-    rng = np.random.default_rng(0)
-    for name in ("red", "blue"):
-        (tmp_path / "lot" / name).mkdir(parents=True)
-        for i in range(10):
-            pixels = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8) // 2
-            pixels[..., 0 if name == "red" else 2] += 120
-            image = Image.fromarray(pixels).resize((64, 48), Image.Resampling.BICUBIC)
-            image.save(tmp_path / "lot" / name / f"{i}.png")
-    return read_source(tmp_path / "lot")
 
 
 def test_the_bundle_answers_as_the_run_says(lot: Dataset, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Lock:
     def _wait(self, path: Path, patience: float | None) -> None:
         if patience is None:
             _take(self._fd, wait=True, alone=True)
-            return None
+            return
         until = time.monotonic() + patience
         while not self._taken():
             if time.monotonic() > until:

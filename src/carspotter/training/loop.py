@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
@@ -47,8 +48,15 @@ class Trainee:
 
 
 @dataclass(slots=True)
-class _Epoch:
-    """Sums over one epoch."""
+class Sums:
+    """Sums over one epoch.
+
+    Attributes:
+        loss: times photos.
+        right: answers.
+        photos: seen.
+        batch_seconds: one per step.
+    """
 
     loss: float = 0.0
     right: int = 0
@@ -56,13 +64,90 @@ class _Epoch:
     batch_seconds: list[float] = field(default_factory=list)
 
     def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
+        """One more batch."""
         self.loss += loss * len(labels)
         self.right += int((logits.argmax(1) == labels).sum())
         self.photos += len(labels)
 
 
+@dataclass(slots=True)
+class Standing:
+    """Where a stage stands between two steps; with the weights and the optimiser's state, all that the rest depends on.
+
+    Attributes:
+        epoch: under way, from 0.
+        step: the next one of it.
+        rate: share of the full learning rate in the last step.
+        seconds: that the epoch has taken.
+        sums: of the epoch.
+        val_losses: of the epochs before.
+        best_accuracy: on held-out photos.
+        waited: epochs since then.
+        best: weights of that epoch, where they are kept.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    rate: float = 0.0
+    seconds: float = 0.0
+    sums: Sums = field(default_factory=Sums)
+    val_losses: list[float] = field(default_factory=list)
+    best_accuracy: float = -1.0
+    waited: int = 0
+    best: State | None = None
+
+    def over(self, stage: Stage) -> bool:
+        """Whether the epochs are over, or patience is."""
+        return self.epoch >= stage.epochs or bool(stage.early_stop and self.waited >= stage.early_stop)
+
+    def judge(self, accuracy: float | None, judged: nn.Module, stage: Stage) -> None:
+        """Keep the best. Without held-out photos the last is the best there is."""
+        if accuracy is None or accuracy > self.best_accuracy:
+            self.best_accuracy, self.waited = accuracy or 0.0, 0
+            self.best = deepcopy(judged.state_dict()) if stage.keep == "best" else None
+        else:
+            self.waited += 1
+
+    def next_epoch(self) -> None:
+        """Begin it."""
+        self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, Sums()
+
+
+class Keeper(Protocol):
+    """Who can take up a stage where it was left, and is told of every step."""
+
+    def begin(self, trainee: Trainee, averaged: ModelEmaV3 | None) -> Standing:
+        """Where the stage stands; the learner, its optimiser and its average are put there."""
+
+    def listening(self) -> AbstractContextManager[None]:
+        """The time in which a signal waits for the end of its step."""
+
+    def after(self, now: Standing, trainee: Trainee, averaged: ModelEmaV3 | None) -> None:
+        """After each step, and with `now.step` 0 after each epoch."""
+
+
+class Forgetful:
+    """The keeper that keeps nothing."""
+
+    def begin(self, trainee: Trainee, averaged: ModelEmaV3 | None) -> Standing:  # noqa: ARG002
+        """At the beginning."""
+        return Standing()
+
+    def listening(self) -> AbstractContextManager[None]:
+        """A signal does not wait."""
+        return nullcontext()
+
+    def after(self, now: Standing, trainee: Trainee, averaged: ModelEmaV3 | None) -> None:
+        """Nothing."""
+
+
 def fit_stage(
-    trainee: Trainee, material: Material, stage: Stage, *, report: Callable[[EpochRecord, int], None]
+    trainee: Trainee,
+    material: Material,
+    stage: Stage,
+    *,
+    report: Callable[[EpochRecord, int], None],
+    keeper: Keeper | None = None,
 ) -> None:
     """Train until the epochs are over or patience is; the learner ends with the weights that `stage.keep` asks for.
 
@@ -73,93 +158,83 @@ def fit_stage(
         material: batches.
         stage: epochs, rates, patience and so on.
         report: called with each finished epoch and the number of epochs planned.
+        keeper: of checkpoints; None keeps none.
 
     Raises:
         TrainingError: a loss is not a number.
     """
+    keeper = keeper or Forgetful()
     averaged = ModelEmaV3(trainee.learner, decay=stage.ema, use_warmup=True) if stage.ema else None
     judged: nn.Module = averaged.module if averaged else trainee.learner
+    now = keeper.begin(trainee, averaged)  # before the shards, which copy the learner's statistics
     shards = Shards(trainee.learner, trainee.shards, trainee.threads)
-    val_losses: list[float] = []
-    best_accuracy, best_state, waited = -1.0, None, 0
 
-    with shards.working():
-        for epoch in range(stage.epochs):
-            started = time.perf_counter()
+    with shards.working(), keeper.listening():
+        while not now.over(stage):
             # 1. Every batch once.
+            began = time.perf_counter() - now.seconds
             trainee.train_mode()
-            sums, rate = _train_epoch(trainee, shards, material, stage, epoch, val_losses, averaged)
+            for batch in material.training(now.epoch, now.step):
+                _step(trainee, shards, batch, stage, now, material.steps)
+                if averaged is not None:
+                    averaged.update(trainee.learner, step=now.epoch * material.steps + now.step)
+                now.step += 1
+                elapsed = time.perf_counter() - began
+                now.sums.batch_seconds.append(elapsed - now.seconds)
+                now.seconds = elapsed
+                keeper.after(now, trainee, averaged)
 
             # 2. Validation sees plain photos, with the weights that would be handed on.
             val_loss, val_accuracy = validate(judged, material, shards)
-            _must_be_finite(val_loss or 0.0, stage, epoch, "validation")
-            if val_loss is not None:
-                val_losses.append(val_loss)
-            report(
-                EpochRecord(
-                    stage=stage.name,
-                    epoch=epoch,
-                    lr=rate,
-                    train_loss=sums.loss / sums.photos,
-                    train_accuracy=sums.right / sums.photos,
-                    val_loss=val_loss,
-                    val_accuracy=val_accuracy,
-                    seconds=time.perf_counter() - started,
-                    batch_seconds=tuple(round(s, 4) for s in sums.batch_seconds),
-                ),
-                stage.epochs,
-            )
+            _must_be_finite(val_loss or 0.0, stage, now.epoch, "validation")
+            report(_record(stage, now, val_loss, val_accuracy, time.perf_counter() - began), stage.epochs)
 
-            # 3. Keep the best, stop when it is long ago. Without held-out photos the last is the best there is.
-            if val_accuracy is None or val_accuracy > best_accuracy:
-                best_accuracy, waited = val_accuracy or 0.0, 0
-                if stage.keep == "best":
-                    best_state = deepcopy(judged.state_dict())
-            else:
-                waited += 1
-                if stage.early_stop and waited >= stage.early_stop:
-                    break
+            # 3. Keep the best; stop when it is long ago.
+            if val_loss is not None:
+                now.val_losses.append(val_loss)
+            now.judge(val_accuracy, judged, stage)
+            now.next_epoch()
+            keeper.after(now, trainee, averaged)
 
     if stage.epochs:
-        trainee.learner.load_state_dict(best_state or judged.state_dict())
+        trainee.learner.load_state_dict(now.best or judged.state_dict())
 
 
-def _train_epoch(
-    trainee: Trainee,
-    shards: Shards,
-    material: Material,
-    stage: Stage,
-    epoch: int,
-    val_losses: list[float],
-    averaged: ModelEmaV3 | None,
-) -> tuple[_Epoch, float]:
-    """Every batch once; the sums and the last learning rate of the head."""
-    sums, factor = _Epoch(), 0.0
+def _step(trainee: Trainee, shards: Shards, batch: Sequence[Batch], stage: Stage, now: Standing, steps: int) -> None:
+    """One batch: rate, gradient, step."""
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         value = weighted_loss(logits, targets, stage.label_smoothing)
         return value if trainee.penalty is None else value + trainee.penalty()
 
-    started = time.perf_counter()
-    for step, batch in enumerate(material.training(epoch)):
-        factor = rate_factor(stage.schedule, epoch + (step + 0.5) / material.steps, stage.epochs, val_losses)
-        for group in trainee.optimizer.param_groups:
-            group["lr"] = group["full_lr"] * factor
-        trainee.optimizer.zero_grad(set_to_none=True)
-        value, logits = shards.gradients(batch, loss)
-        _must_be_finite(value, stage, epoch, f"batch {step + 1}")
-        if stage.clip:
-            # Only what is stepped: a unit frozen since an earlier stage still holds that stage's last gradient.
-            stepped = [p for group in trainee.optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(stepped, stage.clip)
-        trainee.optimizer.step()
-        if averaged is not None:
-            averaged.update(trainee.learner, step=epoch * material.steps + step)
-        sums.add(value, logits, torch.cat([part.labels for part in batch]))
-        now = time.perf_counter()
-        sums.batch_seconds.append(now - started)
-        started = now
-    return sums, stage.lr * factor
+    now.rate = rate_factor(stage.schedule, now.epoch + (now.step + 0.5) / steps, stage.epochs, now.val_losses)
+    for group in trainee.optimizer.param_groups:
+        group["lr"] = group["full_lr"] * now.rate
+    trainee.optimizer.zero_grad(set_to_none=True)
+    value, logits = shards.gradients(batch, loss)
+    _must_be_finite(value, stage, now.epoch, f"batch {now.step + 1}")
+    if stage.clip:
+        # Only what is stepped: a unit frozen since an earlier stage still holds that stage's last gradient.
+        stepped = [p for group in trainee.optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(stepped, stage.clip)
+    trainee.optimizer.step()
+    now.sums.add(value, logits, torch.cat([part.labels for part in batch]))
+
+
+def _record(
+    stage: Stage, now: Standing, val_loss: float | None, val_accuracy: float | None, seconds: float
+) -> EpochRecord:
+    return EpochRecord(
+        stage=stage.name,
+        epoch=now.epoch,
+        lr=stage.lr * now.rate,
+        train_loss=now.sums.loss / now.sums.photos,
+        train_accuracy=now.sums.right / now.sums.photos,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        seconds=seconds,
+        batch_seconds=tuple(round(s, 4) for s in now.sums.batch_seconds),
+    )
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -205,7 +280,7 @@ def memory_named(stage: Stage) -> Iterator[None]:
 
 def validate(module: nn.Module, material: Material, shards: Shards) -> tuple[float | None, float | None]:
     """Mean loss and accuracy on the held-out photos, or None where nothing is held out."""
-    sums = _Epoch()
+    sums = Sums()
 
     def judge(batch: Batch) -> tuple[Batch, Tensor]:
         with torch.inference_mode():

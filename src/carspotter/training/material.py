@@ -187,8 +187,10 @@ class PhotoMaterial:
         seed = (*self.pace.seed, epoch)
         plan = self.pace.epoch(len(self.train), epoch, first)
         with closing(ahead(lambda i: self.train.pixels(i, self.ranges, seed), [p.photos for p in plan])) as pixels:
-            for _, parts in groupby(zip(plan, pixels, strict=True), key=lambda pair: pair[0].step):
-                yield [self._shard(epoch, part, photos, targets, labels) for part, photos in parts]
+            for step, parts in groupby(zip(plan, pixels, strict=True), key=lambda pair: pair[0].step):
+                shards = [self._shard(epoch, part, photos, targets, labels) for part, photos in parts]
+                draw((*seed, step, self.pace.shards))  # for the head, which sees them all
+                yield shards
 
     def _shard(self, epoch: int, part: Part, photos: Tensor, targets: Tensor, labels: Tensor) -> Batch:
         draw((*self.pace.seed, epoch, part.step, part.shard))
@@ -232,8 +234,10 @@ class FrozenMaterial:
         """Shuffled activations."""
         view = self.views[epoch % len(self.views)]
         plan = self.pace.epoch(len(self.labels), epoch, first)
-        for _, parts in groupby(plan, key=lambda part: part.step):
-            yield [self._shard(epoch, part, view) for part in parts]
+        for step, parts in groupby(plan, key=lambda part: part.step):
+            shards = [self._shard(epoch, part, view) for part in parts]
+            draw((*self.pace.seed, epoch, step, self.pace.shards))  # for the head, which sees them all
+            yield shards
 
     def _shard(self, epoch: int, part: Part, view: Tensor) -> Batch:
         draw((*self.pace.seed, epoch, part.step, part.shard))

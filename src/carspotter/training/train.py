@@ -26,7 +26,9 @@ from carspotter.tracking.machine import this_machine
 from carspotter.tracking.runs import RunStore, RunWriter, open_store
 from carspotter.training.allocator import keep_memory
 from carspotter.training.backbones import find_backbone, load_backbone
+from carspotter.training.beginning import Beginning, begin, born_from
 from carspotter.training.classifier import Body, Classifier, Head
+from carspotter.training.keeper import Keeper
 from carspotter.training.loop import memory_named
 from carspotter.training.outside import ALONE, Outside, Sources, join, seen_by
 from carspotter.training.ship import Origin, score, ship
@@ -51,6 +53,7 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
     cache: PhotoCache | None = None,
     watch: Watch | None = None,
     progress: Progress = silent,
+    resume: str | None = None,
 ) -> Run:
     """Train a classifier and leave a bundle that has been validated through the shipped predictor.
 
@@ -63,13 +66,15 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
         watch: called with each finished epoch; what it raises ends the training.
-        progress: told about photos looked at, epochs, features.
+        progress: told about photos looked at, epochs, features, checkpoints.
+        resume: id of an interrupted or failed run that this goes on with, in everything else as it began.
 
     Returns:
         The finished run.
 
     Raises:
         SourceError: no labels, or too few photos.
+        TrackingError: the store cannot be used, or the run to resume cannot go on; each difference is named.
         BackboneError: the backbone cannot be loaded, or has not a freeze point that a stage names.
         BundleError: the model folder cannot be written.
         TrainingError: a loss became not-a-number, memory ran out, a photo vanished, or the export answers otherwise.
@@ -88,8 +93,11 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         card = find_backbone(recipe.backbone, recipe.weights)
         told = (*joined.sentences, *seen_by(card, _some(looked.dataset, divided.validation).photos))
         machine = this_machine(threads=threads)
-        with (store or open_store()).start(recipe, looked.dataset, machine, extra=told) as run:
-            run.timing("scan", scanned)
+        birth = born_from(looked.dataset, outside, joined).model_copy(
+            update={"output": None if out is None else str(Path(out).absolute()), "delivers": deliver}
+        )
+        beginning = Beginning(recipe, looked.dataset, divided, machine, birth, told)
+        with begin(store or open_store(), beginning, resume) as run:
             run.split(divided)
             course = _course(
                 recipe,
@@ -102,23 +110,30 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
                 progress=progress,
             )
 
-            # 2. The network, then stage by stage.
+            # 2. The network, as it begins or as a checkpoint left it, then stage by stage.
             classifier, card = build(card, course)
-            for number, stage in course.stages:
-                with _timed(run, f"stage {stage.name}"), memory_named(stage):
-                    course.fit(classifier, number, stage)
+            keeper = Keeper(classifier, run, progress, keep=deliver)
+            if resume is not None:
+                keeper.take_up()
+            run.timing("scan", scanned)
+            with keeper.named():
+                for number, stage in course.stages:
+                    with keeper.stage(number, stage) as to_do, memory_named(stage):
+                        if to_do:
+                            course.fit(classifier, number, stage, keeper)
 
-            # 3. What came out, judged on photos that trained nothing.
-            if not deliver:
-                scores = score(classifier, course)
+                # 3. What came out, judged on photos that trained nothing.
+                if not deliver:
+                    scores = score(classifier, course)
+                    run.answers(scores, course.held_out.labels)
+                    return run.finish(evaluate(scores, course.held_out.labels, course.held_out.classes))
+                folder = Path(out) if out else Path("models") / f"{recipe.name}-{run.id[:8]}"
+                began = time.perf_counter() - run.seconds - scanned
+                origin = Origin(run.id, looked.dataset.fingerprint, looked.dataset.codes, told, began)
+                with _timed(run, "export"):
+                    bundle, scores, evaluation = ship(classifier, card, course, folder, origin)
                 run.answers(scores, course.held_out.labels)
-                return run.finish(evaluate(scores, course.held_out.labels, course.held_out.classes))
-            folder = Path(out) if out else Path("models") / f"{recipe.name}-{run.id[:8]}"
-            origin = Origin(run.id, looked.dataset.fingerprint, looked.dataset.codes, told, started)
-            with _timed(run, "export"):
-                bundle, scores, evaluation = ship(classifier, card, course, folder, origin)
-            run.answers(scores, course.held_out.labels)
-            return run.finish(evaluation, folder, bundle.hash)
+                return run.finish(evaluation, folder, bundle.hash)
 
 
 def look(dataset: Dataset, *, strict: bool = False, progress: Progress = silent) -> Scan:
