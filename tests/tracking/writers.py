@@ -2,13 +2,18 @@
 
 race    NUMBER processes write five runs each, all at once
 killed  writes NUMBER epochs, says so, and waits to be killed
+kill9   three processes write three runs each beside a fourth that is killed at random moments, four times; NUMBER seeds
+        the moments. Says `ID EPOCH` for every epoch and `ID` for every run that was acknowledged
 """
 
 from __future__ import annotations
 
 import os
+import random
+import signal
 import sys
 import time
+from collections.abc import Callable
 
 from carspotter.recipe import Recipe, Stage
 from carspotter.records import Dataset, EpochRecord, Photo
@@ -34,15 +39,41 @@ def write_five() -> None:
         os.write(1, f"{run.id}\n".encode())  # acknowledged; one call, so lines of three processes never mix
 
 
+def forked(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if not child:
+        work()
+        os._exit(0)
+    return child
+
+
+def worst_exit(children: list[int]) -> int:
+    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+
+
 def race(processes: int) -> None:
-    children = []
-    for _ in range(processes):
-        child = os.fork()
-        if not child:
-            write_five()
-            os._exit(0)
-        children.append(child)
-    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+    sys.exit(worst_exit([forked(write_five) for _ in range(processes)]))
+
+
+def write_telling() -> None:
+    for _ in range(3):
+        with open_store().start(RECIPE, DATASET) as run:
+            for number in range(3):
+                run.epoch(epoch(number))
+                os.write(1, f"{run.id} {number}\n".encode())
+            run.finish()
+        os.write(1, f"{run.id}\n".encode())
+
+
+def kill9(seed: int) -> None:
+    moments = random.Random(seed)  # noqa: S311
+    steady = [forked(write_telling) for _ in range(3)]
+    for _ in range(4):
+        victim = forked(write_telling)
+        time.sleep(moments.uniform(0.05, 0.6))
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+    sys.exit(worst_exit(steady))
 
 
 def killed(epochs: int) -> None:
@@ -56,4 +87,4 @@ def killed(epochs: int) -> None:
 if __name__ == "__main__":
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - once, before the fork
 
-    {"race": race, "killed": killed}[sys.argv[1]](int(sys.argv[2]))
+    {"race": race, "killed": killed, "kill9": kill9}[sys.argv[1]](int(sys.argv[2]))

@@ -109,7 +109,7 @@ def import_runs(file: Zip) -> None:
 @app.command("ui")
 def open_page(port: Port = 5000, host: Host = "127.0.0.1") -> None:
     """Open MLflow's own page over all runs; Ctrl-C ends it."""
-    from carspotter.tracking.page import LOOPBACK, check_page, page_command, page_environment, serve_page
+    from carspotter.tracking.page import LOOPBACK, become_page, check_page, page_command, page_environment
     from carspotter.tracking.runs import open_store
 
     store = open_store()
@@ -118,4 +118,4 @@ def open_page(port: Port = 5000, host: Host = "127.0.0.1") -> None:
     if host not in LOOPBACK:
         note(f"{host} lets others in, and MLflow asks for no password: they can read and delete runs")
     say(f"http://{host}:{port}")
-    raise typer.Exit(serve_page(page_command(host, port), environment))
+    become_page(page_command(host, port), environment)
