@@ -1,68 +1,132 @@
-"""Photos per second of a training step with what the package does about memory and threads, beside plain torch.
+"""Photos per second of a training step with what the package does about threads and memory, beside plain torch.
 
-    python benchmarks/train_step.py [rounds]
+    python benchmarks/train_step.py [--rounds 3] [--seconds 1.2]        # under 4 minutes on two quiet cores
 
-Each side is a process of its own, since both settings are read once: plain torch; waiting threads that sleep
-(`training/__init__.py`); and freed memory that is kept as well (`training/allocator.py`). Sides alternate.
+Each side is a process of its own, since what waiting threads do and what is freed is decided once per process: threads
+that wait as torch has it, that spin (ACTIVE), or that sleep (PASSIVE, as `training/__init__.py` asks for); freed memory
+that is kept (`training/allocator.py`); and a batch in one piece by two threads, or in two shards by one thread each
+(`training/shards.py`). Sides alternate; the shapes are those of the stages of a progressive training.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import statistics
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 
-SIDES = {"plain torch": (False, False), "threads sleep": (True, False), "and memory stays": (True, True)}
-SHAPES = ((144, 192, 16), (240, 320, 8))
-STEPS = 6
+from common import median
 
-STEP = """
-import sys, time
-height, width, batch, steps, keep = (int(word) for word in sys.argv[1:])
-import torch
-from torch.nn import functional as F
-import timm
-if keep:
-    from carspotter.training.allocator import keep_memory
-    keep_memory()
-net = timm.create_model("tf_efficientnet_lite0", num_classes=10).to(memory_format=torch.channels_last).train()
-optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
-photos = torch.randn(batch, 3, height, width).to(memory_format=torch.channels_last)
-labels = torch.arange(batch) % 10
-seconds = []
-for _ in range(steps):
-    started = time.perf_counter()
-    loss = F.cross_entropy(net(photos), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    seconds.append(time.perf_counter() - started)
-print(batch / sorted(seconds)[len(seconds) // 2])
-"""
+NET, CLASSES = "tf_efficientnet_lite0", 10
+THREADS = 2
+SHAPES = ((112, 152, 32), (144, 192, 16), (240, 320, 8))
+"""Height, width, photos per step."""
+LEAST_STEPS = 3
 
 
-def speed(shape: tuple[int, int, int], side: tuple[bool, bool]) -> float:
-    """Photos per second of one fresh process."""
-    sleep, keep = side
-    setting = {"OMP_WAIT_POLICY": "PASSIVE"} if sleep else {}
-    env = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | setting
-    words = [sys.executable, "-c", STEP, *map(str, (*shape, STEPS, int(keep)))]
-    return float(subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout)
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Shards of a batch, OMP_WAIT_POLICY (None: not set), and whether freed memory is kept."""
+
+    name: str
+    shards: int
+    wait: str | None
+    keep: bool
+
+
+SIDES = (
+    Side("torch as it comes", 1, None, False),
+    Side("threads spin", 1, "ACTIVE", False),
+    Side("threads sleep", 1, "PASSIVE", False),
+    Side("threads sleep, memory stays", 1, "PASSIVE", True),
+    Side("2 shards, threads spin, memory stays", 2, "ACTIVE", True),
+    Side("2 shards, threads sleep", 2, "PASSIVE", False),
+    Side("2 shards, threads sleep, memory stays", 2, "PASSIVE", True),
+)
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    for shape in SHAPES:
-        found: dict[str, list[float]] = {name: [] for name in SIDES}
-        for _ in range(rounds):
-            for name, side in SIDES.items():
-                found[name].append(speed(shape, side))
-        plain = statistics.median(found["plain torch"])
-        print(f"{shape[1]}x{shape[0]}, batch {shape[2]}, {rounds} rounds: photos/s min / median / max")
-        for name, speeds in found.items():
-            middle = statistics.median(speeds)
-            print(f"  {name:18} {min(speeds):6.1f} / {middle:6.1f} / {max(speeds):6.1f}   {middle / plain:.2f}x")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.2, help="of steps for each shape, in each process")
+    parser.add_argument("--side", type=int, help="measure this one and print it; the script calls itself so")
+    options = parser.parse_args()
+    if options.side is not None:
+        return print(json.dumps(measure(SIDES[options.side], options.seconds)))
+    found: list[list[list[float]]] = [[] for _ in SIDES]
+    for _ in range(options.rounds):
+        for number in range(len(SIDES)):
+            found[number].append(run(number, options.seconds))
+    report(found)
+    return None
+
+
+def report(found: list[list[list[float]]]) -> None:
+    for at, (height, width, batch) in enumerate(SHAPES):
+        print(f"{width}x{height}, batch {batch}, {len(found[0])} rounds: photos/s min / median / max")
+        plain = median([speeds[at] for speeds in found[0]])
+        for side, rounds in zip(SIDES, found, strict=True):
+            speeds = sorted(speeds[at] for speeds in rounds)
+            middle = median(speeds)
+            print(f"  {side.name:38} {speeds[0]:6.1f} / {middle:6.1f} / {speeds[-1]:6.1f}   {middle / plain:.2f} times")
+
+
+def run(number: int, seconds: float) -> list[float]:
+    """Photos per second of one side at each shape, from a fresh process."""
+    wait = SIDES[number].wait
+    env = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
+    env |= {"OMP_WAIT_POLICY": wait} if wait else {}
+    words = [sys.executable, __file__, "--side", str(number), "--seconds", str(seconds)]
+    speeds: list[float] = json.loads(subprocess.run(words, env=env, capture_output=True, check=True).stdout)
+    return speeds
+
+
+def measure(side: Side, seconds: float) -> list[float]:
+    """In this process; torch first, or the package would tell its threads to sleep."""
+    import torch
+
+    from carspotter.training.allocator import keep_memory
+
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    if side.keep:
+        keep_memory()
+    return [speed(side, shape, seconds) for shape in SHAPES]
+
+
+def speed(side: Side, shape: tuple[int, int, int], seconds: float) -> float:
+    """Photos per second by the median step, after one that is not counted."""
+    import timm
+    import torch
+
+    from carspotter.training.classifier import Body, Head, Learner
+    from carspotter.training.loop import weighted_loss
+    from carspotter.training.material import Batch
+    from carspotter.training.shards import Shards
+
+    height, width, batch = shape
+    torch.manual_seed(0)
+    net = timm.create_model(NET, num_classes=0)
+    learner = Learner(Body(net, "avg"), Head(net.num_features, CLASSES)).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-4)
+    photos = torch.randn(batch, 3, height, width).to(memory_format=torch.channels_last)
+    labels = torch.arange(batch) % CLASSES
+    targets = torch.nn.functional.one_hot(labels, CLASSES).float()
+    parts = [
+        Batch(*some) for some in zip(*(whole.chunk(side.shards) for whole in (photos, targets, labels)), strict=True)
+    ]
+    shards, taken = Shards(learner, side.shards, THREADS), []
+    with shards.working():
+        while len(taken) <= LEAST_STEPS or sum(taken[1:]) < seconds:
+            started = time.perf_counter()
+            optimizer.zero_grad(set_to_none=True)
+            shards.gradients(parts, weighted_loss)
+            optimizer.step()
+            taken.append(time.perf_counter() - started)
+    return batch / median(taken[1:])
 
 
 if __name__ == "__main__":
