@@ -25,4 +25,4 @@ def keep_memory() -> bool:
     largest = 2**31 - 1
     # One arena for all threads: each would keep its own freed blocks, and shards on two threads were 1.1 times as fast.
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, largest), (_M_MMAP_THRESHOLD, 2**30), (_M_ARENA_MAX, 1))
-    return all([mallopt(name, value) for name, value in settings])
+    return all([mallopt(name, value) for name, value in settings])  # noqa: C419 - all are told, whatever one says
