@@ -37,3 +37,10 @@ Tta = Annotated[
         "--tta", min=1, max=64, help="Views per photo, averaged: 1 the photo, 2 also its mirror, more: seeded views."
     ),
 ]
+
+
+def asked(source: Path | None, photos: Path | None, **columns: str | None) -> dict[str, str]:
+    """What the user names of a source, absolute where it is a place; the rest is as it was recorded."""
+    places = {"source": source, "photos": photos}
+    named = {key: str(place.absolute()) for key, place in places.items() if place is not None}
+    return named | {key: column for key, column in columns.items() if column is not None}

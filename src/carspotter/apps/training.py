@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,9 @@ import typer
 
 from carspotter.apps.console import note, notes, progress, say
 from carspotter.data.cache import PhotoCache
-from carspotter.errors import EXIT_SOME_REFUSED, SourceError
+from carspotter.errors import EXIT_SOME_REFUSED, SourceError, TrackingError
 from carspotter.recipe import Recipe
-from carspotter.records import Dataset, Run
+from carspotter.records import Birth, Dataset, Reading, Run
 
 if TYPE_CHECKING:
     from carspotter.training.outside import Sources
@@ -20,21 +20,43 @@ if TYPE_CHECKING:
 
 def read_outside(source: Path, extra: Sequence[Path], unlabelled: Sequence[Path], teacher: Path | None) -> Sources:
     """Outside sources, and the test photos that lie beside a contest's training photos."""
-    from carspotter.data.source import read_contest, read_source
+    from carspotter.data.source import read_source
+
+    return _sources(source, [read_source(path) for path in extra], [read_source(path) for path in unlabelled], teacher)
+
+
+def read_recorded(run: Run, asked: Mapping[str, str] | None = None) -> tuple[Dataset, Sources]:
+    """What a run was trained on, read again as it was then.
+
+    Args:
+        run: to repeat or to go on with.
+        asked: what the user names anew; the photos may lie elsewhere by now.
+    """
+    from carspotter.data.source import read_again
+
+    birth = run.birth or Birth()
+    then = birth.source or Reading(source=run.origin)
+    here = then.model_copy(update=dict(asked or {}))
+    labelled, pools = ([read_again(reading) for reading in some] for some in (birth.extra, birth.unlabelled))
+    teacher = None if birth.teacher is None else Path(birth.teacher)
+    return read_again(here), _sources(Path(here.source), labelled, pools, teacher)
+
+
+def _sources(source: Path, labelled: Sequence[Dataset], pools: Sequence[Dataset], teacher: Path | None) -> Sources:
+    from carspotter.data.source import read_contest
     from carspotter.training.outside import ALONE, Sources
 
-    if not extra and not unlabelled:
+    if not labelled and not pools:
         return ALONE
-    labelled, pools = (tuple(read_source(path) for path in paths) for paths in (extra, unlabelled))
     for dataset in (*labelled, *pools):
         notes(dataset.notes)
     try:
-        return Sources(labelled, pools, teacher, read_contest(source).test)
+        return Sources(tuple(labelled), tuple(pools), teacher, read_contest(source).test)
     except SourceError:  # no contest: there are no test photos to keep unseen
-        return Sources(labelled, pools, teacher)
+        return Sources(tuple(labelled), tuple(pools), teacher)
 
 
-def fit(
+def fit(  # noqa: PLR0913 - keywords, each a wish of its own
     dataset: Dataset,
     recipe: Recipe,
     *,
@@ -42,15 +64,60 @@ def fit(
     outside: Sources | None = None,
     strict: bool = False,
     cache: PhotoCache | None = None,
+    resume: str | None = None,
+    like: Run | None = None,
 ) -> Run:
-    """Train, and name on stderr what the reader skipped; the training names the photos it leaves out."""
+    """Train, and name on stderr what the reader skipped; the training names the photos it leaves out.
+
+    Args:
+        dataset: from a reader.
+        recipe: with every `--set`.
+        out: the bundle's folder.
+        outside: photos from elsewhere.
+        strict: refuse unreadable photos.
+        cache: of decoded photos.
+        resume: id of the run to go on with.
+        like: a run that this shall repeat: other photos are noticed before anything is trained.
+
+    Raises:
+        TrackingError: the photos are not those of `like`.
+    """
     from carspotter.training.outside import ALONE
     from carspotter.training.train import look, train
 
     notes(dataset.notes)
     with progress() as show:
         looked = look(dataset, strict=strict, progress=show)
-        return train(looked, recipe, out=out, outside=outside or ALONE, cache=cache, progress=show)
+        if like is not None and looked.dataset.fingerprint != like.dataset:
+            raise TrackingError(
+                f"run {like.id[:8]} cannot be repeated, its photos or labels changed: {like.photos} photos then "
+                f"(fingerprint {like.dataset[:12]}), {len(looked.dataset.photos)} now "
+                f"({looked.dataset.fingerprint[:12]}); bring them back, or name where they are now"
+            )
+        return train(looked, recipe, out=out, outside=outside or ALONE, cache=cache, progress=show, resume=resume)
+
+
+def go_on(run_id: str, asked: Mapping[str, str], recipe: Recipe | None, *, out: Path | None, strict: bool) -> Run:
+    """Take up an interrupted run where its last checkpoint stands.
+
+    Args:
+        run_id: or a beginning of it.
+        asked: what the user names anew of the source.
+        recipe: refused where it is not the run's; None: the run's own.
+        out: the bundle's folder, where not the one first asked for.
+        strict: refuse unreadable photos.
+
+    Raises:
+        TrackingError: it cannot go on; each difference is named.
+    """
+    from carspotter.tracking.runs import open_store
+    from carspotter.training.beginning import can_resume
+
+    run = can_resume(open_store(), run_id)
+    dataset, outside = read_recorded(run, asked)
+    birth = run.birth or Birth()
+    first = Path(birth.output) if birth.output else Path(birth.place) / "models" / f"{run.name}-{run.id[:8]}"
+    return fit(dataset, recipe or run.recipe, out=out or first, outside=outside, strict=strict, resume=run.id)
 
 
 def say_result(run: Run) -> None:

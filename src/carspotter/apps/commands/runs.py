@@ -174,22 +174,21 @@ def rerun(
     """Train again by a run's own recipe: the same model, or what changed.
 
     Exit code 0 proves that the very same model came out; otherwise every difference is listed and the exit code is 1.
-    The photos are read from where the run had them; a table's options must be given again.
+    The photos are read as the run read them, unless their place or a table's options are given anew; where they have
+    changed, nothing is trained.
     """
-    from carspotter.apps.training import fit, say_result
+    from carspotter.apps.training import fit, read_recorded, say_result
     from carspotter.data.cache import PhotoCache
-    from carspotter.data.source import read_source
     from carspotter.tracking.compare import rerun_differences
     from carspotter.tracking.runs import open_store
 
     old = open_store().get(run_id)
     if old.bundle_hash is None:
         raise TrackingError(f"run {old.id[:8]} is {old.status} and left no model to compare with; rerun a finished one")
-    dataset = read_source(
-        old.origin, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
-    )
+    asked = options.asked(None, photos, id_column=id_column, label_column=label_column, group_column=group_column)
+    dataset, outside = read_recorded(old, asked)
     # Without what the first training stored: a proof must compute everything anew.
-    new = fit(dataset, old.recipe, cache=PhotoCache(None))
+    new = fit(dataset, old.recipe, outside=outside, cache=PhotoCache(None), like=old)
     say_result(new)
     differences = rerun_differences(old, new)
     for difference in differences:

@@ -9,7 +9,22 @@ import typer
 
 from carspotter.apps import options
 
-RecipeName = Annotated[str, typer.Option(help="A packaged recipe (see `recipes ls`), or a path that ends in .toml.")]
+MaybeSource = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A contest folder, a folder or zip of class folders, or a table of names and labels.",
+        show_default=False,
+    ),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="A packaged recipe (see `recipes ls`), or a path that ends in .toml.  [default: fast]",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -55,10 +70,22 @@ Teacher = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with unreadable photos.")]
 
 
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="ID",
+        help="Go on with an interrupted run, to the same weights; only where its photos lie may be said anew.",
+        show_default=False,
+    ),
+]
+
+
 def train(
-    source: options.Source,
+    source: MaybeSource = None,
     *,
-    recipe: RecipeName = "fast",
+    resume: Resume = None,
+    recipe: RecipeName = None,
     settings: Settings = None,
     output: ModelFolder = None,
     extra: Extra = None,
@@ -73,17 +100,24 @@ def train(
     """Train a classifier: a source goes in, a model folder comes out.
 
     Unreadable photos are left out, named, and make the exit code 3. Validation photos are never augmented, and near
-    copies of them never train. Every run is kept, see `runs`.
+    copies of them never train. Every run is kept, see `runs`. One that was interrupted goes on by --resume.
     """
-    from carspotter.apps.training import exit_if_refused, fit, read_outside, say_result
+    from carspotter.apps.training import exit_if_refused, fit, go_on, read_outside, say_result
     from carspotter.data.source import read_source
     from carspotter.recipe import load_recipe
 
-    chosen = load_recipe(recipe, settings or ())
-    dataset = read_source(
-        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
-    )
-    outside = read_outside(source, extra or (), unlabelled or (), teacher)
-    run = fit(dataset, chosen, out=output, outside=outside, strict=strict)
+    chosen = load_recipe(recipe or "fast", settings or ()) if recipe or settings or resume is None else None
+    columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
+    if resume is not None:
+        if extra or unlabelled or teacher:
+            raise typer.BadParameter("--resume reads outside photos as the run did; leave them out")
+        asked = options.asked(source, photos, **columns)
+        run = go_on(resume, asked, chosen, out=output, strict=strict)
+    elif source is None or chosen is None:
+        raise typer.BadParameter("name a source, or a run by --resume", param_hint="SOURCE")
+    else:
+        dataset = read_source(source, photos=photos, **columns)
+        outside = read_outside(source, extra or (), unlabelled or (), teacher)
+        run = fit(dataset, chosen, out=output, outside=outside, strict=strict)
     say_result(run)
     exit_if_refused(run)

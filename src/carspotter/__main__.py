@@ -1,0 +1,7 @@
+"""`python -m carspotter`, which is also how several processes start: `accelerate launch -m carspotter train …`."""
+
+import sys
+
+from carspotter.apps.cli import main
+
+sys.exit(main())

@@ -1,0 +1,98 @@
+"""`kill -9` at random moments, and `train --resume` each time: the weights of a training that nobody touched."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.training.test_resume import RECIPE
+
+from carspotter.apps.cli import main
+from carspotter.apps.toml import toml_lines
+from carspotter.errors import EXIT_INTERRUPTED, EXIT_UNUSABLE
+from carspotter.records import Dataset
+from carspotter.tracking.runs import open_store
+
+DRIVER = Path(__file__).with_name("killed.py")
+KILLS = 3
+
+pytestmark = pytest.mark.usefixtures("runs_db")
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text("\n".join(toml_lines(RECIPE)), encoding="utf-8")
+    return path
+
+
+def begin(folder: Path, *words: str | Path) -> subprocess.Popen[bytes]:
+    with (folder / "said").open("wb") as said:
+        return subprocess.Popen([sys.executable, DRIVER, *map(str, words)], stderr=said)
+
+
+def await_steps(folder: Path, seconds: float) -> None:
+    """Wait until a new checkpoint is there, and a while longer."""
+
+    def checkpoints() -> set[Path]:
+        return set(folder.rglob("checkpoints/*.safetensors"))
+
+    before, until = checkpoints(), time.monotonic() + 120
+    while time.monotonic() < until and checkpoints() <= before:
+        time.sleep(0.02)
+    time.sleep(seconds)
+
+
+@pytest.mark.slow
+def test_random_kills_change_no_bit(lot: Dataset, tmp_path: Path, recipe_file: Path) -> None:
+    chance, source = random.Random(3), tmp_path / "lot"  # noqa: S311
+    assert main(["train", str(source), "--recipe", str(recipe_file), "-o", str(tmp_path / "whole")]) == 0
+    (whole,) = open_store().list()
+    words: list[str | Path] = ["train", source, "--recipe", recipe_file, "-o", tmp_path / "m"]
+    killed = 0
+    for _ in range(KILLS):
+        process = begin(tmp_path, *words)
+        await_steps(tmp_path, chance.uniform(0, 0.5))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        found = [run for run in open_store().list() if run.id != whole.id]
+        if found and found[0].status == "finished":
+            break
+        if found:
+            words = ["train", "--resume", found[0].id[:8]]
+    assert killed
+    code = begin(tmp_path, *words).wait()
+    (run,) = [run for run in open_store().list() if run.id != whole.id]
+    assert (code, run.status) == (0, "finished"), (tmp_path / "said").read_text()
+    assert run.bundle_hash == whole.bundle_hash
+    assert run.bundle == str(tmp_path / "m")
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_one_line_that_goes_on(lot: Dataset, tmp_path: Path, recipe_file: Path) -> None:
+    process = begin(tmp_path, "train", tmp_path / "lot", "--recipe", recipe_file, "-o", tmp_path / "m")
+    await_steps(tmp_path, 0)
+    os.kill(process.pid, signal.SIGINT)
+    code, said = process.wait(), (tmp_path / "said").read_text()
+    assert code == EXIT_INTERRUPTED, said
+    command = re.search(r"go on with: carspotter (train --resume [0-9a-f]{8})\n", said)
+    assert command is not None, said
+    assert "Traceback" not in said
+    assert main(command[1].split()) == 0
+    assert open_store().list()[0].status == "finished"
+
+
+def test_what_cannot_go_on_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", "nowhere"]) == EXIT_UNUSABLE
+    assert "there is no run 'nowhere'" in capsys.readouterr().err
+    assert main(["train"]) == EXIT_UNUSABLE
+    assert "name a source, or a run by --resume" in capsys.readouterr().err
+    assert main(["train", "--resume", "x", "--extra", "y"]) == EXIT_UNUSABLE
+    assert "leave them out" in capsys.readouterr().err
