@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def page_command(host: str, port: int) -> list[str]:
     """The words that start the page; where the runs lie goes through the environment, for it may hold a password."""
     words = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
-    return [*words, "--workers", "1"]  # MLflow starts four otherwise, each of them half a gigabyte
+    return [*words, "--workers", "1"]  # MLflow starts four otherwise; one serves one person
 
 
 def page_environment(uri: str, artifacts: Path) -> dict[str, str]:
@@ -27,7 +27,7 @@ def page_environment(uri: str, artifacts: Path) -> dict[str, str]:
         "MLFLOW_BACKEND_STORE_URI": uri,
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": str(artifacts),
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a runner for jobs that nobody sends; it costs half the start
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a runner of jobs that nobody sends
     }
 
 

@@ -138,9 +138,10 @@ def _validation_photos(rows: Sequence[Row], findings: Sequence[Finding]) -> dict
 def _judged(accuracy: float | None, photos: int | None) -> tuple[Figure | None, tuple[str, ...]]:
     if accuracy is None:
         return None, ()
-    odd = photos is not None and not is_count(accuracy, photos)
+    if photos is None or is_count(accuracy, photos):
+        return figure(accuracy, photos), ()
     note = f"R_EVA_VAL_ACC is no whole count of the {photos:,} validation photos: it was not measured on them"
-    return figure(accuracy, photos), (note,) if odd else ()
+    return figure(accuracy, photos), (note,)
 
 
 def _abbreviated(row: Row) -> tuple[str, ...]:

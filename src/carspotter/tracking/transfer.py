@@ -292,7 +292,7 @@ def _content_faults(packed: Packed, folder: Path) -> list[str]:
         if packed.bundle and read_bundle(folder / BUNDLE).hash != run.bundle_hash:
             return [f"the model of run {packed.id} is not the one that its journal names"]
     except CarspotterError as fault:
-        return [str(fault).replace(f"{folder}/", f"runs/{packed.id}/")]
+        return [f"run {packed.id}: {fault}".replace(f"{folder}/", "")]
     return []
 
 
