@@ -12,7 +12,7 @@ SHORT = 8  # characters of an id: enough to tell runs apart, few enough to type
 
 def run_row(run: Run) -> tuple[object, ...]:
     """One line of `runs ls`."""
-    accuracy = run.evaluation.accuracy if run.evaluation else None
+    accuracy = run.accuracy
     shown = f"{accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]" if accuracy else None
     seconds = None if run.seconds is None else round(run.seconds)
     return (run.id[:SHORT], run.name, run.status, run.started[:16], seconds, run.photos, shown, run.bundle)
@@ -56,7 +56,7 @@ def _facts(run: Run) -> list[tuple[str, object]]:
 
 def _figures(run: Run) -> list[tuple[str, object]]:
     if run.evaluation is None:
-        return []
+        return [("accuracy", run.accuracy)] if run.accuracy else []
     e = run.evaluation
     return [
         ("accuracy", e.accuracy),

@@ -51,7 +51,7 @@ class SeedLog:
         trained = sum(finding.distinct for finding in self.findings)
         rest = len(self.findings) - copies - trained
         return (
-            f"{count(len(self.runs), 'row')}: {count(trained, 'training')} of their own, "
+            f"{count(len(self.runs), 'row')}: {count(trained, 'training')} of {'its' if trained == 1 else 'their'} own, "
             f"{count(copies, 'copy', 'copies')} of another row's history, {rest} without a whole history"
         )
 

@@ -70,9 +70,7 @@ def import_seed(log: Log, report: Report = None) -> None:
         note(f"report in {report}")
     added = import_seed_log(open_store(), found)
     known = len(found.runs) - len(added)
-    say(
-        f"{len(added)} runs added, {known} were already there" if added else "nothing added: every row is already there"
-    )
+    say(f"{len(added)} runs added, {known} already there" if added else "nothing added: every row is already there")
 
 
 @app.command("export")
@@ -103,7 +101,7 @@ def import_runs(file: Zip) -> None:
     from carspotter.tracking.transfer import import_runs
 
     moved = import_runs(open_store(), file)
-    say(f"{len(moved.added)} runs added, {len(moved.known)} were already there")
+    say(f"{len(moved.added)} runs added, {len(moved.known)} already there")
 
 
 @app.command("ui")
