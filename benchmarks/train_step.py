@@ -1,6 +1,6 @@
 """Photos per second of a training step with what the package does about threads and memory, beside plain torch.
 
-    python benchmarks/train_step.py [--rounds 3] [--seconds 1.2]        # under 4 minutes on two quiet cores
+    python benchmarks/train_step.py [--minutes 3.8]        # as many rounds as fit, one at least
 
 Each side is a process of its own, since what waiting threads do and what is freed is decided once per process: threads
 that wait as torch has it, that spin (ACTIVE), or that sleep (PASSIVE, as `training/__init__.py` asks for); freed memory
@@ -50,16 +50,19 @@ SIDES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.2, help="of steps for each shape, in each process")
+    parser.add_argument("--minutes", type=float, default=3.8, help="no round is begun that would end later")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of steps for each shape, in each process")
     parser.add_argument("--side", type=int, help="measure this one and print it; the script calls itself so")
     options = parser.parse_args()
     if options.side is not None:
         return print(json.dumps(measure(SIDES[options.side], options.seconds)))
     found: list[list[list[float]]] = [[] for _ in SIDES]
-    for _ in range(options.rounds):
-        for number in range(len(SIDES)):
-            found[number].append(run(number, options.seconds))
+    started, longest = time.monotonic(), 0.0
+    while time.monotonic() - started + longest < 60 * options.minutes or not found[0]:
+        begun = time.monotonic()
+        for number, speeds in enumerate(found):
+            speeds.append(run(number, options.seconds))
+        longest = max(longest, time.monotonic() - begun)
     report(found)
     return None
 
