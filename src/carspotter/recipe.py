@@ -173,6 +173,10 @@ class Recipe(Part):
         description="parts of each batch that are computed side by side, each with BatchNorm statistics of its own; "
         "on how many threads or processes changes nothing",
     )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of the network's arithmetic in training; the shipped net is fp32; fp16 needs CUDA"
+    )
+    compile: bool = Field(False, description="let torch compile the network; pays on CUDA, costs minutes at first")
     outside_weight: float = Field(
         1.0, gt=0, le=100, description="weight in the loss of a photo from outside (`train --extra`); the source's is 1"
     )

@@ -20,6 +20,16 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def processes() -> int:
+    """How many processes were started together by `accelerate launch` or `torchrun`; 1 where nobody did."""
+    return max(1, int(os.environ.get("WORLD_SIZE") or 1))
+
+
+def is_first() -> bool:
+    """Whether this is the process of them that writes and prints."""
+    return int(os.environ.get("RANK") or 0) == 0
+
+
 def in_order(make: Callable[[Item], Made], items: Iterable[Item], *, threads: int, ahead: int) -> Generator[Made]:
     """Results in the order of the items, a bounded number of them under way.
 

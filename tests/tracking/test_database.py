@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -135,3 +137,19 @@ def test_a_password_is_never_shown() -> None:
     assert "secret" not in shown
     assert shown.count("me:***@host") == 2
     assert "\n" not in shown
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sqlite3, sys
+base = sqlite3.connect(sys.argv[1], isolation_level=None)
+base.execute("PRAGMA cache_size = 1")  # what is written spills to disk before it is committed
+base.execute("BEGIN")
+base.executemany("INSERT INTO experiment_tags VALUES (?, ?, 0)", ((str(i), "x" * 1000) for i in range(200)))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_half_written_is_taken_back(runs_db: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, runs_db], check=False)
+    assert runs_db.with_name("runs.db-journal").stat().st_size
+    assert open_store().list() == ()

@@ -29,6 +29,7 @@ from carspotter.errors import (
 
 EXTRAS = {
     "torch": ("training", "train"),
+    "accelerate": ("several processes", "train"),
     "torchvision": ("training", "train"),
     "timm": ("training", "train"),
     "onnx": ("exporting a model", "train"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,13 @@ import typer
 from carspotter.apps.console import note, notes, progress, say
 from carspotter.data.cache import PhotoCache
 from carspotter.errors import EXIT_SOME_REFUSED, SourceError, TrackingError
+from carspotter.progress import silent
 from carspotter.recipe import Recipe
 from carspotter.records import Birth, Dataset, Reading, Run
+from carspotter.workers import is_first
 
 if TYPE_CHECKING:
+    from carspotter.training.devices import DeviceName
     from carspotter.training.outside import Sources
 
 
@@ -66,6 +70,7 @@ def fit(  # noqa: PLR0913 - keywords, each a wish of its own
     cache: PhotoCache | None = None,
     resume: str | None = None,
     like: Run | None = None,
+    device: DeviceName = "auto",
 ) -> Run:
     """Train, and name on stderr what the reader skipped; the training names the photos it leaves out.
 
@@ -78,6 +83,7 @@ def fit(  # noqa: PLR0913 - keywords, each a wish of its own
         cache: of decoded photos.
         resume: id of the run to go on with.
         like: a run that this shall repeat: other photos are noticed before anything is trained.
+        device: `auto` takes CUDA where there is one.
 
     Raises:
         TrackingError: the photos are not those of `like`.
@@ -85,8 +91,9 @@ def fit(  # noqa: PLR0913 - keywords, each a wish of its own
     from carspotter.training.outside import ALONE
     from carspotter.training.train import look, train
 
-    notes(dataset.notes)
-    with progress() as show:
+    if is_first():
+        notes(dataset.notes)
+    with progress() if is_first() else nullcontext(silent) as show:
         looked = look(dataset, strict=strict, progress=show)
         if like is not None and looked.dataset.fingerprint != like.dataset:
             raise TrackingError(
@@ -94,10 +101,19 @@ def fit(  # noqa: PLR0913 - keywords, each a wish of its own
                 f"(fingerprint {like.dataset[:12]}), {len(looked.dataset.photos)} now "
                 f"({looked.dataset.fingerprint[:12]}); bring them back, or name where they are now"
             )
-        return train(looked, recipe, out=out, outside=outside or ALONE, cache=cache, progress=show, resume=resume)
+        beside = outside or ALONE
+        return train(looked, recipe, out=out, outside=beside, cache=cache, progress=show, resume=resume, device=device)
 
 
-def go_on(run_id: str, asked: Mapping[str, str], recipe: Recipe | None, *, out: Path | None, strict: bool) -> Run:
+def go_on(
+    run_id: str,
+    asked: Mapping[str, str],
+    recipe: Recipe | None,
+    *,
+    out: Path | None,
+    strict: bool,
+    device: DeviceName = "auto",
+) -> Run:
     """Take up an interrupted run where its last checkpoint stands.
 
     Args:
@@ -106,6 +122,7 @@ def go_on(run_id: str, asked: Mapping[str, str], recipe: Recipe | None, *, out: 
         recipe: refused where it is not the run's; None: the run's own.
         out: the bundle's folder, where not the one first asked for.
         strict: refuse unreadable photos.
+        device: the run's.
 
     Raises:
         TrackingError: it cannot go on; each difference is named.
@@ -117,7 +134,9 @@ def go_on(run_id: str, asked: Mapping[str, str], recipe: Recipe | None, *, out: 
     dataset, outside = read_recorded(run, asked)
     birth = run.birth or Birth()
     first = Path(birth.output) if birth.output else Path(birth.place) / "models" / f"{run.name}-{run.id[:8]}"
-    return fit(dataset, recipe or run.recipe, out=out or first, outside=outside, strict=strict, resume=run.id)
+    return fit(
+        dataset, recipe or run.recipe, out=out or first, outside=outside, strict=strict, resume=run.id, device=device
+    )
 
 
 def say_result(run: Run) -> None:

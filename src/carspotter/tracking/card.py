@@ -23,7 +23,7 @@ _KEYS: Mapping[str, Group] = {
     **dict.fromkeys(("views", "mixup", "cutmix"), "augmentation"),
     **dict.fromkeys(("backbone", "weights", "trains", "freeze_batchnorm"), "model"),
     **dict.fromkeys(("name", "about"), "run"),
-    **dict.fromkeys(("threads", "shards"), "machine"),
+    **dict.fromkeys(("threads", "shards", "precision", "compile"), "machine"),
 }
 """Single settings; every other one is optimisation."""
 _LOG_PARTS: Mapping[str, Group] = {"AUG": "augmentation", "M": "model", "H": "head", "C": "optimisation", "R": "result"}

@@ -79,7 +79,9 @@ def check_sqlite(path: Path, known: Collection[str], head: str, *, patience: flo
 
 
 def _open(path: Path, patience: float) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=patience)
+    # Not read-only: what a killed writer left half-written is rolled back by whoever opens it next. A file that may not
+    # be written is opened for reading all the same, and none is made.
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=patience)
 
 
 def _revision(base: sqlite3.Connection, tables: Collection[str]) -> str | None:

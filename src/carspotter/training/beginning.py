@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,10 @@ from carspotter.recipe import Recipe, recipe_differences
 from carspotter.records import Birth, Dataset, Machine, Run, Split, hash_json
 from carspotter.tracking.machine import code_version
 from carspotter.tracking.runs import RunStore, RunWriter
+from carspotter.training.devices import ALONE, Peers
+from carspotter.training.onlooker import Onlooker, Writer
 from carspotter.training.outside import Outside, Sources
+from carspotter.workers import processes
 
 UNTOUCHED = ("apps", "tracking")
 """Folders of the package that decide no weight."""
@@ -56,10 +60,27 @@ def born_from(dataset: Dataset, sources: Sources, outside: Outside) -> Birth:
         outside=hash_json(joined) if joined else "",
         code=code_hash(),
         place=str(Path.cwd()),
+        processes=processes(),
     )
 
 
-def begin(store: RunStore, beginning: Beginning, resume: str | None) -> RunWriter:
+@contextmanager
+def begin(store: RunStore, beginning: Beginning, resume: str | None, peers: Peers = ALONE) -> Iterator[Writer]:
+    """The run that the first process writes; the others are told of it and look on.
+
+    Raises:
+        TrackingError: see `_writer`.
+    """
+    if peers.first:
+        with _writer(store, beginning, resume) as run:
+            peers.tell(run.id)
+            peers.tell(str(run.folder))
+            yield run
+    else:
+        yield Onlooker(peers.tell(), Path(peers.tell()))
+
+
+def _writer(store: RunStore, beginning: Beginning, resume: str | None) -> RunWriter:
     """A new run, or the one to take up again.
 
     Raises:

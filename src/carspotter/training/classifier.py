@@ -148,7 +148,8 @@ class Classifier(nn.Module):
 
     def prepare(self, photos: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 → (N, 3, H, W) float, normalised, channels last in memory."""
-        return (photos.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        here = photos.to(self.mean.device)
+        return (here.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
     def forward(self, prepared: Tensor) -> Tensor:
         """(N, 3, H, W) prepared photos → (N, K) logits."""

@@ -181,7 +181,7 @@ class FrozenPart:
         with evaluating(self._classifier):
             made = lower(self._classifier.body, self._point, self._classifier.prepare(pixels))
         # A clone leaves inference mode behind, so that a head can be trained on it.
-        return made.clone() if self._pooled else made.half().clone()
+        return made.cpu().clone() if self._pooled else made.half().cpu().clone()
 
     def _key(self, photos: PhotoSet, wanted: Views) -> str:
         body = self._classifier.body

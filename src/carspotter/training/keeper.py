@@ -6,6 +6,7 @@ checkpoint needs no random state.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,11 +20,12 @@ from torch import Tensor, nn
 from carspotter.errors import SourceError, TrackingError, TrainingError, TrainingStopped
 from carspotter.progress import Progress
 from carspotter.recipe import Stage
-from carspotter.tracking.runs import RunWriter
 from carspotter.training.backbones import resize_backbone
 from carspotter.training.checkpoint import Checkpoint, Checkpoints, all_finite
 from carspotter.training.classifier import Classifier
+from carspotter.training.devices import ALONE, Peers
 from carspotter.training.loop import Standing, Sums, Trainee
+from carspotter.training.onlooker import Writer
 from carspotter.training.stopping import Stop, end, listening
 
 CHECKPOINT_SECONDS = 60.0
@@ -40,9 +42,13 @@ class Keeper:
         run: the only writer of the run.
         progress: told what the user should know.
         keep: whether anything is saved at all.
+        peers: processes of this training; the first saves, all stop and go on together.
     """
 
-    def __init__(self, classifier: Classifier, run: RunWriter, progress: Progress, *, keep: bool = True) -> None:
+    def __init__(
+        self, classifier: Classifier, run: Writer, progress: Progress, *, keep: bool = True, peers: Peers = ALONE
+    ) -> None:
+        self._peers = peers
         self._classifier = classifier
         self._run = run
         self._progress = progress
@@ -53,11 +59,14 @@ class Keeper:
         self._stage_began = self._saved = time.monotonic()
         self._complained = False
         self._stop = Stop()
+        self._scaler: torch.amp.GradScaler | None = None
 
     def take_up(self) -> None:
         """Go on where the newest sound checkpoint stands, or begin anew where there is none."""
-        self._files.tidy()
+        if self._peers.first:
+            self._files.tidy()
         self._found = self._files.newest()
+        self._peers.any(False)  # all have read before the first one writes
         if self._found is None:
             self._run.resumed(0, {}, 0.0)
             return
@@ -84,12 +93,15 @@ class Keeper:
 
     def begin(self, trainee: Trainee, averaged: ModelEmaV3 | None) -> Standing:
         """Where the stage stands: at its beginning, or where the checkpoint says, which is used up by this."""
+        self._scaler = trainee.scaler
         found, self._found = self._found, None
         if found is None or found.facts["standing"] is None:
             return Standing()
         if averaged is not None:
             averaged.module.load_state_dict(found.part("average"))
         fill_optimizer(trainee.optimizer, found.part("optimizer"))
+        if trainee.scaler and found.facts["scaler"]:
+            trainee.scaler.load_state_dict(found.facts["scaler"])
         standing = dict(found.facts["standing"])
         best = found.part("best") or None
         return Standing(**{**standing, "sums": Sums(**standing["sums"])}, best=best)
@@ -108,6 +120,8 @@ class Keeper:
             return
         due = EPOCH_SECONDS if now.step == 0 else CHECKPOINT_SECONDS
         asked = self._stop.asked
+        if self._peers.any(asked is not None):
+            asked = asked or signal.SIGTERM  # another process was asked; all stop after the same step
         if asked is not None or time.monotonic() - self._saved >= due:
             self._save(now, self._state(now, trainee, averaged))
         if asked is not None:
@@ -135,7 +149,8 @@ class Keeper:
         except BaseException:  # told, never held
             self._say(f"go on with: {self._command}")
             raise
-        self._files.clear()
+        if self._peers.first:
+            self._files.clear()
 
     @property
     def _command(self) -> str:
@@ -150,12 +165,15 @@ class Keeper:
 
     def _save(self, now: Standing | None, tensors: Mapping[str, Tensor]) -> None:
         model = self._classifier.state_dict()
-        if not self._keep or not all_finite(model):  # the next step says so; what was good stays
+        if (
+            not self._keep or not self._peers.first or not all_finite(model)
+        ):  # the next step says so; what was good stays
             return
         facts = {
             "stage": self._stage,
             "size": list(self._size),
             "standing": None if now is None else _plain(now),
+            "scaler": self._scaler.state_dict() if self._scaler else None,
             "stage_seconds": time.monotonic() - self._stage_began,
             "epochs": self._run.epochs,
             "timings": self._run.timings,

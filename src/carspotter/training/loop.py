@@ -19,6 +19,7 @@ from carspotter.errors import TrainingError
 from carspotter.recipe import Stage
 from carspotter.records import EpochRecord
 from carspotter.training.classifier import Learner
+from carspotter.training.devices import CPU, Device
 from carspotter.training.material import Batch, Material
 from carspotter.training.schedule import rate_factor
 from carspotter.training.shards import Shards
@@ -36,6 +37,8 @@ class Trainee:
         optimizer: its groups carry their full rate under `full_lr`.
         shards: parts of each batch that are computed side by side.
         threads: of the processor.
+        device: where it computes, and with which other processes.
+        scaler: of the loss, for half precision.
         penalty: a term added to the loss.
     """
 
@@ -44,6 +47,8 @@ class Trainee:
     optimizer: torch.optim.Optimizer
     shards: int = 1
     threads: int = 1
+    device: Device = CPU
+    scaler: torch.amp.GradScaler | None = None
     penalty: Callable[[], Tensor] | None = None
 
 
@@ -167,7 +172,7 @@ def fit_stage(
     averaged = ModelEmaV3(trainee.learner, decay=stage.ema, use_warmup=True) if stage.ema else None
     judged: nn.Module = averaged.module if averaged else trainee.learner
     now = keeper.begin(trainee, averaged)  # before the shards, which copy the learner's statistics
-    shards = Shards(trainee.learner, trainee.shards, trainee.threads)
+    shards = Shards(trainee.learner, trainee.shards, trainee.threads, trainee.device)
 
     with shards.working(), keeper.listening():
         while not now.over(stage):
@@ -211,14 +216,21 @@ def _step(trainee: Trainee, shards: Shards, batch: Sequence[Batch], stage: Stage
     for group in trainee.optimizer.param_groups:
         group["lr"] = group["full_lr"] * now.rate
     trainee.optimizer.zero_grad(set_to_none=True)
-    value, logits = shards.gradients(batch, loss)
+    scaler = trainee.scaler
+    value, logits, labels = shards.gradients(batch, loss, scaler.scale if scaler else lambda plain: plain)
     _must_be_finite(value, stage, now.epoch, f"batch {now.step + 1}")
+    if scaler:
+        scaler.unscale_(trainee.optimizer)
     if stage.clip:
         # Only what is stepped: a unit frozen since an earlier stage still holds that stage's last gradient.
         stepped = [p for group in trainee.optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(stepped, stage.clip)
-    trainee.optimizer.step()
-    now.sums.add(value, logits, torch.cat([part.labels for part in batch]))
+    if scaler:
+        scaler.step(trainee.optimizer)
+        scaler.update()
+    else:
+        trainee.optimizer.step()
+    now.sums.add(value, logits, labels)
 
 
 def _record(
@@ -283,8 +295,9 @@ def validate(module: nn.Module, material: Material, shards: Shards) -> tuple[flo
     sums = Sums()
 
     def judge(batch: Batch) -> tuple[Batch, Tensor]:
-        with torch.inference_mode():
-            return batch, module(batch.inputs)
+        here = batch.to(shards.where)
+        with torch.inference_mode(), shards.arithmetic():
+            return here, module(here.inputs).float()
 
     with evaluating(module):
         for batch, logits in shards.side_by_side(judge, material.validation()):

@@ -44,6 +44,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(self.inputs.to(device), self.targets.to(device), self.labels.to(device))
+
 
 class Material(Protocol):
     """The photos of one stage in the form its trained body takes."""

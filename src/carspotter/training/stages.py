@@ -18,6 +18,7 @@ from carspotter.records import Dataset, EpochRecord, FreezeSummary, Geometry
 from carspotter.training.augment import Mixing, make_mixing, make_policy
 from carspotter.training.backbones import resize_backbone
 from carspotter.training.classifier import Classifier, Learner
+from carspotter.training.devices import CPU, Device, check_batches
 from carspotter.training.freezing import Freezing
 from carspotter.training.frozen import MAX_BYTES, FrozenPart, Upper, Views, can_cut
 from carspotter.training.loop import Keeper, Trainee, fit_stage
@@ -39,6 +40,7 @@ class Course:
         started: told what a stage trains and what it leaves alone.
         report: told about each epoch.
         progress: told about features.
+        device: where it computes, and with which other processes.
     """
 
     recipe: Recipe
@@ -49,6 +51,7 @@ class Course:
     started: Callable[[FreezeSummary], None]
     report: Callable[[EpochRecord, int], None]
     progress: Progress
+    device: Device = CPU
 
     @property
     def stages(self) -> list[tuple[int, Stage]]:
@@ -69,7 +72,8 @@ class Course:
         resize_backbone(classifier.backbone, stage.height, stage.width)
         freezing = Freezing(classifier, stage.trains, freeze_batchnorm=stage.freeze_batchnorm)
         self.started(freezing.summary(stage.name))
-        body, material = self._material(classifier, freezing, number, stage)
+        with self.device.peers.one_by_one():
+            body, material = self._material(classifier, freezing, number, stage)
         head = self.recipe.head
         trainee = Trainee(
             learner=Learner(body, classifier.head),
@@ -77,6 +81,8 @@ class Course:
             optimizer=make_optimizer(stage.optimizer, self._groups(classifier, freezing, stage), stage.lr),
             shards=self.recipe.shards,
             threads=self.recipe.threads,
+            device=self.device,
+            scaler=self.device.scaler(),
             penalty=(lambda: classifier.head.penalty(head.l1, head.l2)) if head.l1 or head.l2 else None,
         )
         fit_stage(trainee, material, stage, report=self.report, keeper=keeper)
@@ -96,7 +102,9 @@ class Course:
     ) -> tuple[torch.nn.Module, Material]:
         """What trains below the head, and what it is fed with."""
         train, held_out = self._set(self.train, stage), self._set(self.held_out, stage)
-        pace = Pace(stage.batch, self.recipe.shards, (self.recipe.seed, number))
+        peers = self.device.peers
+        pace = Pace(stage.batch, self.recipe.shards, (self.recipe.seed, number), peers.share(self.recipe.shards))
+        check_batches(stage, min(map(len, pace.steps(len(train)))), self.recipe.shards, peers.count)
         mixing = None if freezing.head_only else make_mixing(stage.mixup, stage.cutmix)
         if freezing.head_only or (freezing.frozen and self._pays(classifier, train, stage)):
             body = torch.nn.Identity() if freezing.head_only else Upper(classifier.body, stage.trains)

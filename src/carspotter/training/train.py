@@ -28,8 +28,11 @@ from carspotter.training.allocator import keep_memory
 from carspotter.training.backbones import find_backbone, load_backbone
 from carspotter.training.beginning import Beginning, begin, born_from
 from carspotter.training.classifier import Body, Classifier, Head
+from carspotter.training.devices import Device, DeviceName, device_for
+from carspotter.training.frozen import state_hash
 from carspotter.training.keeper import Keeper
 from carspotter.training.loop import memory_named
+from carspotter.training.onlooker import Onlooker, Writer
 from carspotter.training.outside import ALONE, Outside, Sources, join, seen_by
 from carspotter.training.ship import Origin, score, ship
 from carspotter.training.stages import Course
@@ -54,6 +57,7 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
     watch: Watch | None = None,
     progress: Progress = silent,
     resume: str | None = None,
+    device: DeviceName = "auto",
 ) -> Run:
     """Train a classifier and leave a bundle that has been validated through the shipped predictor.
 
@@ -67,6 +71,8 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         cache: of decoded photos; by default the user's.
         watch: called with each finished epoch; what it raises ends the training.
         progress: told about photos looked at, epochs, features, checkpoints.
+        device: `auto` takes CUDA where there is one. Of several processes (`accelerate launch`) the first writes; the
+            others return its run as far as it is.
         resume: id of an interrupted or failed run that this goes on with, in everything else as it began.
 
     Returns:
@@ -82,7 +88,7 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
     started = time.perf_counter()
     if deliver:
         check_target(out or Path("models") / f"{recipe.name}-RUN")
-    with _threads(recipe.threads) as threads:
+    with _threads(recipe.threads) as threads, device_for(device, recipe) as here:
         # 1. Every photo is read and decoded once before anything is trusted, and divided before anything is trained.
         recipe = recipe.model_copy(update={"threads": threads})
         looked = source if isinstance(source, Scan) else look(source, progress=progress)
@@ -92,12 +98,13 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         scanned = time.perf_counter() - started
         card = find_backbone(recipe.backbone, recipe.weights)
         told = (*joined.sentences, *seen_by(card, _some(looked.dataset, divided.validation).photos))
-        machine = this_machine(threads=threads)
+        machine = this_machine(threads=threads, device=here.name)
         birth = born_from(looked.dataset, outside, joined).model_copy(
             update={"output": None if out is None else str(Path(out).absolute()), "delivers": deliver}
         )
         beginning = Beginning(recipe, looked.dataset, divided, machine, birth, told)
-        with begin(store or open_store(), beginning, resume) as run:
+        store = store or open_store()
+        with begin(store, beginning, resume, here.peers) as run:
             run.split(divided)
             course = _course(
                 recipe,
@@ -108,21 +115,27 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
                 run=run,
                 watch=watch,
                 progress=progress,
+                device=here,
             )
 
             # 2. The network, as it begins or as a checkpoint left it, then stage by stage.
             classifier, card = build(card, course)
-            keeper = Keeper(classifier, run, progress, keep=deliver)
+            classifier.to(here.where)
+            keeper = Keeper(classifier, run, progress, keep=deliver, peers=here.peers)
             if resume is not None:
                 keeper.take_up()
             run.timing("scan", scanned)
             with keeper.named():
                 for number, stage in course.stages:
                     with keeper.stage(number, stage) as to_do, memory_named(stage):
+                        here.peers.same(lambda: state_hash(classifier.state_dict()), "weights")
                         if to_do:
                             course.fit(classifier, number, stage, keeper)
 
                 # 3. What came out, judged on photos that trained nothing.
+                if isinstance(run, Onlooker):
+                    return store.get(run.id)
+                classifier.cpu()
                 if not deliver:
                     scores = score(classifier, course)
                     run.answers(scores, course.held_out.labels)
@@ -230,9 +243,10 @@ def _course(  # noqa: PLR0913 - what a training is made of
     *,
     outside: Outside,
     cache: PhotoCache,
-    run: RunWriter,
+    run: Writer,
     watch: Watch | None,
     progress: Progress,
+    device: Device,
 ) -> Course:
     inside = _some(dataset, divided.train)
 
@@ -251,6 +265,7 @@ def _course(  # noqa: PLR0913 - what a training is made of
         started=run.freezing,
         report=report,
         progress=progress,
+        device=device,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from carspotter.apps import options
+from carspotter.workers import is_first
 
 MaybeSource = Annotated[
     Path | None,
@@ -67,6 +68,7 @@ Teacher = Annotated[
         show_default=False,
     ),
 ]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA where there is one.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with unreadable photos.")]
 
 
@@ -92,6 +94,7 @@ def train(
     unlabelled: Unlabelled = None,
     teacher: Teacher = None,
     strict: Strict = False,
+    device: Device = "auto",
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
@@ -112,12 +115,14 @@ def train(
         if extra or unlabelled or teacher:
             raise typer.BadParameter("--resume reads outside photos as the run did; leave them out")
         asked = options.asked(source, photos, **columns)
-        run = go_on(resume, asked, chosen, out=output, strict=strict)
+        run = go_on(resume, asked, chosen, out=output, strict=strict, device=device)
     elif source is None or chosen is None:
         raise typer.BadParameter("name a source, or a run by --resume", param_hint="SOURCE")
     else:
         dataset = read_source(source, photos=photos, **columns)
         outside = read_outside(source, extra or (), unlabelled or (), teacher)
-        run = fit(dataset, chosen, out=output, outside=outside, strict=strict)
+        run = fit(dataset, chosen, out=output, outside=outside, strict=strict, device=device)
+    if not is_first():  # of several processes one prints
+        return
     say_result(run)
     exit_if_refused(run)
