@@ -82,6 +82,7 @@ def killing(times: int, when: str = "features") -> Progress:
     return show
 
 
+@pytest.mark.slow
 def test_the_planted_bad_rate_is_given_up_and_the_best_is_told(
     lot: Path, space: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,7 +256,7 @@ def test_an_interrupted_search_goes_on_where_it_was(lot: Path, space: Any, numbe
     with process.stderr:
         time.sleep(0.5)  # into the second trial; wherever it strikes, the outcome must be the same
         process.send_signal(number)
-        assert process.wait(timeout=60) == code
+        assert process.wait(timeout=300) == code
         rest = process.stderr.read()
     assert "Traceback" not in rest
     found = finished_again(lot, path, 3)
@@ -266,7 +267,7 @@ def test_an_interrupted_search_goes_on_where_it_was(lot: Path, space: Any, numbe
     for trial in found.tried:
         if trial.state == "repeated":  # what was under way is trained with the very same settings
             assert found.tried[trial.facts.get("number", states.index("repeated") + 1)].values == trial.values
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while any(run.status == "running" for run in open_store().list()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert {run.status for run in open_store().list()} <= {"finished", "interrupted"}
