@@ -55,6 +55,14 @@ def test_one_edited_value_does_not_hide_a_copy(tmp_path: Path, column: str, valu
     assert f"edited: {column} differs in 1 of {size}" in found["2"].reason
 
 
+def test_one_edited_value_in_every_column_does_not_hide_a_copy(tmp_path: Path) -> None:
+    first = training(1)
+    second = copy(first, 2, 9, R_TRAIN_TIME="[1999.12345678]")
+    for column in ("R_EPOCH_TIME", "R_BATCH_TIME", "R_LOSS", "R_ACC", "R_VAL_LOSS", "R_VAL_ACC"):
+        second = edited(second, column, 1, "0.51487711")
+    assert findings(tmp_path, [first, second])["2"].copy_of == "1"
+
+
 def test_every_clock_edited_or_every_loss_edited_is_still_a_copy(tmp_path: Path) -> None:
     first, other = training(1), training(2)
     clocks = {column: other[column] for column in ("R_EPOCH_TIME", "R_BATCH_TIME", "R_TRAIN_TIME")}
@@ -111,9 +119,15 @@ def test_epochs_that_do_not_fill_the_training_s_time_betray_the_edit(tmp_path: P
 
 
 def test_a_training_that_stopped_early_does_not_contradict_itself(tmp_path: Path) -> None:
-    first = training(5, day=3) | {"M_EPOCHS": "15.0", "M_CALLBACKS_TYPE": "MC_ES_LRS_T"}
-    found = findings(tmp_path, [first, copy(first, 6, 9)])
+    first = training(5, day=20) | {"M_EPOCHS": "15.0", "M_CALLBACKS_TYPE": "MC_ES_LRS_T"}
+    found = findings(tmp_path, [first, copy(first, 6, 3, R_EVA_VAL_ACC="0.5111111")])
     assert found["6"].copy_of == "5"
+
+
+def test_the_earlier_date_counts_before_the_smaller_number(tmp_path: Path) -> None:
+    first = training(9, day=2)
+    found = findings(tmp_path, [copy(first, 3, 9), first])
+    assert (found["9"].distinct, found["3"].copy_of) == (True, "9")
 
 
 def test_copies_of_copies_have_one_origin(tmp_path: Path) -> None:
