@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import carspotter
-from carspotter.apps.commands import answers, backbones, check, demo, pretrain, recipes, runs, sweep, train
+from carspotter.apps.commands import answers, backbones, check, demo, lr, pretrain, recipes, runs, sweep, train
 from carspotter.apps.console import say
 from carspotter.apps.faults import exit_code
 
@@ -36,6 +36,7 @@ app.command("check")(check.check)
 app.command("train")(train.train)
 app.command("pretrain")(pretrain.pretrain)
 app.command("sweep")(sweep.sweep)
+app.command("lr")(lr.lr)
 app.command("submit")(answers.submit)
 app.command("predict")(answers.predict)
 app.add_typer(runs.app, name="runs")

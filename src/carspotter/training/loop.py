@@ -191,7 +191,7 @@ def fit_stage(
 
             # 2. Validation sees plain photos, with the weights that would be handed on.
             val_loss, val_accuracy = validate(judged, material, shards)
-            _must_be_finite(val_loss or 0.0, stage, now.epoch, "validation")
+            _must_be_finite(val_loss or 0.0, stage, f"epoch {now.epoch + 1}, validation")
             report(_record(stage, now, val_loss, val_accuracy, time.perf_counter() - began), stage.epochs)
 
             # 3. Keep the best; stop when it is long ago.
@@ -206,19 +206,44 @@ def fit_stage(
 
 
 def _step(trainee: Trainee, shards: Shards, batch: Sequence[Batch], stage: Stage, now: Standing, steps: int) -> None:
-    """One batch: rate, gradient, step."""
+    """One batch, at the rate that the schedule gives it."""
+    now.rate = rate_factor(stage.schedule, now.epoch + (now.step + 0.5) / steps, stage.epochs, now.val_losses)
+    value, logits, labels = take_step(
+        trainee, shards, batch, stage, now.rate, f"epoch {now.epoch + 1}, batch {now.step + 1}"
+    )
+    now.sums.add(value, logits, labels)
+
+
+def take_step(
+    trainee: Trainee, shards: Shards, batch: Sequence[Batch], stage: Stage, factor: float, when: str = ""
+) -> tuple[float, Tensor, Tensor]:
+    """Gradient and step of one batch.
+
+    Args:
+        trainee: is changed.
+        shards: of its learner.
+        batch: its shards.
+        stage: smoothing and clipping.
+        factor: of every full learning rate.
+        when: for the message.
+
+    Returns:
+        The loss before the step, the logits and the labels.
+
+    Raises:
+        TrainingError: the loss is not a number; nothing is changed then.
+    """
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         value = weighted_loss(logits, targets, stage.label_smoothing)
         return value if trainee.penalty is None else value + trainee.penalty()
 
-    now.rate = rate_factor(stage.schedule, now.epoch + (now.step + 0.5) / steps, stage.epochs, now.val_losses)
     for group in trainee.optimizer.param_groups:
-        group["lr"] = group["full_lr"] * now.rate
+        group["lr"] = group["full_lr"] * factor
     trainee.optimizer.zero_grad(set_to_none=True)
     scaler = trainee.scaler
     value, logits, labels = shards.gradients(batch, loss, scaler.scale if scaler else lambda plain: plain)
-    _must_be_finite(value, stage, now.epoch, f"batch {now.step + 1}")
+    _must_be_finite(value, stage, when)
     if scaler:
         scaler.unscale_(trainee.optimizer)
     if stage.clip:
@@ -230,7 +255,7 @@ def _step(trainee: Trainee, shards: Shards, batch: Sequence[Batch], stage: Stage
         scaler.update()
     else:
         trainee.optimizer.step()
-    now.sums.add(value, logits, labels)
+    return value, logits, labels
 
 
 def _record(
@@ -262,11 +287,10 @@ def weighted_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Te
     return -(wanted * F.log_softmax(logits, 1)).sum() / weights.sum()
 
 
-def _must_be_finite(loss: float, stage: Stage, epoch: int, when: str) -> None:
+def _must_be_finite(loss: float, stage: Stage, when: str) -> None:
     if not math.isfinite(loss):
         raise TrainingError(
-            f"the loss became {loss} in stage {stage.name}, epoch {epoch + 1}, {when}; "
-            "lower lr, add warmup, or set clip=1"
+            f"the loss became {loss} in stage {stage.name}, {when}; lower lr, add warmup, or set clip=1"
         )
 
 

@@ -69,6 +69,11 @@ class Course:
 
     def fit(self, classifier: Classifier, number: int, stage: Stage, keeper: Keeper | None = None) -> None:
         """Train one stage, or what a checkpoint leaves of it."""
+        trainee, material = self.prepare(classifier, number, stage)
+        fit_stage(trainee, material, stage, report=self.report, keeper=keeper)
+
+    def prepare(self, classifier: Classifier, number: int, stage: Stage) -> tuple[Trainee, Material]:
+        """What a stage trains, and what it is fed with; frozen parts are run here."""
         resize_backbone(classifier.backbone, stage.height, stage.width)
         freezing = Freezing(classifier, stage.trains, freeze_batchnorm=stage.freeze_batchnorm)
         self.started(freezing.summary(stage.name))
@@ -85,7 +90,7 @@ class Course:
             scaler=self.device.scaler(),
             penalty=(lambda: classifier.head.penalty(head.l1, head.l2)) if head.l1 or head.l2 else None,
         )
-        fit_stage(trainee, material, stage, report=self.report, keeper=keeper)
+        return trainee, material
 
     def _groups(self, classifier: Classifier, freezing: Freezing, stage: Stage) -> list[dict[str, Any]]:
         return parameter_groups(

@@ -88,11 +88,11 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
     started = time.perf_counter()
     if deliver:
         check_target(out or Path("models") / f"{recipe.name}-RUN")
-    with _threads(recipe.threads) as threads, device_for(device, recipe) as here:
+    with fixed_threads(recipe.threads) as threads, device_for(device, recipe) as here:
         # 1. Every photo is read and decoded once before anything is trusted, and divided before anything is trained.
         recipe = recipe.model_copy(update={"threads": threads})
         looked = source if isinstance(source, Scan) else look(source, progress=progress)
-        divided = _divide(looked, recipe)
+        divided = divide(looked, recipe)
         cache = cache or PhotoCache(default_cache_folder())
         joined = join(outside, looked, divided, recipe, cache=cache, progress=progress)
         scanned = time.perf_counter() - started
@@ -198,7 +198,7 @@ def build(card: BackboneCard, course: Course) -> tuple[Classifier, BackboneCard]
 
 
 @contextmanager
-def _threads(wanted: int) -> Iterator[int]:
+def fixed_threads(wanted: int) -> Iterator[int]:
     """A fixed number of CPU threads and deterministic kernels, put back afterwards: both are part of the result.
 
     What the C library was told about memory stays told: there is no way back, and no result depends on it.
@@ -222,7 +222,8 @@ def _timed(run: RunWriter, phase: str) -> Iterator[None]:
     run.timing(phase, time.perf_counter() - started)
 
 
-def _divide(looked: Scan, recipe: Recipe) -> Split:
+def divide(looked: Scan, recipe: Recipe) -> Split:
+    """Which photos train and which validate; near copies and groups stay on one side."""
     how = recipe.split
     groups = near_duplicates(looked.facts)
     return split(
