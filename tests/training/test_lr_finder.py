@@ -33,6 +33,9 @@ def test_the_suggestion_lies_in_the_middle_of_the_fall() -> None:
     assert 3e-4 < test.valley < 3e-3
     assert 1e-4 <= test.steepest <= 1e-2
     assert test.lowest == pytest.approx(1e-2)
+    assert test.is_clear
+    flat = np.full(61, 2.0)
+    assert not RangeTest(1, "all", test.rates, flat, flat).is_clear
 
 
 def test_a_second_rate_keeps_its_proportion() -> None:

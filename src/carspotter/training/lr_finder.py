@@ -34,6 +34,8 @@ TOO_HIGH = 4.0
 """Times the lowest loss at which the test ends; fastai's."""
 FEWEST = 10
 """Steps below which a curve says nothing (assumption)."""
+CLEAR = 0.9
+"""Share of its beginning to which the loss must fall before a suggestion deserves trust (assumption)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,15 @@ class RangeTest:
     @property
     def steepest(self) -> float:
         """Where the loss falls fastest per factor of the rate, among the steps before its lowest point."""
-        low = max(2, int(np.argmin(self.smooth)) + 1)
-        slope = np.gradient(self.smooth[:low], np.log(self.rates[:low]))
-        return float(self.rates[int(np.argmin(slope))])
+        low = max(FEWEST, int(np.argmin(self.smooth))) + 1
+        # The first means are of too few batches to have a slope.
+        slope = np.gradient(self.smooth[:low], np.log(self.rates[:low]))[FEWEST // 2 :]
+        return float(self.rates[FEWEST // 2 + int(np.argmin(slope))])
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the loss fell enough for the curve to say anything."""
+        return bool(self.smooth.min() < CLEAR * self.smooth[:FEWEST].mean())
 
     @property
     def lowest(self) -> float:

@@ -57,6 +57,10 @@ def lr(
     say(f"valley    {test.valley:.1e}, steepest fall {test.steepest:.1e}, lowest loss {test.lowest:.1e}")
     texts = suggestion(test, chosen.stage[test.stage])
     say(f"settings  {' '.join(f'--set {text}' for text in texts)}")
+    if not test.is_clear:
+        note(
+            "the loss hardly fell, so this suggestion is little more than chance: look at the curve, or use more photos"
+        )
     if output is not None:
         draw_range_test(test, output)
         note(f"curve in {output}")
