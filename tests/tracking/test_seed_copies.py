@@ -120,7 +120,7 @@ def test_epochs_that_do_not_fill_the_training_s_time_betray_the_edit(tmp_path: P
 
 def test_a_training_that_stopped_early_does_not_contradict_itself(tmp_path: Path) -> None:
     first = training(5, day=20) | {"M_EPOCHS": "15.0", "M_CALLBACKS_TYPE": "MC_ES_LRS_T"}
-    found = findings(tmp_path, [first, copy(first, 6, 3, R_EVA_VAL_ACC="0.5111111")])
+    found = findings(tmp_path, [first, copy(first, 6, 3, R_EVA_VAL_ACC="0.5111111", M_EPOCHS="4.0")])
     assert found["6"].copy_of == "5"
 
 
