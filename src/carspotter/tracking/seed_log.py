@@ -50,8 +50,9 @@ class SeedLog:
         copies = sum(bool(finding.copy_of) for finding in self.findings)
         trained = sum(finding.distinct for finding in self.findings)
         rest = len(self.findings) - copies - trained
+        whose = "its" if trained == 1 else "their"
         return (
-            f"{count(len(self.runs), 'row')}: {count(trained, 'training')} of {'its' if trained == 1 else 'their'} own, "
+            f"{count(len(self.runs), 'row')}: {count(trained, 'training')} of {whose} own, "
             f"{count(copies, 'copy', 'copies')} of another row's history, {rest} without a whole history"
         )
 
