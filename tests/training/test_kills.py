@@ -96,3 +96,24 @@ def test_what_cannot_go_on_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert "name a source, or a run by --resume" in capsys.readouterr().err
     assert main(["train", "--resume", "x", "--extra", "y"]) == EXIT_UNUSABLE
     assert "leave them out" in capsys.readouterr().err
+
+
+def test_a_rerun_reads_as_the_run_did_and_notices_other_photos(
+    lot: Dataset, tmp_path: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table with its own column names, and a relative path: nothing of it must be said again."""
+    rows = [f"{photo.id};{photo.label}" for photo in lot.photos]
+    (tmp_path / "cars.csv").write_text("\n".join(["which;what", *rows]), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    table = ["cars.csv", "--photos", "lot", "--id-column", "which", "--label-column", "what"]
+    assert main(["train", *table, "--recipe", str(recipe_file), "--set", "stage.2.epochs=0", "-o", "m"]) == 0
+    monkeypatch.chdir("/")
+    (run,) = open_store().list()
+    assert run.birth is not None
+    assert run.birth.source is not None
+    assert run.birth.source.label_column == "what"
+    (tmp_path / "lot" / "red" / "3.png").write_bytes((tmp_path / "lot" / "red" / "4.png").read_bytes())
+    capsys.readouterr()
+    assert main(["runs", "rerun", run.id[:8]]) == EXIT_UNUSABLE
+    assert "cannot be repeated, its photos or labels changed" in capsys.readouterr().err
+    assert open_store().list() == (run,)
