@@ -137,8 +137,8 @@ def choose(
         photos += kept
         weights += [weight] * len(kept)
         sentences.append(
-            f"{extra.origin}: {len(kept)} outside photos train with weight {weight:g}; left out {leaks} near copies of held-out or test "
-            f"photos, {copies} of other training photos, {len(extra.rejected)} that cannot be used"
+            f"{extra.origin}: {len(kept)} outside photos train with weight {weight:g}; left out {leaks} near copies "
+            f"of held-out or test photos, {copies} of other training photos, {len(extra.rejected)} that cannot be used"
         )
     return Outside(tuple(photos), tuple(weights), tuple(sentences))
 

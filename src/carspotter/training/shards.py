@@ -43,14 +43,15 @@ class Shards:
         self._device, self._peers = device, device.peers
         self._each = max(1, threads // count)
         count //= device.peers.count  # of this process
+        workers = min(count, max(1, threads // device.peers.count))
         self._trained = [p for p in learner.body.parameters() if p.requires_grad]
         self._replicas = [learner.body, *(_replica(learner.body) for _ in range(count - 1))]
         self._runs = [torch.compile(body) for body in self._replicas] if device.compile else self._replicas
         self._pool = (
             ThreadPoolExecutor(
-                count, thread_name_prefix="shard", initializer=torch.set_num_threads, initargs=(self._each,)
+                workers, thread_name_prefix="shard", initializer=torch.set_num_threads, initargs=(self._each,)
             )
-            if count > 1 and self._trained and device.where.type == "cpu"
+            if workers > 1 and self._trained and device.where.type == "cpu"
             else None
         )
 

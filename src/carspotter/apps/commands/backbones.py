@@ -13,7 +13,14 @@ def backbones() -> None:
     table(
         columns,
         [
-            (c.known_as or c.name, c.licence, c.commercial_use, f"{c.width}x{c.height}", _yes(is_here(c)), f"{c.source}: {c.origin}")
+            (
+                c.known_as or c.name,
+                c.licence,
+                c.commercial_use,
+                f"{c.width}x{c.height}",
+                _yes(is_here(c)),
+                f"{c.source}: {c.origin}",
+            )
             for c in backbone_cards()
         ],
     )
