@@ -315,9 +315,9 @@ def test_not_a_number_names_the_last_good_checkpoint(lot: Dataset, tmp_path: Pat
     gradients = loop.Shards.gradients
     calls = [0]
 
-    def poisoned(self: Any, batch: Any, loss: Any) -> Any:
+    def poisoned(self: Any, *words: Any) -> Any:
         calls[0] += 1
-        found = gradients(self, batch, loss)
+        found = gradients(self, *words)
         if calls[0] == 9:
             self._learner.head.linear.weight.grad.fill_(float("nan"))
         return found

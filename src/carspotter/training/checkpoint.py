@@ -119,7 +119,8 @@ class Checkpoints:
 
 
 def _pack(checkpoint: Checkpoint) -> bytes:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    # Cloned: safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in checkpoint.tensors.items()}
     return save(tensors, {"facts": json.dumps({"format": FORMAT, **checkpoint.facts})})
 
 
