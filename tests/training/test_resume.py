@@ -108,7 +108,10 @@ def checkpoints(run: Run) -> list[Path]:
     return sorted((folder_of(run) / FOLDER).glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("number", [0, 1, 3, 4, 7, 8, 11])
+SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in (1, 3, 7, 8)]
+
+
+@pytest.mark.parametrize("number", [0, 4, 11, *SLOW])
 def test_a_signal_after_any_step(number: int, whole: Run, lot: Dataset, tmp_path: Path, kill_at: Any) -> None:
     """Two steps an epoch: the first of all, an epoch's last, a stage's first and last, the very last."""
     told: list[str] = []
