@@ -150,7 +150,7 @@ class Fit:
         return 16 * torch.where(targets > 0, torch.cos(torch.acos(cosine) + self.margin), cosine)
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901, PLR0915 - what is tried, one after the other
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")

@@ -129,8 +129,8 @@ def test_a_name_that_would_lead_the_model_elsewhere_is_refused(name: str) -> Non
         ("stage.1.augment.brightness=[1.0, inf]", "finite"),
         ("stage.1.augment.zoom=[nan, 1]", "finite"),
         ("stage.0.weight_decay=inf", "finite"),
-        ("stage.0.mixup=0.2", r"stage 'head' trains the head on views computed once, where mixup would do nothing"),
-        ("stage.0.augment.policy=trivial", r"where augment\.policy would do nothing"),
+        ("stage.0.mixup=0.2", r"stage 'head' trains the head on vectors computed once, which mixup cannot mix"),
+        ("stage.0.batch=2", "greater than or equal to 4"),
         ("stage.1.name=head", "two stages are called 'head'"),
     ],
 )

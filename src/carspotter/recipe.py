@@ -114,7 +114,7 @@ class Stage(Part):
     epochs: int = Field(ge=0, le=10_000, description="0 skips the stage")
     height: int = Field(ge=32, le=2048, description="rows of the photo, pixels")
     width: int = Field(ge=32, le=2048, description="columns of the photo, pixels")
-    batch: int = Field(32, ge=2, le=4096, description="photos per step")
+    batch: int = Field(32, ge=4, le=4096, description="photos per step")
     optimizer: Literal["adam", "amsgrad", "adamax", "nadam", "adamw", "sgd"] = Field(
         "adamw", description="sgd: momentum .9"
     )

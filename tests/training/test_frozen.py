@@ -8,7 +8,7 @@ import torch
 from carspotter.data.views import ViewRanges
 from carspotter.training import frozen
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
-from carspotter.training.classifier import Body
+from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.frozen import FrozenPart, Upper, Views, can_cut, lower
 from carspotter.training.loop import evaluating
 
@@ -104,3 +104,24 @@ def test_all_views_are_one_progress(make_classifier, photo_set) -> None:
     part = FrozenPart(make_classifier(), "head", None, lambda _, done, total, said="": told.append((done, total)))
     part.views(photo_set(4), Views(3, TURNED))
     assert told == [(4, 12), (8, 12), (12, 12)]
+
+
+def test_read_and_computed_views_lie_in_memory_alike(make_classifier, photo_set, tmp_path) -> None:
+    """Another layout rounds otherwise, and a resumed training would end in other weights."""
+    part = FrozenPart(make_classifier(), "bn2", tmp_path)
+    (computed,), (read,) = part.views(photo_set(3), Views()), part.views(photo_set(3), Views())
+    assert torch.equal(computed, read)
+    assert computed.stride() == read.stride()
+
+
+def test_networks_of_another_shape_with_equal_weights_are_kept_apart(photo_set, tmp_path) -> None:
+    """timm's `tf_` variant pads otherwise: same weights, other features."""
+    made, state = [], None
+    for name in ("tf_efficientnet_lite0", "efficientnet_lite0"):
+        net, card = load_backbone(find_backbone(name, RANDOM), height=64, width=64)
+        state = state or net.state_dict()
+        net.load_state_dict(state)
+        classifier = Classifier(Body(net, "avg"), Head(net.num_features, 2), mean=card.mean, std=card.std)
+        made += FrozenPart(classifier, "blocks.2", tmp_path).views(photo_set(1), Views())
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    assert not torch.equal(*made)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from tests.training.test_outside import inside  # noqa: F401 - a fixture
+from tests.training.test_outside import folder, inside, picture  # noqa: F401 - a fixture
 from tests.training.test_train import recipe
 
 from carspotter.errors import BackboneError
@@ -74,3 +75,26 @@ def test_faults_are_one_line(inside: Dataset) -> None:  # noqa: F811
     with pytest.raises(BackboneError, match=r"card\.json: damaged"):
         find_backbone("mine")
     assert all(card.known_as != "mine" for card in backbone_cards())
+
+
+def test_a_second_generation_has_seen_what_the_first_saw(inside: Dataset, tmp_path: Path) -> None:  # noqa: F811
+    pretrain(inside, recipe(), "first")
+    other = folder(
+        tmp_path / "other", {f"{c}/{i}.png": picture(800 + 10 * n + i) for n, c in enumerate("xy") for i in range(8)}
+    )
+    pretrain(other, recipe(backbone="first", weights=None), "second")
+    (told,) = train(inside, recipe(backbone="second", weights=None), deliver=False).extra
+    held_out = recipe().split.share * 16
+    assert not told.endswith(f"0 of the {held_out:.0f} held-out photos are exact copies of what it has seen")
+    assert "0 of the" not in told
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "hf-hub:somebody/net"}, {"known_as": "../../x"}, {"source": "package"}, {"std": (0, 1, 1)}]
+)
+def test_a_card_that_leads_elsewhere_is_not_believed(change: dict[str, object], inside: Dataset) -> None:  # noqa: F811
+    pretrain(inside, recipe(), "mine")
+    path = kept_folder() / "mine" / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BackboneError, match="damaged"):
+        find_backbone("mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,3 +125,39 @@ def test_a_teacher_labels_what_it_is_sure_of(inside: Dataset, tmp_path: Path) ->
         )
     with pytest.raises(SourceError, match="no labels that are believed; name a model"):
         train(inside, settings, outside=Sources((), (pool,)), deliver=False)
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_contests_test_photos_stay_unseen(tmp_path: Path) -> None:
+    """Through the command line's reader: the test photos lie beside the training photos and nobody names them."""
+    from carspotter.apps.training import read_outside
+
+    inside = folder(
+        tmp_path / "in" / "train", {f"{c}/{i}.png": picture(10 * n + i) for n, c in enumerate("ab") for i in range(8)}
+    )
+    with zipfile.ZipFile(tmp_path / "in" / "train.zip", "w") as archive:
+        for photo in inside.photos:
+            archive.write(tmp_path / "in" / "train" / photo.id, f"train/{photo.id}")
+    rows = "".join(f"{photo.id},{photo.label}\n" for photo in inside.photos)
+    (tmp_path / "in" / "train.csv").write_text(f"Id,Category\n{rows}")
+    (tmp_path / "in" / "sample-submission.csv").write_text("Id,Category\nt.png,a\n")
+    (tmp_path / "in" / "test").mkdir()
+    picture(200).save(tmp_path / "in" / "test" / "t.png")
+    folder(tmp_path / "out", {"a/leak.jpg": picture(200), "b/new.png": picture(100)})
+
+    for source in (tmp_path / "in", tmp_path / "in" / "train.csv"):
+        sources = read_outside(source, [tmp_path / "out"], [], None)
+        run = train(inside, recipe(), outside=sources, deliver=False)
+        assert "1 outside photos train with weight 1; left out 1 near copies of held-out or test photos" in run.extra[0]
+
+    (tmp_path / "in" / "test" / "t.png").unlink()
+    with pytest.raises(SourceError, match=r"t\.png"):  # a contest that lacks its test photos protects nothing
+        read_outside(tmp_path / "in", [tmp_path / "out"], [], None)
+    with pytest.raises(SourceError, match="nothing to label; name photos with --unlabelled"):
+        read_outside(tmp_path / "in", [tmp_path / "out"], [], tmp_path / "teacher")
+
+
+def test_names_are_never_met_by_code(inside: Dataset) -> None:
+    named = Dataset(tuple(replace(p, label="Hummer") for p in inside.photos), ("Hummer", "Camry"), ("1", "7"), "x")
+    with pytest.raises(SourceError, match="x shares no class"):
+        same_classes(named, replace(inside, codes=("0", "1")))

@@ -124,3 +124,17 @@ def test_a_heavier_photo_pulls_more() -> None:
         weighted_loss(logits, torch.stack([right, wrong]), 0.1),
         F.cross_entropy(logits, torch.tensor([0, 1]), label_smoothing=0.1),
     )
+
+
+def test_still_statistics_stay_still_in_any_number_of_shards(make_classifier) -> None:
+    """A plain mean of three equal numbers is not always that number."""
+    classifier = make_classifier()
+    with torch.no_grad():
+        for buffer in classifier.backbone.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(torch.rand_like(buffer) + 0.5)
+    Freezing(classifier, "all", freeze_batchnorm=True).train_mode()
+    before = {name: value.clone() for name, value in classifier.backbone.named_buffers()}
+    gradients(classifier, [4, 4, 4])
+    for name, value in classifier.backbone.named_buffers():
+        assert torch.equal(value, before[name]), name

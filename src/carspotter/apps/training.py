@@ -47,17 +47,20 @@ def read_recorded(run: Run, asked: Mapping[str, str] | None = None) -> tuple[Dat
 
 
 def _sources(source: Path, labelled: Sequence[Dataset], pools: Sequence[Dataset], teacher: Path | None) -> Sources:
-    from carspotter.data.source import read_contest
+    from carspotter.data.source import SAMPLE_TABLES, TEST_PLACES, read_contest
     from carspotter.training.outside import ALONE, Sources
 
+    if teacher is not None and not pools:
+        raise SourceError(
+            f"{teacher} would have nothing to label; name photos with --unlabelled, or leave out --teacher"
+        )
     if not labelled and not pools:
         return ALONE
     for dataset in (*labelled, *pools):
         notes(dataset.notes)
-    try:
-        return Sources(tuple(labelled), tuple(pools), teacher, read_contest(source).test)
-    except SourceError:  # no contest: there are no test photos to keep unseen
-        return Sources(tuple(labelled), tuple(pools), teacher)
+    folder = source.parent if source.is_file() else source
+    contest = any((folder / name).exists() for name in (*TEST_PLACES, *SAMPLE_TABLES))
+    return Sources(tuple(labelled), tuple(pools), teacher, read_contest(folder).test if contest else None)
 
 
 def fit(  # noqa: PLR0913 - keywords, each a wish of its own

@@ -17,8 +17,9 @@ from typing import cast
 import numpy as np
 import timm
 import torch
+import torchvision
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from carspotter.data.cache import MADE_BY as PHOTOS_MADE_BY
@@ -36,7 +37,7 @@ from carspotter.training.units import find_freeze_point, units
 MAX_BYTES = 2 * 2**30
 """Largest total of stored views. Assumption: 16 views of 4,000 photos at the input of Lite0's blocks.4, 240×320."""
 
-MADE_BY = f"2-torch{torch.__version__}-timm{timm.__version__}-photos{PHOTOS_MADE_BY}"
+MADE_BY = f"3-torch{torch.__version__}-{torchvision.__version__}-timm{timm.__version__}-photos{PHOTOS_MADE_BY}"
 """Part of every key. Raise the number when views or pooling change their result."""
 
 BATCH = 64
@@ -163,7 +164,7 @@ class FrozenPart:
                 if path is not None:
                     _write(stored, path)
                     _evict(path.parent, MAX_BYTES)
-            made.append(stored)
+            made.append(stored.contiguous())  # as it lies on disk: another layout rounds otherwise
         return made
 
     def _compute(self, photos: PhotoSet, wanted: Views, view: int) -> Tensor:
@@ -186,12 +187,20 @@ class FrozenPart:
     def _key(self, photos: PhotoSet, wanted: Views) -> str:
         body = self._classifier.body
         start = find_freeze_point(body.backbone, self._point)
-        below = nn.ModuleList([unit for _, unit in units(body.backbone)[:start]])
+        above = {
+            id(part) for _, unit in units(body.backbone)[start:] for part in unit.state_dict(keep_vars=True).values()
+        }
+        # What belongs to no unit (a ViT's tokens) counts as below.
+        below = {name: t for name, t in body.backbone.state_dict(keep_vars=True).items() if id(t) not in above}
         return hash_json(
             {
                 "made_by": MADE_BY,
-                # All of it where all is frozen: what belongs to no unit (a ViT's tokens) counts too.
-                "weights": state_hash((body.backbone if self._pooled else below).state_dict()),
+                "weights": state_hash(below),
+                "network": hashlib.sha256(
+                    repr(body.backbone).encode()
+                ).hexdigest(),  # equal weights may be padded otherwise
+                "device": str(self._classifier.mean.device),
+                "processor": torch.backends.cpu.get_cpu_capability(),
                 "point": None if self._pooled else start,
                 "pooling": body.pooling if self._pooled else None,
                 "mean": self._classifier.mean.flatten().tolist(),
@@ -228,13 +237,13 @@ def _read(path: Path) -> Tensor | None:
 
 def _seal(made: Tensor) -> Tensor:
     """A checksum: a flipped bit on disk would train something else than it says."""
-    return torch.tensor([zlib.crc32(made.contiguous().numpy().tobytes())], dtype=torch.int64)
+    return torch.tensor([zlib.crc32(np.ascontiguousarray(made.numpy()).data)], dtype=torch.int64)
 
 
 def _write(made: Tensor, path: Path) -> None:
     """A full disk costs the time of computing again, never the training."""
     with suppress(SourceError), whole_file(path) as part:
-        save_file({"made": made.contiguous(), "seal": _seal(made)}, part)
+        part.write_bytes(save({"made": made.contiguous(), "seal": _seal(made)}))
 
 
 def _evict(folder: Path, max_bytes: int) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import timm
 from pydantic import ValidationError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 
 from carspotter.data.disk import hash_file, read_capped, sync
 from carspotter.data.wording import cause
@@ -50,10 +49,18 @@ def kept_card(name: str) -> BackboneCard | None:
     if not _PLAIN_NAME.fullmatch(name) or not path.is_file():
         return None
     try:
-        return BackboneCard.model_validate_json(read_capped(path, MAX_CARD_BYTES))
+        card = BackboneCard.model_validate_json(read_capped(path, MAX_CARD_BYTES))
+        _must_be_ours(card, name)
     except (ValidationError, SourceError) as fault:
         first = str(fault).splitlines()[0]
         raise BackboneError(f"{path}: damaged ({first}); make it again with `carspotter pretrain`") from None
+    return card
+
+
+def _must_be_ours(card: BackboneCard, name: str) -> None:
+    """A card is not believed where it could lead elsewhere: to another folder, another source, or a fetched network."""
+    if (card.source, card.known_as) != ("own", name) or not timm.is_model(card.name) or min(card.std) <= 0:
+        raise SourceError(f"it tells of {card.known_as!r} from {card.source} with the network {card.name!r}")
 
 
 def kept_cards() -> tuple[BackboneCard, ...]:
@@ -136,13 +143,13 @@ def keep_backbone(bundle: Bundle, name: str, *, trained_on: str, seen: Iterable[
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as place:
             fresh = Path(place) / name
             fresh.mkdir()
-            save_file({key.removeprefix(_INSIDE): value for key, value in state.items()}, fresh / NET)
+            (fresh / NET).write_bytes(save({key.removeprefix(_INSIDE): value for key, value in state.items()}))
             (fresh / SEEN).write_text("\n".join(sorted(seen)) + "\n", encoding="ascii")
             card = _card(bundle, name, trained_on, hash_file(fresh / NET))
             (fresh / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
             for file in fresh.iterdir():
                 sync(file)
-            shutil.move(fresh, folder / name)
+            fresh.rename(folder / name)
             sync(folder)
     except OSError as fault:
         raise BackboneError(f"cannot write {folder / name}: {cause(fault)}; set CARSPOTTER_BACKBONES") from None

@@ -82,7 +82,7 @@ def join(
 def same_classes(extra: Dataset, dataset: Dataset) -> Dataset:
     """The photos of `extra` whose class `dataset` has too, under the names of `dataset`.
 
-    Classes meet by name, whatever the case, or else by the code in which both tables write them.
+    Classes meet by name, whatever the case; where `extra` has codes alone, by the code in which both are written.
 
     Raises:
         SourceError: not one class is shared, or there are no labels.
@@ -91,7 +91,7 @@ def same_classes(extra: Dataset, dataset: Dataset) -> Dataset:
         raise SourceError(f"{extra.origin} has no labels, so it cannot be trained on; give a table or class folders")
     by_name = {name.casefold(): name for name in dataset.classes}
     names = {name: by_name[name.casefold()] for name in extra.classes if name.casefold() in by_name}
-    if not names:
+    if not names and extra.classes == extra.codes:  # it has no names, so its codes may be ours
         by_code = dict(zip(dataset.codes, dataset.classes, strict=True))
         names = {n: by_code[code] for n, code in zip(extra.classes, extra.codes, strict=True) if code in by_code}
     if not names:

@@ -11,7 +11,8 @@ from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe
 from carspotter.records import BackboneCard, Dataset, Run
 from carspotter.tracking.runs import RunStore
-from carspotter.training.kept import check_name, keep_backbone
+from carspotter.training.backbones import find_backbone
+from carspotter.training.kept import check_name, keep_backbone, seen_photos
 from carspotter.training.train import look, train
 
 
@@ -41,6 +42,7 @@ def pretrain(
         SourceError, TrainingError: as for `train`.
     """
     check_name(name)
+    parent = find_backbone(recipe.backbone, recipe.weights)
     looked = look(dataset, progress=progress)
     with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
         run = train(looked, recipe, out=Path(place) / name, store=store, cache=cache, progress=progress)
@@ -54,6 +56,6 @@ def pretrain(
             read_bundle(Path(place) / name),
             name,
             trained_on=f"{told}{f'; {note}' if note else ''}",
-            seen=(photo.digest or "" for photo in photos),
+            seen={photo.digest or "" for photo in photos} | (seen_photos(parent) if parent.source == "own" else set()),
         )
     return run, card

@@ -172,7 +172,9 @@ class Shards:
         moving = [[b for b in body.buffers() if b.is_floating_point()] for body in self._replicas]
         if moving[0]:
             rows = self._peers.in_order([torch.cat([b.flatten() for b in some])[None] for some in moving[:used]])
-            mean = torch.cat(rows).mean(0).split_with_sizes([b.numel() for b in moving[0]])
+            seen = torch.cat(rows)
+            still = seen[0] + (seen - seen[0]).mean(0)  # exactly as it was where nothing moves, unlike a plain mean
+            mean = still.split_with_sizes([b.numel() for b in moving[0]])
             for buffer, value in zip(moving[0], mean, strict=True):
                 buffer.copy_(value.view_as(buffer))
         for buffers in zip(*(body.buffers() for body in self._replicas), strict=True):

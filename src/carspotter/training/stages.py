@@ -111,7 +111,7 @@ class Course:
         pace = Pace(stage.batch, self.recipe.shards, (self.recipe.seed, number), peers.share(self.recipe.shards))
         check_batches(stage, min(map(len, pace.steps(len(train)))), self.recipe.shards, peers.count)
         mixing = None if freezing.head_only else make_mixing(stage.mixup, stage.cutmix)
-        if freezing.head_only or (freezing.frozen and self._pays(classifier, train, stage)):
+        if stage.views and (freezing.head_only or (freezing.frozen and self._pays(classifier, train, stage))):
             body = torch.nn.Identity() if freezing.head_only else Upper(classifier.body, stage.trains)
             return body, self._frozen(classifier, stage, train, held_out, pace, mixing)
         return classifier.body, PhotoMaterial(
@@ -127,8 +127,6 @@ class Course:
 
     def _pays(self, classifier: Classifier, train: PhotoSet, stage: Stage) -> bool:
         """Whether the frozen part is run once: views are wanted, the network can be cut, and the disk bound holds."""
-        if not stage.views:
-            return False
         if not can_cut(classifier.body, stage.trains, classifier.prepare(train.pixels(np.arange(1), None, ()))):
             self.progress("features", 0, 0, f"{stage.name}: {self.recipe.backbone} runs whole, it cannot be cut there")
             return False
@@ -181,4 +179,4 @@ def _views(stage: Stage, seed: int) -> Views:
     policy = make_policy(augment.policy, augment.erase)
     if ranges == ViewRanges() and policy is None:
         return Views()
-    return Views(stage.views or 1, ranges, policy, f"{augment.policy} {augment.erase}", seed)
+    return Views(stage.views, ranges, policy, f"{augment.policy} {augment.erase}", seed)

@@ -159,6 +159,7 @@ def look(dataset: Dataset, *, strict: bool = False, progress: Progress = silent)
         raise SourceError(
             f"{dataset.origin} has no labels, so there is nothing to learn; give a table or class folders"
         )
+    keep_memory()  # before there are threads with arenas of their own
     looked = scan(dataset, progress=progress)
     refused = looked.dataset.rejected
     for row in refused[:NAMED]:

@@ -21,7 +21,7 @@ from typing import cast
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from carspotter.data.cache import default_cache_folder
@@ -160,7 +160,7 @@ def _save(state: State, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         fresh = Path(folder) / path.name
-        save_file({key: value.contiguous() for key, value in state.items()}, fresh)
+        fresh.write_bytes(save({key: value.contiguous() for key, value in state.items()}))
         mark = Path(folder) / "mark"
         mark.write_text(hash_file(fresh))
         fresh.replace(path)
