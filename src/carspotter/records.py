@@ -11,12 +11,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from carspotter.errors import Reason
 from carspotter.recipe import Fit, Recipe
@@ -25,6 +26,10 @@ Logits = npt.NDArray[np.float32]
 """(N, K) unnormalised scores; higher is likelier."""
 Pixels = npt.NDArray[np.uint8]
 """(H, W, 3) sRGB, 0..255."""
+
+
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+"""A duration; thirty years are enough, and a database that counts milliseconds can hold them."""
 
 
 class Record(BaseModel):
@@ -388,7 +393,7 @@ class EpochRecord(Record):
     train_accuracy: float = Field(description="on augmented photos; with mixup against the unmixed label, so too low")
     val_loss: float | None = None
     val_accuracy: float | None = None
-    seconds: float
+    seconds: Seconds
     batch_seconds: tuple[float, ...] = Field(default=(), description="one per batch")
 
 
@@ -465,7 +470,7 @@ class Run(Record):
     name: str
     status: RunStatus
     started: str = Field(description="ISO 8601, UTC")
-    seconds: float | None = None
+    seconds: Seconds | None = None
     recipe: Recipe
     dataset: str = Field(description="fingerprint")
     origin: str = Field(description="the source as given")
@@ -485,7 +490,7 @@ class Run(Record):
     )
     history: tuple[EpochRecord, ...] = ()
     freezing: tuple[FreezeSummary, ...] = ()
-    timings: dict[str, float] = Field(default_factory=dict, description="phase → seconds")
+    timings: dict[str, Seconds] = Field(default_factory=dict, description="phase → seconds")
     evaluation: Evaluation | None = None
     bundle: str | None = Field(default=None, description="folder")
     bundle_hash: str | None = None
@@ -494,6 +499,12 @@ class Run(Record):
     notes: tuple[str, ...] = Field(default=(), description="what is odd about it, a sentence each")
     birth: Birth | None = Field(default=None, description="None for runs of older versions, and imported ones")
     imported: Imported | None = Field(default=None, description="None for a training of our own")
+
+    @field_validator("started")
+    @classmethod
+    def _started_is_a_moment(cls, started: str) -> str:
+        datetime.fromisoformat(started)
+        return started
 
     @property
     def accuracy(self) -> Figure | None:

@@ -47,19 +47,6 @@ def test_a_locked_database(runs_db: Path) -> None:
     assert open_store().list() == ()
 
 
-@pytest.mark.slow
-def test_a_database_locked_during_a_run_keeps_what_was_said(
-    store: RunStore, recipe: Recipe, dataset: Dataset, runs_db: Path, make_epoch: Callable[..., EpochRecord]
-) -> None:
-    """The epoch is in the journal although MLflow, after its own 20 seconds of patience, could not have it."""
-    run = store.start(recipe, dataset)
-    with pytest.raises(TrackingError, match="is in use by another program") as told, run, taken(runs_db):
-        run.epoch(make_epoch())
-    assert "\n" not in str(told.value)
-    (left,) = store.list()
-    assert (left.status, len(left.history)) == ("failed", 1)
-
-
 @pytest.mark.parametrize(
     "data",
     [b"this is no database, it only has a name like one " * 100, b"SQLite format 3\x00" + b"\xff" * 5000],

@@ -121,3 +121,50 @@ def test_an_event_is_on_the_disk_when_append_returns(
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_size), fsync(fd)))
     journal.append("epoch", epoch)
     assert synced == [journal.path.stat().st_size]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"born":null}',
+        '{"freezing":{}}',
+        '{"timing":{"phase":"x"}}',
+        '{"timing":{"phase":"x","seconds":"a"}}',
+        '{"timing":{"phase":"x","seconds":1e308}}',
+        '{"split":{}}',
+        '{"resumed":{}}',
+        '{"resumed":{"epochs":1,"timings":{"x":"y"}}}',
+        '{"finished":5}',
+        '{"finished":{"seconds":1e308}}',
+        '{"epoch":{}}',
+        "[" * 200_000,
+    ],
+)
+def test_sound_json_of_another_shape_is_one_clear_line(journal: Journal, line: str) -> None:
+    with journal.path.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(TrackingError):
+        read_journal(journal.path)
+
+
+def test_an_end_is_called_by_its_event(journal: Journal) -> None:
+    journal.append("failed", {"error": "it burnt", "seconds": 1.0, "status": "running"})
+    assert read_journal(journal.path).status == "failed"
+
+
+def test_a_line_that_is_not_on_disk_does_not_count(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = journal.path.read_bytes()
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrackingError, match="cannot write"):
+        journal.append("failed", {"error": "x", "seconds": 1.0})
+    assert journal.path.read_bytes() == before
+
+
+def test_a_run_begins_at_a_moment(journal: Journal) -> None:
+    journal.path.write_text(journal.path.read_text().replace('"started":"', '"started":"yesterday '))
+    with pytest.raises(TrackingError, match="started"):
+        read_journal(journal.path)

@@ -167,6 +167,17 @@ def test_an_interrupted_run_stays_interrupted(
     assert other.list() == store.list()
 
 
+def test_a_run_whose_writer_was_killed_travels_as_interrupted(
+    store: RunStore, other: RunStore, recipe: Recipe, dataset: Dataset, machine: Machine, tmp_path: Path
+) -> None:
+    """Its journal has no end, and a store that knew only runs with one could be listed no more."""
+    writer = store.start(recipe, dataset, machine)
+    writer._lock.release()  # as a kill does
+    export_runs(store, store.list(), tmp_path / "runs.zip")
+    import_runs(other, tmp_path / "runs.zip")
+    assert [run.status for run in other.list()] == [run.status for run in store.list()] == ["interrupted"]
+
+
 def test_runs_of_the_seed_s_log_travel_too(store: RunStore, other: RunStore, tmp_path: Path) -> None:
     log = read_seed_log(write_log(tmp_path / "log", [training(1), training(2)]))
     import_seed_log(store, log)

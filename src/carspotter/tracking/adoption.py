@@ -71,6 +71,8 @@ def take_in(index: Index, run_id: str, journal: str, fill: Callable[[Path], None
             if run.id != run_id:
                 raise TrackingError(f"the journal of run {run_id} tells of run {run.id}; it was altered, copy it again")
             _put(beside, target, journal)
+            if run.status == "running":  # its writer was killed before it could say so
+                run = run.model_copy(update={"status": "interrupted", "error": "its process is gone"})
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as fault:

@@ -98,10 +98,10 @@ def _add(path: Path, line: bytes) -> None:
         before = os.fstat(fd).st_size
         try:
             _write_whole(fd, line)
+            os.fsync(fd)
         except OSError:
-            os.ftruncate(fd, before)  # half a line must not glue itself to the next one
+            os.ftruncate(fd, before)  # half a line must not glue itself to the next one, nor a refused one count
             raise
-        os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -117,10 +117,32 @@ def _events(data: bytes, path: Path) -> list[Event]:
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         try:
             [(name, content)] = json.loads(line).items()
-        except (ValueError, AttributeError):
+            _must_fit(name, content)
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
             raise TrackingError(f"{path}, line {number} is damaged; restore the file from a copy") from None
         found.append((name, content))
     return found
+
+
+def _must_fit(name: str, content: dict[str, Any]) -> None:
+    """Refuse an event that cannot be added up; what is in a run or an epoch is judged by their own types.
+
+    Raises:
+        KeyError, TypeError, ValueError: a field is missing, or of another kind.
+    """
+    if not isinstance(content, dict):
+        raise TypeError
+    wanted: dict[str, tuple[tuple[str, type | tuple[type, ...]], ...]] = {
+        "split": (("method", str), ("validation", (str, type(None)))),
+        "freezing": (("stage", str),),
+        "timing": (("phase", str), ("seconds", (int, float))),
+        "resumed": (("epochs", int), ("timings", dict)),
+    }
+    for field, kind in wanted.get(name, ()):
+        if not isinstance(content[field], kind):
+            raise TypeError
+    if name == "resumed" and not all(isinstance(seconds, int | float) for seconds in content["timings"].values()):
+        raise TypeError
 
 
 def _run(events: Sequence[Event], path: Path) -> Run:
@@ -134,7 +156,7 @@ def _run(events: Sequence[Event], path: Path) -> Run:
         if name == "split":
             fields |= {"split": content["method"], "validation": content["validation"]}
         elif name in ENDS:
-            fields |= {"status": name, **content}
+            fields |= {**content, "status": name}
     try:
         return Run.model_validate(fields)
     except ValidationError as fault:

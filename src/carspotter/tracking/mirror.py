@@ -81,8 +81,8 @@ def catch_up_all(index: Index, known: Mapping[str, Known], runs: tuple[Run, ...]
     Only a reader's courtesy: who may not write, or finds the database locked, leaves it to the next reader.
     """
     late = [run for run in runs if run.status != "running" and run.id in known and known[run.id].is_open]
-    with suppress(TrackingError):
-        for run in late:
+    for run in late:
+        with suppress(TrackingError):
             catch_up(index, known[run.id].mlflow_id, run)
 
 

@@ -158,7 +158,7 @@ def _factor(text: str) -> Settings:
 
 
 def _span(text: str) -> Settings:
-    found = re.fullmatch(r"\[\s*(\S+?)[\s,]+(\S+)\s*\]", text)
+    found = re.fullmatch(r"\[\s*([^\s,\]]+)[\s,]+([^\s,\]]+)\s*\]", text)
     values = [number(item) for item in found.groups()] if found else []
     if not values or None in values:
         raise ValueError("expected [low, high]")
