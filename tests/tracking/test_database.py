@@ -5,17 +5,15 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from carspotter.errors import TrackingError
-from carspotter.recipe import Recipe
-from carspotter.records import Dataset, EpochRecord
 from carspotter.tracking.database import hide_password, sentence
-from carspotter.tracking.runs import RunStore, open_store
+from carspotter.tracking.runs import open_store
 
 
 @contextmanager
