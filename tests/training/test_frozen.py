@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from carspotter.data.views import ViewRanges
+from carspotter.errors import TrainingError
 from carspotter.training import frozen
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
@@ -125,3 +126,12 @@ def test_networks_of_another_shape_with_equal_weights_are_kept_apart(photo_set, 
         made += FrozenPart(classifier, "blocks.2", tmp_path).views(photo_set(1), Views())
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
     assert not torch.equal(*made)
+
+
+def test_what_half_precision_cannot_hold_is_one_clear_line(make_classifier, photo_set) -> None:
+    classifier = make_classifier()
+    with torch.no_grad():
+        classifier.backbone.conv_stem.weight.fill_(1e6)
+        classifier.backbone.bn1.act = torch.nn.Identity()
+    with pytest.raises(TrainingError, match=r"too large for half precision .* set views = 0"):
+        FrozenPart(classifier, "blocks.0", None).views(photo_set(2), Views())

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.errors import TrackingError
+from carspotter.data.disk import whole_file
+from carspotter.errors import SourceError, TrackingError
 from carspotter.recipe import Recipe
 from carspotter.records import (
     Birth,
@@ -416,15 +417,12 @@ class RunWriter:
         return run
 
     def _store(self, name: str, content: Any) -> None:
-        """A file for people and for MLflow's page."""
-        path = self.folder / name
+        """A file for people and for MLflow's page; whole or as it was, for a resumed run writes it again."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-        except OSError as fault:
-            raise TrackingError(
-                f"cannot write {path} ({fault.strerror}); free some space or make it writable"
-            ) from None
+            with whole_file(self.folder / name) as part:
+                part.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+        except SourceError as fault:
+            raise TrackingError(f"{fault}; free some space or make it writable") from None
 
 
 def _write_only_journal(run: Run, folder: Path) -> None:

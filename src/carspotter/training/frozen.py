@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from carspotter.data.cache import MADE_BY as PHOTOS_MADE_BY
 from carspotter.data.disk import whole_file
 from carspotter.data.views import ViewRanges
-from carspotter.errors import BackboneError, SourceError
+from carspotter.errors import BackboneError, SourceError, TrainingError
 from carspotter.progress import Progress, silent
 from carspotter.records import hash_json
 from carspotter.training.augment import BatchTransform
@@ -35,7 +35,8 @@ from carspotter.training.material import PhotoSet, ahead, draw, even_batches
 from carspotter.training.units import find_freeze_point, units
 
 MAX_BYTES = 2 * 2**30
-"""Largest total of stored views. Assumption: 16 views of 4,000 photos at the input of Lite0's blocks.4, 240×320."""
+"""Largest total of stored views. Assumption: 11 views of 4,000 photos, 48 kB each at the input of Lite0's blocks.4 for
+240×320, are more than two cores train on."""
 
 MADE_BY = f"3-torch{torch.__version__}-{torchvision.__version__}-timm{timm.__version__}-photos{PHOTOS_MADE_BY}"
 """Part of every key. Raise the number when views or pooling change their result."""
@@ -181,8 +182,13 @@ class FrozenPart:
     def _run(self, pixels: Tensor) -> Tensor:
         with evaluating(self._classifier):
             made = lower(self._classifier.body, self._point, self._classifier.prepare(pixels))
-        # A clone leaves inference mode behind, so that a head can be trained on it.
-        return made.cpu().clone() if self._pooled else made.half().cpu().clone()
+        kept = made if self._pooled else made.half()
+        if not self._pooled and bool(kept.isinf().any()):
+            largest = f"up to {float(made.abs().max()):.0f}, 65,504 fit"
+            raise TrainingError(
+                f"what enters {self._point} is too large for half precision ({largest}); set views = 0 in that stage"
+            )
+        return kept.cpu().clone()  # a clone leaves inference mode behind, so that a head can be trained on it
 
     def _key(self, photos: PhotoSet, wanted: Views) -> str:
         body = self._classifier.body

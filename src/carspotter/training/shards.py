@@ -1,7 +1,7 @@
 """The gradients of a batch, computed in shards side by side.
 
-Two threads with half a batch each train 1.25 to 1.35 times as fast on two cores as two threads inside every operator
-(benchmarks/train_step.py), because most operators of a small net are too short to share. Each shard has BatchNorm
+Two threads with half a batch each train 1.2 to 1.3 times as fast on two cores as two threads inside every operator
+(docs/log.md, 2026-11-22), because most operators of a small net are too short to share. Each shard has BatchNorm
 statistics of its own ("ghost batches", Hoffer et al. 2017), so the number of shards is part of the recipe; on how many
 threads or processes they are computed is not.
 """

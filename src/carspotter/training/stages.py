@@ -32,7 +32,6 @@ class Course:
 
     Attributes:
         recipe: fully resolved.
-        classes: K.
         train: photos that fit the weights, those from outside last.
         held_out: photos that validate.
         weights: how much each of `train` counts in the loss.
