@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from carspotter import records
 from carspotter.recipe import Recipe, Stage
 from carspotter.records import (
     BackboneCard,
@@ -23,6 +26,20 @@ from carspotter.records import (
     Scores,
     hash_json,
 )
+
+
+def test_every_noun_is_imported_from_one_place() -> None:
+    families = [import_module(f"carspotter.records.{found.name}") for found in iter_modules(records.__path__)]
+    made = {
+        name
+        for family in families
+        for name, value in vars(family).items()
+        if getattr(value, "__module__", "") == family.__name__ and not name.startswith("_")
+    }
+    assert len(made) > 20
+    assert made <= set(records.__all__)
+    assert all(hasattr(records, name) for name in records.__all__)
+
 
 # ---- datasets -------------------------------------------------------------------------------------------------------
 

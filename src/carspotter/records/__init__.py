@@ -1,0 +1,51 @@
+"""The nouns. Every layer speaks in these; none of them knows a library beyond numpy and pydantic.
+
+Plain values that travel through memory are frozen dataclasses; what is written to disk is a frozen pydantic model that
+refuses unknown keys. One file per family of nouns; all are imported from here.
+"""
+
+from __future__ import annotations
+
+from carspotter.records.answers import Answer, Calibration, Guess, Verdict
+from carspotter.records.base import Record, Seconds, hash_json
+from carspotter.records.datasets import Dataset, Reading, Split
+from carspotter.records.figures import ClassFigures, Evaluation, Figure
+from carspotter.records.history import EpochRecord, FreezeSummary
+from carspotter.records.models import BackboneCard, BundleCard, Provenance
+from carspotter.records.photos import Geometry, Location, Photo, Pixels, Rejected
+from carspotter.records.runs import Birth, Imported, Machine, Run, RunStatus
+from carspotter.records.scores import HeldOut, Logits, Scores
+
+__all__ = [
+    "Answer",
+    "BackboneCard",
+    "Birth",
+    "BundleCard",
+    "Calibration",
+    "ClassFigures",
+    "Dataset",
+    "EpochRecord",
+    "Evaluation",
+    "Figure",
+    "FreezeSummary",
+    "Geometry",
+    "Guess",
+    "HeldOut",
+    "Imported",
+    "Location",
+    "Logits",
+    "Machine",
+    "Photo",
+    "Pixels",
+    "Provenance",
+    "Reading",
+    "Record",
+    "Rejected",
+    "Run",
+    "RunStatus",
+    "Scores",
+    "Seconds",
+    "Split",
+    "Verdict",
+    "hash_json",
+]

@@ -1,0 +1,67 @@
+"""The reply for one photo, and how far its probability can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import Field
+
+from carspotter.errors import Reason
+from carspotter.records.base import Record
+
+
+class Calibration(Record):
+    """How far a probability can be trusted.
+
+    Fitted on held-out logits only. A bundle without one answers `named` or `bad_photo`.
+    """
+
+    temperature: float = Field(gt=0, description="logits are divided by this before the softmax")
+    method: str = Field(description="how it was fitted, one sentence")
+    photos: int = Field(ge=1, description="on how many held-out photos")
+
+
+class Verdict(StrEnum):
+    """What an answer claims."""
+
+    NAMED = "named"
+    ONE_OF = "one_of"
+    UNSURE = "unsure"
+    UNKNOWN = "unknown"
+    NOT_A_CAR = "not_a_car"
+    BAD_PHOTO = "bad_photo"
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One candidate class.
+
+    Attributes:
+        label: class name.
+        probability: in [0, 1], calibrated when the bundle carries a calibration.
+    """
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply for one photo.
+
+    Attributes:
+        id: the photo's id.
+        verdict: what is claimed.
+        top: the likeliest classes, best first; empty for a bad photo.
+        group: the family that near classes share ("2109 / 21099"), or None.
+        reason: empty, or one line: why the verdict is not `named`, or a note about the photo.
+        code: the reason code of a bad photo, else None.
+    """
+
+    id: str
+    verdict: Verdict
+    top: tuple[Guess, ...] = ()
+    group: str | None = None
+    reason: str = ""
+    code: Reason | None = None

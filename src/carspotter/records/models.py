@@ -1,0 +1,70 @@
+"""Networks on disk: a backbone that a training begins with, a bundle that it leaves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from carspotter.recipe import Recipe
+from carspotter.records.answers import Calibration
+from carspotter.records.base import Record, hash_json
+from carspotter.records.figures import Evaluation
+from carspotter.records.photos import Geometry
+
+
+class BackboneCard(Record):
+    """Where a backbone comes from, and what it may be used for."""
+
+    name: str = Field(description="timm's model name")
+    known_as: str = Field(default="", description="its name in the user's backbone folder; empty: it is not from there")
+    source: Literal["package", "hub", "file", "own", "none"] = Field(
+        description="own: pretrained here, in the user's backbone folder; none: random weights, for tests"
+    )
+    origin: str = Field(description="package and version, hub repository, or file path")
+    sha256: str | None = Field(description="of the weight file; None for a hub file not fetched yet")
+    licence: str = Field(description="SPDX name, or 'unknown'")
+    commercial_use: Literal["yes", "no", "unclear"]
+    parameters: int | None = Field(default=None, description="count, without the classifier")
+    height: int = Field(default=224, description="size of its pretraining, pixels")
+    width: int = Field(default=224)
+    crop: float = Field(default=0.875, description="share of the resized photo that its own evaluation keeps")
+    mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="of RGB in 0..1")
+    std: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="of RGB in 0..1")
+    freeze_points: tuple[str, ...] = Field(default=(), description="units in forward order")
+
+
+class Provenance(Record):
+    """What differs between two equal trainings; outside the bundle hash."""
+
+    run_id: str
+    created: str = Field(description="ISO 8601, UTC")
+    seconds: float = Field(ge=0, description="wall time of the training")
+    machine: str
+    parity: float | None = Field(default=None, description="largest |logit| difference torch ↔ ONNX on real photos")
+
+
+class BundleCard(Record):
+    """`card.json`: everything needed to answer, nothing to guess at load."""
+
+    format_version: int = Field(default=1, description="a reader refuses a newer one")
+    name: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    codes: tuple[str, ...] = Field(description="how the training table writes each class; same order")
+    geometry: Geometry
+    backbone: BackboneCard
+    recipe: Recipe
+    dataset: str = Field(description="fingerprint of the training source")
+    outside: tuple[str, ...] = Field(
+        default=(), description="photos of other sources that trained too, a sentence each; empty: the source alone"
+    )
+    evaluation: Evaluation | None = Field(description="on validation photos through the shipped predictor")
+    calibration: Calibration | None = None
+    files: dict[str, str] = Field(description="file name → sha256; a name is never a path")
+    carspotter: str = Field(description="version that wrote it")
+    provenance: Provenance
+
+    @property
+    def hash(self) -> str:
+        """The bundle hash: sha256 over the weights and the card without run id and times."""
+        return hash_json(self.model_dump(mode="json", exclude={"provenance", "name"}))
