@@ -48,6 +48,7 @@ class Birth(Record):
     unlabelled: tuple[Reading, ...] = Field(default=(), description="sources that the teacher labelled")
     teacher: str | None = Field(default=None, description="model folder, absolute")
     outside: str = Field(default="", description="hash over the outside photos that train; empty: none")
+    weights: str = Field(default="", description="sha256 of the backbone's weights; empty: random numbers")
     code: str = Field(default="", description="hash over the package's own code, whatever its version says")
     output: str | None = Field(default=None, description="folder of the bundle as asked for, absolute")
     place: str = Field(
@@ -55,6 +56,8 @@ class Birth(Record):
     )
     delivers: bool = Field(default=True, description="whether it leaves a bundle, and until then checkpoints")
     processes: int = Field(default=1, description="that train together")
+    backbone: str = Field(default="", description="name under which its backbone is kept afterwards; empty: it is not")
+    note: str = Field(default="", description="for the card of that backbone")
 
 
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
