@@ -57,7 +57,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from carspotter.tracking.index import Index
 
     file = tmp_path_factory.mktemp("template") / "runs.db"
-    assert Index(f"sqlite:///{file}").folders() == {}
+    assert Index(f"sqlite:///{file}").known() == {}
     return file
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from carspotter.errors import TrackingError
-from carspotter.tracking.database import hide_password, sentence
+from carspotter.tracking.database import sentence
 from carspotter.tracking.runs import open_store
 
 
@@ -63,7 +63,9 @@ def test_an_empty_file(runs_db: Path) -> None:
 def test_a_cut_database(runs_db: Path) -> None:
     data = runs_db.read_bytes()
     runs_db.write_bytes(data[: len(data) // 2])
-    assert "is damaged; restore a copy" in refusal(runs_db)
+    assert "is damaged; restore a copy, or move it away and rebuild it with `carspotter runs recover`" in refusal(
+        runs_db
+    )
 
 
 def test_a_damaged_page_that_no_list_of_runs_reads(runs_db: Path) -> None:
@@ -74,7 +76,9 @@ def test_a_damaged_page_that_no_list_of_runs_reads(runs_db: Path) -> None:
     data = bytearray(runs_db.read_bytes())
     data[(page - 1) * size : page * size] = b"\x5a" * size
     runs_db.write_bytes(data)
-    assert "is damaged; restore a copy" in refusal(runs_db)
+    assert "is damaged; restore a copy, or move it away and rebuild it with `carspotter runs recover`" in refusal(
+        runs_db
+    )
 
 
 def test_somebody_else_s_database_is_left_alone(runs_db: Path) -> None:
@@ -97,7 +101,7 @@ def test_an_older_schema_is_not_upgraded_behind_one_s_back(runs_db: Path) -> Non
         base.execute("DROP TABLE trace_info")  # a missing table is what makes MLflow migrate on its own
     before = runs_db.read_bytes()
     assert "has tables of another MLflow version" in refusal(runs_db)
-    assert f"`mlflow db upgrade {runs_db}` after a backup" in refusal(runs_db)
+    assert f"`mlflow db upgrade sqlite:///{runs_db}` after a backup" in refusal(runs_db)
     assert runs_db.read_bytes() == before
 
 
@@ -107,21 +111,11 @@ def test_a_folder_in_place_of_the_database(runs_db: Path) -> None:
     assert "cannot be opened; make its folder readable" in refusal(runs_db)
 
 
-@pytest.mark.parametrize("uri", ["runs.db", "https://example.org", "file:///tmp/x", "mysql://u:secret@h/d"])
-def test_an_address_of_another_kind(uri: str) -> None:
-    with pytest.raises(
-        TrackingError, match=r"is no address of a run database; expected sqlite:///FOLDER/runs\.db"
-    ) as told:
-        open_store(uri)
-    assert "secret" not in str(told.value)
-
-
-def test_a_password_is_never_shown() -> None:
-    assert hide_password("postgresql://me:secret@host:5432/runs") == "postgresql://me:***@host:5432/runs"
-    shown = sentence("postgresql://me:secret@host/runs", "connection to postgresql://me:secret@host/runs failed\nmore")
-    assert "secret" not in shown
-    assert shown.count("me:***@host") == 2
-    assert "\n" not in shown
+def test_a_password_is_in_no_sentence() -> None:
+    told = sentence("postgresql://me:secret@host/runs", "connection to postgresql://me:secret@host/runs failed\nmore")
+    assert "secret" not in told
+    assert told.count("me:***@host") == 2
+    assert "\n" not in told
 
 
 KILLED_WHILE_WRITING = """

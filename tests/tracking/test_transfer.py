@@ -355,7 +355,7 @@ def _forget(store: RunStore, run_id: str) -> None:
 
 def test_a_run_that_is_there_is_not_taken_in_again(store: RunStore, run: Run) -> None:
     with pytest.raises(TrackingError, match="is already there, and runs are never edited"):
-        store.take_in(run.id, lambda folder: None)
+        store.take_in({run.id: lambda folder: None})
 
 
 def test_only_ended_runs_are_adopted(store: RunStore, make_run: Callable[..., Run]) -> None:

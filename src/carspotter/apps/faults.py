@@ -40,6 +40,7 @@ EXTRAS = {
     "mlflow": ("the run store", "train"),
     "sqlalchemy": ("the run store", "train"),
     "alembic": ("the run store", "train"),
+    "psycopg": ("a PostgreSQL database", "postgres"),
     "pillow_heif": ("reading HEIC photos", "heic"),
 }
 """Top-level module of an optional dependency → what it is for, and the extra that brings it."""

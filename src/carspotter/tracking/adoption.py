@@ -17,78 +17,59 @@ from carspotter.data.disk import hash_file, sync
 from carspotter.data.wording import cause
 from carspotter.errors import TrackingError
 from carspotter.records import Run
+from carspotter.tracking.folder import JOURNAL, read_own_run
 from carspotter.tracking.index import Index
-from carspotter.tracking.journal import Journal, read_journal
 from carspotter.tracking.mirror import catch_up, milliseconds
 
-RESULTS = ("history", "freezing", "timings", "evaluation", "bundle", "bundle_hash", "error", "seconds")
-"""Fields that other events than `born` bring."""
-ENDED = ("finished", "failed", "interrupted")
+Fill = Callable[[Path], None]
+"""Writes all files of a run, its journal among them, into an empty folder."""
 
 
-def write_journal(path: Path, run: Run) -> None:
-    """A journal whose events add up to this run.
-
-    Raises:
-        TrackingError: the run has not ended, or the disk refuses.
-    """
-    if run.status not in ENDED:
-        raise TrackingError(f"run {run.id} is {run.status}; only a run that has ended can be taken in")
-    stored = run.model_dump(mode="json")
-    born = {key: value for key, value in stored.items() if key not in RESULTS}
-    end = {key: stored[key] for key in ("evaluation", "bundle", "bundle_hash", "error", "seconds")}
-    timings = [("timing", {"phase": phase, "seconds": seconds}) for phase, seconds in stored["timings"].items()]
-    Journal(path).extend(
-        [
-            ("born", {**born, "status": "running"}),
-            *(("freezing", summary) for summary in stored["freezing"]),
-            *(("epoch", epoch) for epoch in stored["history"]),
-            *timings,
-            (run.status, end),
-        ]
-    )
-
-
-def take_in(index: Index, run_id: str, journal: str, fill: Callable[[Path], None]) -> Run:
-    """Enter one run.
+def take_in(index: Index, run_id: str, fill: Fill) -> Run:
+    """Put one run's files in their place and enter it.
 
     Args:
         index: that does not know it yet.
         run_id: its own.
-        journal: the file's name in its folder.
-        fill: writes all files of the run, the journal among them, into an empty folder.
+        fill: writes its files.
 
     Raises:
         TrackingError: what was written is no journal of this run, another run lies there, or the store refuses.
     """
-    target = index.place(run_id)
+    target = index.folder(run_id)
     try:
         beside = target.parents[1] / f".{run_id}.{uuid4().hex[:8]}"
         beside.mkdir(parents=True)
         try:
             fill(beside)
-            run = read_journal(beside / journal)
-            if run.id != run_id:
-                raise TrackingError(f"the journal of run {run_id} tells of run {run.id}; it was altered, copy it again")
-            _put(beside, target, journal)
-            if run.status == "running":  # its writer was killed before it could say so
-                run = run.model_copy(update={"status": "interrupted", "error": "its process is gone"})
+            read_own_run(beside, run_id)
+            _put(beside, target)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as fault:
         raise TrackingError(f"cannot write {target} ({cause(fault)}); free some space or make it writable") from None
+    return enter(index, read_own_run(target, run_id))
+
+
+def enter(index: Index, run: Run) -> Run:
+    """Tell the index of a run whose files lie in their place.
+
+    Raises:
+        TrackingError: the database refuses.
+    """
     tags = {"dataset": run.dataset, "origin": run.origin, "code_version": run.code_version}
-    mlflow_id = index.adopt(run_id, run.name, milliseconds(run.started), tags)
-    with suppress(TrackingError):  # the run is in; what MLflow's page still lacks follows when runs are listed
-        catch_up(index, mlflow_id, run)
+    mlflow_id = index.adopt(run.id, run.name, milliseconds(run.started), tags)
+    if run.status != "running":
+        with suppress(TrackingError):  # the run is in; what MLflow's page still lacks follows when runs are listed
+            catch_up(index, mlflow_id, run)
     return run
 
 
-def _put(beside: Path, target: Path, journal: str) -> None:
+def _put(beside: Path, target: Path) -> None:
     """Rename the whole folder into its place, unless the same run already lies there (a kill before the index)."""
     if target.exists():
-        there = target / journal
-        if not there.exists() or hash_file(there) != hash_file(beside / journal):
+        there = target / JOURNAL
+        if not there.exists() or hash_file(there) != hash_file(beside / JOURNAL):
             raise TrackingError(f"{target} exists and is another run's; move it away")
         return
     target.parent.mkdir(parents=True, exist_ok=True)

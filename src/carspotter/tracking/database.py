@@ -1,17 +1,17 @@
-"""Whether a run database can be trusted, asked of SQLite itself before MLflow touches the file.
+"""Whether a run database can be used, asked of the database itself before MLflow touches it.
 
-MLflow would retry a damaged file for minutes and half-upgrade one of another version.
+MLflow would retry a damaged file or a server out of reach for 100 s, and half-upgrade a file of another version.
 """
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
 from carspotter.errors import TrackingError
+from carspotter.tracking.address import SQLITE, hide_secrets
 
 CURES = (
     ("is locked", "is in use by another program; close that program, or wait and try again"),
@@ -26,25 +26,18 @@ CURES = (
 )
 """What the libraries' messages contain, and what we say instead."""
 
-RESTORE = (
-    "restore a copy, or move it away to begin a new one (each run's journal.jsonl stays below `artifacts` beside it)"
-)
+RESTORE = "restore a copy, or move it away and rebuild it with `carspotter runs recover` from the journals of the runs"
 
 
 def sentence(place: str, message: str) -> str:
     """One line for people: which database, what is wrong, the cure."""
-    place = hide_password(place)
+    place = hide_secrets(place)
     upgrade = f"`mlflow db upgrade {place}` after a backup"
     for sign, cure in CURES:
         if sign in message:
             return f"run database {place} {cure.format(restore=RESTORE, upgrade=upgrade)}"
-    first = hide_password(next(iter(message.strip().splitlines()), "no reason given"))
+    first = hide_secrets(next(iter(message.strip().splitlines()), "no reason given"))
     return f"run database {place} refused: {first}; check CARSPOTTER_RUNS and the database's own log"
-
-
-def hide_password(text: str) -> str:
-    """`postgresql://me:secret@host/db` with the secret starred."""
-    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
 
 
 def check_sqlite(path: Path, known: Collection[str], head: str, *, patience: float) -> None:
@@ -59,23 +52,41 @@ def check_sqlite(path: Path, known: Collection[str], head: str, *, patience: flo
     Raises:
         TrackingError: with the cure.
     """
+    place = f"{SQLITE}{path}"
     if not path.is_file():
-        raise TrackingError(sentence(str(path), "unable to open"))
+        raise TrackingError(sentence(place, "unable to open"))
     try:
         with closing(_open(path, patience)) as base:
             fault = base.execute("PRAGMA quick_check(1)").fetchone()[0]
             tables = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             revision = _revision(base, tables)
     except sqlite3.Error as error:
-        raise TrackingError(sentence(str(path), str(error))) from None
+        raise TrackingError(sentence(place, str(error))) from None
     if fault != "ok":
-        raise TrackingError(sentence(str(path), "malformed"))
+        raise TrackingError(sentence(place, "malformed"))
     if revision is None:
-        raise TrackingError(sentence(str(path), "not a database of runs"))
+        raise TrackingError(sentence(place, "not a database of runs"))
     if revision != head:
-        raise TrackingError(
-            sentence(str(path), "out-of-date database schema" if revision in known else "locate revision")
-        )
+        raise TrackingError(sentence(place, "out-of-date database schema" if revision in known else "locate revision"))
+
+
+def check_server(uri: str, *, patience: float) -> None:
+    """Connect once.
+
+    Args:
+        uri: as SQLAlchemy takes it.
+        patience: seconds to wait for the connection, where the address itself sets no `connect_timeout`.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the server does not answer, or refuses.
+    """
+    import sqlalchemy
+
+    url = sqlalchemy.make_url(uri)
+    wait = {} if "connect_timeout" in url.query else {"connect_timeout": max(1, round(patience))}
+    engine = sqlalchemy.create_engine(url, connect_args=wait, poolclass=sqlalchemy.NullPool)
+    with closing(engine.connect()):
+        pass
 
 
 def _open(path: Path, patience: float) -> sqlite3.Connection:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.data.disk import read_capped, whole_file
+from carspotter.data.disk import read_capped
 from carspotter.errors import SourceError, TrackingError
 from carspotter.records import HeldOut, Logits
+from carspotter.tracking.folder import keep
 
 NAME = "held_out.safetensors"
 MAX_BYTES = 1 << 30
@@ -40,11 +41,7 @@ def write_held_out(folder: Path, ids: Sequence[str], logits: Logits, labels: npt
     kept = HeldOut(tuple(ids), np.ascontiguousarray(logits, np.float32), np.ascontiguousarray(labels, np.int64))
     header = {"ids": json.dumps(kept.ids, ensure_ascii=False), "sha256": _digest(kept)}
     data = save({"logits": kept.logits, "labels": kept.labels}, header)
-    try:
-        with whole_file(folder / NAME) as part:
-            part.write_bytes(data)
-    except SourceError as fault:
-        raise TrackingError(str(fault)) from None
+    keep(folder / NAME, data)
 
 
 def has_held_out(folder: Path) -> bool:

@@ -21,6 +21,7 @@ from urllib.request import url2pathname
 
 from carspotter.errors import MissingExtra, TrackingError
 from carspotter.tracking import database
+from carspotter.tracking.address import read_address
 from carspotter.tracking.lock import Lock
 
 EXPERIMENT = "carspotter"
@@ -33,6 +34,10 @@ DEFAULT_PATIENCE = 20.0  # seconds; what MLflow itself waits for SQLite's lock
 OWN_ID = "carspotter.run_id"
 """Tag of a run that was born in another store: MLflow gives every run an id of its own."""
 
+ARTIFACTS = "artifacts"
+"""MLflow's name for a run's folder, and ours for the folder of all runs."""
+OPEN = ("RUNNING", "SCHEDULED")
+"""MLflow's states of a run that has not ended."""
 End = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -78,46 +83,42 @@ class Index:
     """
 
     def __init__(self, uri: str, patience: float = DEFAULT_PATIENCE) -> None:
-        if not uri.startswith(("sqlite:///", "postgresql://", "postgresql+")):
-            raise TrackingError(
-                f"CARSPOTTER_RUNS = {database.hide_password(uri)!r} is no address of a run database; "
-                "expected sqlite:///FOLDER/runs.db or postgresql://USER@HOST/NAME"
-            )
+        self.address = read_address(uri, "run database", "runs.db", "CARSPOTTER_RUNS or --store")
         self._patience = patience
-        path = uri.partition("?")[0].removeprefix("sqlite:///")
-        self.file = Path(path).absolute() if uri.startswith("sqlite:///") else None
-        self.uri = f"sqlite:///{self.file}" if self.file else uri
-        self._artifacts = (self.file.parent if self.file else Path("runs").absolute()) / "artifacts"
 
     @property
     def is_new(self) -> bool:
         """True while nothing was ever written there."""
-        return self.file is not None and not self.file.exists()
+        return self.address.file is not None and not self.address.file.exists()
 
-    def begin(self, name: str, tags: Mapping[str, str]) -> tuple[str, Path]:
-        """A new run: its id and the folder for its files."""
+    def begin(self, name: str, tags: Mapping[str, str]) -> str:
+        """The id of a new run, whose files are to lie in its `folder`."""
         with self._clear():
-            run = self._client.create_run(self._experiment, run_name=name, tags=_short(tags))
-            return run.info.run_id, self._folder(run.info.run_id, run.info)
+            run = self._client.create_run(self._experiment.experiment_id, run_name=name, tags=_short(tags))
+            return str(run.info.run_id)
 
     @property
     def home(self) -> Path:
-        """Where the folders of runs are made, and where an SQLite database expects them."""
-        return self._artifacts
+        """Where the folders of runs are made.
+
+        Beside an SQLite file, wherever that is now: MLflow stores the path of the day, and folders are moved. A server
+        keeps the one place that all its users share.
+        """
+        if self.address.file:
+            return self.address.file.parent / ARTIFACTS
+        with self._clear():
+            return _local(self._experiment.artifact_location)
+
+    def folder(self, run_id: str) -> Path:
+        """Where the files of a run lie, or are to lie."""
+        return self.home / run_id / ARTIFACTS
 
     def alone(self) -> Lock:
         """A lock for taking in runs of other stores, so that two at once do not enter the same one twice."""
-        return Lock(self._artifacts / "taking-in.lock")
-
-    def place(self, run_id: str) -> Path:
-        """Where the files of a run that was born in another store are to lie; nothing is made."""
-        with self._clear():
-            if self.file:
-                return self._artifacts / run_id / "artifacts"
-            return _local(self._client.get_experiment(self._experiment).artifact_location) / run_id / "artifacts"
+        return Lock(self.home / "taking-in.lock")
 
     def adopt(self, run_id: str, name: str, born: int, tags: Mapping[str, str]) -> str:
-        """Enter a run that was born in another store; its files already lie in `place`.
+        """Enter a run that was born in another store; its files already lie in its `folder`.
 
         Args:
             run_id: its own.
@@ -130,7 +131,8 @@ class Index:
         """
         with self._clear():
             own = {**_short(tags), OWN_ID: run_id}
-            run = self._client.create_run(self._experiment, start_time=born, run_name=name, tags=own)
+            experiment = self._experiment.experiment_id
+            run = self._client.create_run(experiment, start_time=born, run_name=name, tags=own)
             return str(run.info.run_id)
 
     def settings(self, run_id: str, settings: Mapping[str, Any]) -> None:
@@ -178,61 +180,67 @@ class Index:
         with self._clear():
             self._client.update_run(run_id, status="RUNNING")
 
-    def folders(self) -> dict[str, Path]:
-        """Every run's id and folder, the newest first."""
-        return {run_id: known.folder for run_id, known in self.known().items()}
-
     def known(self) -> dict[str, Known]:
         """Every run by its id, the newest first."""
-        found: dict[str, Known] = {}
-        token: str | None = ""
         with self._clear():
-            while token is not None:
-                page = self._client.search_runs(
-                    [self._experiment],
-                    max_results=PAGE,
-                    order_by=["attributes.start_time DESC"],
-                    page_token=token or None,
-                )
-                for run in page:
-                    run_id = run.data.tags.get(OWN_ID, run.info.run_id)
-                    is_open = run.info.status in ("RUNNING", "SCHEDULED")
-                    found[run_id] = Known(self._folder(run_id, run.info), run.info.run_id, is_open)
-                token = page.token or None
-        return found
+            home = self.home
+            return {
+                _own_id(run): Known(home / _own_id(run) / ARTIFACTS, run.info.run_id, run.info.status in OPEN)
+                for run in self._runs("ACTIVE_ONLY")
+            }
 
-    def _folder(self, run_id: str, info: Any) -> Path:
-        # Beside the database wherever that is now: MLflow stores the path of the day, and folders are moved.
-        if self.file:
-            return self._artifacts / run_id / "artifacts"
-        return _local(info.artifact_uri).parents[1] / run_id / "artifacts"
+    def ids(self) -> frozenset[str]:
+        """Of every run there ever was, those that were thrown away on MLflow's page included."""
+        with self._clear():
+            return frozenset(_own_id(run) for run in self._runs("ALL"))
+
+    def _runs(self, kind: Literal["ACTIVE_ONLY", "ALL"]) -> Iterator[Any]:
+        """MLflow's runs, the newest first."""
+        from mlflow.entities import ViewType
+
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_runs(
+                [self._experiment.experiment_id],
+                run_view_type=ViewType.from_string(kind.lower()),
+                max_results=PAGE,
+                order_by=["attributes.start_time DESC"],
+                page_token=token or None,
+            )
+            yield from page
+            token = page.token or None
 
     @cached_property
     def _client(self) -> Any:
         mlflow = _import_mlflow()
-        if self.file:
-            self._ready_sqlite(self.file)
-        return mlflow.MlflowClient(self.uri, registry_uri=self.uri)
+        self.address.need_driver()
+        if self.address.file:
+            self._ready_sqlite(self.address.file)
+        else:
+            database.check_server(self.address.uri, patience=self._patience)
+        return mlflow.MlflowClient(self.address.uri, registry_uri=self.address.uri)
 
     @cached_property
-    def _experiment(self) -> str:
+    def _experiment(self) -> Any:
         from mlflow.exceptions import MlflowException
 
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
+            # The tables of an SQLite file are made with it; here they are a server's.
+            home = self.home if self.address.file else Path("runs").absolute() / ARTIFACTS
             try:
-                return str(self._client.create_experiment(EXPERIMENT, artifact_location=str(self._artifacts)))
+                self._client.create_experiment(EXPERIMENT, artifact_location=str(home))
             except MlflowException:  # another writer made it at the same moment, or it cannot be made at all
                 found = self._client.get_experiment_by_name(EXPERIMENT)
                 if found is None:
                     raise
-        return str(found.experiment_id)
+        return found or self._client.get_experiment_by_name(EXPERIMENT)
 
     def _ready_sqlite(self, file: Path) -> None:
         if self.is_new:
             with Lock(file.with_name(f"{file.name}.lock")):
                 if self.is_new:  # still, now that nobody else is making it
-                    _create(file, self._artifacts)
+                    _create(file, self.home)
         known, head = _revisions()
         database.check_sqlite(file, known, head, patience=self._patience)
 
@@ -247,7 +255,7 @@ class Index:
             with _no_chatter():
                 yield
         except (MlflowException, SQLAlchemyError, OSError) as fault:
-            raise TrackingError(database.sentence(self.uri, str(fault))) from None
+            raise TrackingError(database.sentence(str(self.address), str(fault))) from None
 
 
 def _import_mlflow() -> Any:
@@ -301,6 +309,10 @@ def _revisions() -> tuple[frozenset[str], str]:
 
     script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
     return frozenset(step.revision for step in script.walk_revisions()), str(script.get_current_head())
+
+
+def _own_id(run: Any) -> str:
+    return str(run.data.tags.get(OWN_ID, run.info.run_id))
 
 
 def _short(values: Mapping[str, Any]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from carspotter.data.wording import cause
 from carspotter.errors import TrackingError
 from carspotter.records import Run
 
@@ -31,6 +32,8 @@ Event = tuple[str, dict[str, Any]]
 """Name and content."""
 
 ENDS = ("finished", "failed", "interrupted")
+RESULTS = ("history", "freezing", "timings", "evaluation", "bundle", "bundle_hash", "error", "seconds")
+"""Fields of a run that other events than `born` bring."""
 
 
 class Journal:
@@ -59,7 +62,7 @@ class Journal:
             if whole < len(data):
                 os.truncate(self.path, whole)
         except OSError as fault:
-            raise TrackingError(f"cannot mend {self.path} ({fault.strerror}); make it writable, then go on") from None
+            raise TrackingError(f"cannot mend {self.path} ({cause(fault)}); make it writable, then go on") from None
 
     def extend(self, events: Sequence[Event]) -> None:
         """Add events at once, all or none.
@@ -72,7 +75,7 @@ class Journal:
             _add(self.path, "".join(f"{line}\n" for line in lines).encode())
         except OSError as fault:
             raise TrackingError(
-                f"cannot write {self.path} ({fault.strerror}); free some space or make the folder writable, then go on"
+                f"cannot write {self.path} ({cause(fault)}); free some space or make the folder writable, then go on"
             ) from None
 
 
@@ -85,11 +88,34 @@ def read_journal(path: Path) -> Run:
     try:
         data = path.read_bytes()
     except OSError as fault:
-        raise TrackingError(f"cannot read {path} ({fault.strerror}); put the folder back where it was") from None
+        raise TrackingError(f"cannot read {path} ({cause(fault)}); put the folder back where it was") from None
     events = _events(data, path)
     if not events or events[0][0] != "born":
         raise TrackingError(f"{path} does not begin with a run; its writer was stopped before the run began")
     return _run(events, path)
+
+
+def write_journal(path: Path, run: Run) -> None:
+    """A journal whose events add up to this run.
+
+    Raises:
+        TrackingError: the run has not ended, or the disk refuses.
+    """
+    if run.status not in ENDS:
+        raise TrackingError(f"run {run.id} is {run.status}; only a run that has ended can be taken in")
+    stored = run.model_dump(mode="json")
+    born = {key: value for key, value in stored.items() if key not in RESULTS}
+    end = {key: stored[key] for key in ("evaluation", "bundle", "bundle_hash", "error", "seconds")}
+    timings = [("timing", {"phase": phase, "seconds": seconds}) for phase, seconds in stored["timings"].items()]
+    Journal(path).extend(
+        [
+            ("born", {**born, "status": "running"}),
+            *(("freezing", summary) for summary in stored["freezing"]),
+            *(("epoch", epoch) for epoch in stored["history"]),
+            *timings,
+            (run.status, end),
+        ]
+    )
 
 
 def _add(path: Path, line: bytes) -> None:

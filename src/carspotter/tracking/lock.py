@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from carspotter.data.wording import cause
 from carspotter.errors import TrackingError
 
 if sys.platform == "win32":  # pragma: no cover - CI has no Windows
@@ -46,7 +47,7 @@ class Lock:
             self._wait(path, patience)
         except OSError as fault:
             raise TrackingError(
-                f"cannot lock {path} ({fault.strerror}); runs need a writable local disk, named by CARSPOTTER_RUNS"
+                f"cannot lock {path} ({cause(fault)}); runs need a writable local disk, named by CARSPOTTER_RUNS"
             ) from None
 
     def _wait(self, path: Path, patience: float | None) -> None:

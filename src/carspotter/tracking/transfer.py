@@ -9,45 +9,39 @@ every model folder is the one that its journal names.
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from carspotter.data.archive import Archive, open_archive
 from carspotter.data.disk import hash_file, whole_file
-from carspotter.data.table import ENDINGS, Cell, write_table
+from carspotter.data.table import ENDINGS, write_table
 from carspotter.data.wording import brief, cause, some
 from carspotter.errors import CarspotterError, PhotoRefused, SourceError, TrackingError
 from carspotter.inference.bundle import CARD, read_bundle
-from carspotter.recipe import recipe_settings
 from carspotter.records import Record, Run
+from carspotter.tracking.adoption import Fill
+from carspotter.tracking.folder import BUNDLE, JOURNAL, RECIPE, RUN_ID, SPLIT
 from carspotter.tracking.held_out import NAME as HELD_OUT
 from carspotter.tracking.held_out import read_held_out
 from carspotter.tracking.journal import read_journal
-from carspotter.tracking.mirror import run_figures
-from carspotter.tracking.runs import BUNDLE, JOURNAL, RunStore
+from carspotter.tracking.run_table import run_table
+from carspotter.tracking.runs import RunStore
 
 MANIFEST = "manifest.json"
 VERSION = 1
 """The newest layout this version reads."""
-FILES = (JOURNAL, "recipe.json", "split.json", HELD_OUT)
+FILES = (JOURNAL, RECIPE, SPLIT, HELD_OUT)
 """What of a run's folder goes along; checkpoints and pictures do not."""
 MAX_MANIFEST = 64 * 2**20
 """Bytes (assumption): 100,000 runs."""
 MAX_FILE = 2**31
 """Bytes (assumption): a network of 500 million weights."""
-RUN_ID = re.compile(r"[0-9a-f]{32}")
-FACTS = (
-    *("id", "name", "status", "started", "origin", "dataset", "photos", "split", "validation", "code_version"),
-    *("bundle", "bundle_hash", "error", "excluded"),
-)
-"""Fields of a run that are columns as they are."""
 
 
 class Packed(Record):
@@ -117,7 +111,8 @@ def export_runs(store: RunStore, runs: Sequence[Run], path: Path) -> tuple[str, 
     if running := [run.id for run in runs if run.status == "running"]:
         raise TrackingError(f"runs still running: {some(running)}; export them when they have ended")
     notes: list[str] = []
-    folders = [(run, store.folder(run.id), _model_folder(run, notes)) for run in runs]
+    home = store.folders()
+    folders = [(run, home[run.id], _model_folder(run, notes)) for run in runs]
     try:
         with whole_file(path) as part, zipfile.ZipFile(part, "w") as packed:
             manifest = Manifest(runs=tuple(_pack(packed, run, folder, model) for run, folder, model in folders))
@@ -160,43 +155,6 @@ def _add(packed: zipfile.ZipFile, entry: str, file: Path) -> str:
     return digest.hexdigest()
 
 
-def run_table(runs: Sequence[Run]) -> tuple[list[str], list[list[Cell]]]:
-    """One row per run: facts, figures, settings, and what an imported log said (`log.` before the column's name).
-
-    A setting that an imported log leaves open is empty: our default was not its.
-    """
-    rows = [_flat(run) for run in runs]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    return columns, [[row.get(column) for column in columns] for row in rows]
-
-
-def _flat(run: Run) -> dict[str, Cell]:
-    stated = None if run.imported is None else set(run.imported.stated)
-    best = [record.val_accuracy for record in run.history if record.val_accuracy is not None]
-    settings = {
-        key: _cell(value) for key, value in recipe_settings(run.recipe).items() if stated is None or key in stated
-    }
-    log = {} if run.imported is None else {f"log.{name}": text for name, text in run.imported.cells.items()}
-    return {
-        **{name: _cell(getattr(run, name)) for name in FACTS},
-        "notes": "; ".join(run.notes),
-        "classes": len(run.classes),
-        "processor": run.machine.processor,
-        "threads_used": run.machine.threads,
-        "epochs": len(run.history),
-        "best_val_accuracy": max(best, default=None),
-        **run_figures(run),
-        **settings,
-        **log,
-    }
-
-
-def _cell(value: Any) -> Cell:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if value is None or isinstance(value, str | int | float) else str(value)
-
-
 # ---- in -------------------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +168,7 @@ def import_runs(store: RunStore, path: Path) -> Moved:
     """
     archive = open_archive(path)
     manifest = _manifest(archive)
-    known = {run.id: store.folder(run.id) for run in store.list()} if manifest.runs else {}
+    known = store.folders() if manifest.runs else {}
     faults = [*_name_faults(archive, manifest), *_other_content(manifest, known)]
     if faults:
         raise SourceError([f"{path}: {fault}" for fault in faults])
@@ -221,7 +179,7 @@ def import_runs(store: RunStore, path: Path) -> Moved:
         faults = [fault for packed in new for fault in _stage(archive, packed, staged[packed.id])]
         if faults:
             raise SourceError([f"{path}: {fault}" for fault in faults])
-        added = tuple(store.take_in(run_id, _mover(place)) for run_id, place in staged.items())
+        added = store.take_in({run_id: _mover(place) for run_id, place in staged.items()})
     return Moved(added, tuple(packed.id for packed in manifest.runs if packed.id in known))
 
 
@@ -296,7 +254,7 @@ def _content_faults(packed: Packed, folder: Path) -> list[str]:
     return []
 
 
-def _mover(staged: Path) -> Callable[[Path], None]:
+def _mover(staged: Path) -> Fill:
     def fill(folder: Path) -> None:
         for part in staged.iterdir():
             part.rename(folder / part.name)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from carspotter.errors import MissingExtra, TrackingError
-from carspotter.tracking.database import hide_password
+from carspotter.tracking.address import SQLITE, Address, hide_secrets, read_address
 from carspotter.tracking.lock import Lock, is_held
 from carspotter.tracking.runs import DEFAULT_URI
 from carspotter.training.space import Axis, Space, Value
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 Measure = Literal["log_loss", "accuracy"]
 State = Literal["finished", "pruned", "failed", "repeated", "open"]
-SQLITE, POSTGRES = "sqlite:///", ("postgresql://", "postgresql+")
 FILE = "sweeps.db"
 PATIENCE = 20.0
 """Seconds to wait for another program that holds the SQLite file; as the run store does."""
@@ -73,24 +72,18 @@ class Tried:
 def default_storage() -> str:
     """`sweeps.db` beside the run store."""
     runs = os.environ.get("CARSPOTTER_RUNS") or DEFAULT_URI
-    folder = Path(runs.partition("?")[0].removeprefix(SQLITE)).parent if runs.startswith(SQLITE) else Path("runs")
-    return f"{SQLITE}{folder.absolute() / FILE}"
+    file = read_address(runs, "run database", "runs.db", "CARSPOTTER_RUNS").file
+    folder = Path("runs").absolute() if file is None else file.parent
+    return f"{SQLITE}{folder / FILE}"
 
 
-def check_storage(address: str) -> str:
-    """The address of a study database, absolute where it is a file.
+def check_storage(address: str) -> Address:
+    """The address of a study database.
 
     Raises:
         TrackingError: it is of another kind.
     """
-    if address.startswith(SQLITE):
-        return f"{SQLITE}{Path(address.removeprefix(SQLITE)).absolute()}"
-    if address.startswith(POSTGRES):
-        return address
-    raise TrackingError(
-        f"--storage {hide_password(address)!r} is no address of a study database; "
-        "expected sqlite:///FOLDER/sweeps.db or postgresql://USER@HOST/NAME"
-    )
+    return read_address(address, "study database", FILE, "--storage")
 
 
 @contextmanager
@@ -242,12 +235,12 @@ def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
 
 
 @contextmanager
-def _loaded(address: str, name: str, by: Measure) -> Iterator[optuna.Study]:
+def _loaded(address: Address, name: str, by: Measure) -> Iterator[optuna.Study]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its greetings are not ours
-    options = {"connect_args": {"timeout": PATIENCE}} if address.startswith(SQLITE) else {"pool_pre_ping": True}
-    storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
+    options = {"connect_args": {"timeout": PATIENCE}} if address.file else {"pool_pre_ping": True}
+    storage = optuna.storages.RDBStorage(address.uri, engine_kwargs=options)
     try:
         yield optuna.create_study(
             storage=storage,
@@ -262,13 +255,12 @@ def _loaded(address: str, name: str, by: Measure) -> Iterator[optuna.Study]:
 
 
 @contextmanager
-def _owned(address: str, name: str) -> Iterator[None]:
+def _owned(address: Address, name: str) -> Iterator[None]:
     """Nobody else runs the study meanwhile; the claim ends with the process, however that ends."""
     taken = TrackingError(f"study {name} is being run by another process; wait for it, or name another with --study")
     key = hashlib.sha256(name.encode()).digest()
-    if address.startswith(SQLITE):
-        file = Path(address.removeprefix(SQLITE))
-        path = file.with_name(f"{file.name}.{key.hex()[:12]}.lock")
+    if address.file:
+        path = address.file.with_name(f"{address.file.name}.{key.hex()[:12]}.lock")
         if is_held(path):
             raise taken
         with Lock(path):
@@ -276,7 +268,7 @@ def _owned(address: str, name: str) -> Iterator[None]:
         return
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(address, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
+    engine = sqlalchemy.create_engine(address.uri, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
     with closing(engine.connect()) as connection:
         number = int.from_bytes(key[:8], "big", signed=True)
         if not connection.scalar(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(number))):
@@ -285,22 +277,18 @@ def _owned(address: str, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _clear(address: str) -> Iterator[None]:
+def _clear(address: Address) -> Iterator[None]:
     """One clear line instead of what Optuna, SQLAlchemy and the database say."""
     try:
         import optuna
         import sqlalchemy.exc
     except ImportError:
         raise MissingExtra("searching settings", "train") from None
-    place = hide_password(address)
+    address.need_driver()
     try:
         yield
-    except ModuleNotFoundError as fault:
-        if fault.name not in {"psycopg", "psycopg2"}:
-            raise
-        raise TrackingError(f"{place} needs a PostgreSQL driver: pip install 'psycopg[binary]'") from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as fault:
-        first = hide_password(next(iter(str(fault.__cause__ or fault).strip().splitlines()), type(fault).__name__))
+        first = hide_secrets(next(iter(str(fault.__cause__ or fault).strip().splitlines()), type(fault).__name__))
         raise TrackingError(
-            f"study database {place} refused: {first}; check it, or name another with --storage"
+            f"study database {address} refused: {first}; check it, or name another with --storage"
         ) from None

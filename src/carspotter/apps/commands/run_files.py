@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from carspotter.apps.console import note, notes, say, table
+from carspotter.errors import EXIT_SOME_REFUSED
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -31,6 +33,15 @@ Out = Annotated[
     typer.Option("-o", "--out", help=".zip: everything, to import again; .csv, .jsonl, .parquet: a table of runs."),
 ]
 Zip = Annotated[Path, typer.Argument(metavar="FILE.zip", help="What `runs export` wrote.", show_default=False)]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="ADDRESS",
+        help="sqlite:///FOLDER/runs.db or postgresql://USER@HOST/NAME; by default $CARSPOTTER_RUNS, else runs/runs.db.",
+        show_default=False,
+    ),
+]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Of the page.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on; any other than this opens it to others.")]
 
@@ -83,10 +94,10 @@ def export_runs(out: Out, run_ids: Wanted = None, all_runs: All = False) -> None
         raise typer.BadParameter("name the runs to export, or give --all")
     check_target(out)
     store = open_store()
+    runs, damaged = store.survey() if all_runs else (store.find(run_ids or ()), ())
+    notes(damaged)
     if all_runs:
-        notes(store.damaged())
-    runs = [run for run in store.list() if run.status != "running"] if all_runs else []
-    runs += [store.get(run_id) for run_id in dict.fromkeys(run_ids or ())]
+        runs = tuple(run for run in runs if run.status != "running")
     notes(export_runs(store, runs, out))
     say(f"{len(runs)} runs in {out}")
 
@@ -102,6 +113,26 @@ def import_runs(file: Zip) -> None:
 
     moved = import_runs(open_store(), file)
     say(f"{len(moved.added)} runs added, {len(moved.known)} already there")
+
+
+@app.command("recover")
+def recover_runs(address: Store = None) -> None:
+    """Rebuild a lost or moved run database: take in every run whose files lie beside it and which it lacks.
+
+    Files of runs are only read. Runs that are already there, and those thrown away on MLflow's page, stay as they are.
+    """
+    from carspotter.tracking.runs import open_store
+
+    store = open_store(address)
+    found = store.recover()
+    states = Counter(run.status for run in found.added)
+    listed = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    say(f"{len(found.added)} runs recovered{f' ({listed})' if listed else ''}, {found.known} already there")
+    notes(found.damaged)
+    if not found.added and not found.known:
+        note(f"no run lies below {store.home}; name the database beside its `artifacts` folder with --store")
+    if found.damaged:
+        raise typer.Exit(EXIT_SOME_REFUSED)
 
 
 @app.command("ui")
