@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import importlib.util
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
 from carspotter.data import contact_sheet as sheets
-from carspotter.data.contact_sheet import contact_sheet, spelled
+from carspotter.data.contact_sheet import contact_sheet
 from carspotter.errors import SourceError
 from carspotter.records import Dataset, Photo
 
@@ -67,24 +66,3 @@ def test_many_classes_go_beside_each_other(tmp_path: Path, monkeypatch: pytest.M
 def test_wrong_ending(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"\.png, \.jpg or \.webp"):
         contact_sheet(lot(), tmp_path / "s.gif")
-
-
-def test_cyrillic_is_drawn_or_spelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    pen = sheets._pen()
-    if importlib.util.find_spec("matplotlib") is not None:
-        assert isinstance(pen.font, ImageFont.FreeTypeFont)
-        assert pen.font.getname()[0] == "DejaVu Sans"
-        assert pen.fit("Лада×") == "Лада×"
-
-    def none_found(*_: object) -> ImageFont.FreeTypeFont:
-        raise OSError("no font")
-
-    default = ImageFont.load_default(13)
-    monkeypatch.setattr(ImageFont, "truetype", none_found)
-    monkeypatch.setattr(ImageFont, "load_default", lambda size: default)
-    assert sheets._pen().fit("Лада Жигули Ёж 640×480") == "Lada Zhiguli Yozh 640x480"
-
-
-def test_spelled() -> None:
-    assert spelled("абвгдеёжзийклмнопрстуфхцчшщъыьэюя") == "abvgdeyozhziyklmnoprstufkhtschshshchyeyuya"
-    assert spelled("Щука Café № 車") == "Shchuka Cafe No ?"

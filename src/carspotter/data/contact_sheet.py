@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from carspotter.data.disk import whole_file
+from carspotter.data.letters import Pen, find_pen
 from carspotter.data.photo import decode, read_bytes
 from carspotter.data.wording import brief, count
 from carspotter.errors import PhotoRefused, SourceError
@@ -28,16 +25,6 @@ MAX_SIDE = 16_000
 MAX_CLASSES = 400
 """Classes drawn (assumption: four photos of each of 400 are 65 Mpx); the sheet says how many more there are."""
 PAPER, INK, FAINT = "#ffffff", "#202020", "#a0a0a0"
-
-Write = Callable[[str], str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pen:
-    """A font and what makes a text one that the font can show."""
-
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-    fit: Write
 
 
 def contact_sheet(dataset: Dataset, path: str | Path, *, per_class: int = 4, seed: int = 0) -> None:
@@ -62,7 +49,7 @@ def contact_sheet(dataset: Dataset, path: str | Path, *, per_class: int = 4, see
     beside = max(1, -(-len(rows) * height // MAX_SIDE))
     per_column = -(-len(rows) // beside)
     sheet = Image.new("RGB", (width * beside, height * per_column + GAP), PAPER)
-    pen, draw = _pen(), ImageDraw.Draw(sheet)
+    pen, draw = find_pen(), ImageDraw.Draw(sheet)
     for number, (title, photos) in enumerate(rows):
         x, y = GAP + number // per_column * width, GAP + number % per_column * height
         draw.text((x, y), pen.fit(title)[: width // 8], INK, pen.font)
@@ -86,7 +73,7 @@ def _drawn(dataset: Dataset, per_class: int, seed: int) -> list[tuple[str, list[
     return rows
 
 
-def _place(sheet: Image.Image, photo: Photo, at: tuple[int, int], pen: _Pen) -> None:
+def _place(sheet: Image.Image, photo: Photo, at: tuple[int, int], pen: Pen) -> None:
     draw = ImageDraw.Draw(sheet)
     below = (at[0], at[1] + CELL[1])
     try:
@@ -98,47 +85,3 @@ def _place(sheet: Image.Image, photo: Photo, at: tuple[int, int], pen: _Pen) -> 
     small = ImageOps.contain(Image.fromarray(seen.pixels), CELL)
     sheet.paste(small, (at[0] + (CELL[0] - small.width) // 2, at[1] + (CELL[1] - small.height) // 2))
     draw.text(below, pen.fit(f"{seen.width}×{seen.height}"), INK, pen.font)
-
-
-# ---- letters --------------------------------------------------------------------------------------------------------
-
-
-def _pen() -> _Pen:
-    """DejaVu Sans where matplotlib or the system brings it; it knows Cyrillic.
-
-    Pillow's own font knows ASCII only (seen: `×` and every Cyrillic letter come out as boxes), so with it other
-    letters are spelled.
-    """
-    for file in (_matplotlib_font(), "DejaVuSans.ttf"):
-        try:
-            return _Pen(ImageFont.truetype(file, 13), str)
-        except OSError:
-            continue
-    return _Pen(ImageFont.load_default(13), spelled)
-
-
-def _matplotlib_font() -> str:
-    """Where matplotlib, which is not imported, keeps the font."""
-    found = importlib.util.find_spec("matplotlib")
-    home = Path(found.origin).parent if found and found.origin else Path()
-    return str(home / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
-
-
-_LETTERS = "a,b,v,g,d,e,zh,z,i,y,k,l,m,n,o,p,r,s,t,u,f,kh,ts,ch,sh,shch,,y,,e,yu,ya"
-"""а … я, close to GOST 7.79-2000, system B."""
-
-
-def spelled(text: str) -> str:
-    """The text in ASCII: Cyrillic letters transliterated, accents dropped, anything else a question mark."""
-    return "".join(_spell(letter) for letter in text)
-
-
-def _spell(letter: str) -> str:
-    low = letter.lower()
-    if "а" <= low <= "я" or low == "ё":
-        latin = "yo" if low == "ё" else _LETTERS.split(",")[ord(low) - ord("а")]
-        return latin.capitalize() if letter != low else latin
-    if letter == "×":
-        return "x"
-    plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-    return plain or "?"
