@@ -24,7 +24,7 @@ from carspotter.errors import BundleError, PhotoRefused
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.metrics import log_softmax
 from carspotter.inference.bundle import MODEL, Bundle, read_bundle
-from carspotter.inference.runtime import Runtime, open_runtime
+from carspotter.inference.runtime import Outputs, Runtime, open_runtime
 from carspotter.progress import Progress, silent
 from carspotter.records import Answer, BundleCard, Dataset, Location, Photo, Pixels, Rejected, Scores
 from carspotter.workers import in_order, usable_cores
@@ -105,6 +105,17 @@ class Predictor:
                 found.append((photo.id, row))
                 progress("photos", len(found), len(dataset.photos))
         return self._collect(found, dataset.rejected)
+
+    def outputs(self, view: Pixels) -> Outputs:
+        """What the network gives for one photo that has the card's geometry, its feature map included.
+
+        Args:
+            view: (height, width, 3).
+
+        Raises:
+            BundleError: the network itself fails.
+        """
+        return self._runtime.run(view[None], feature_map=True)
 
     # A text is a sequence of texts too; the first overload takes it.
     @overload
