@@ -73,9 +73,9 @@ def test_best_ranks_and_says_what_the_photos_cannot_tell(
     out, err = capsys.readouterr()
     lines = [line.split("\t") for line in out.splitlines()[2:]]
     assert [line[0] for line in lines] == [trained[n][:8] for n in (2, 3, 0, 1)]
-    assert [line[-1] for line in lines][:2] == ["best", "not distinguishable, p = .12"]
+    assert [line[-1] for line in lines][:2] == ["best", "not distinguishable, p = .13"]
     assert all(line[-1].startswith("worse") for line in lines[2:])
-    assert "Holm" in err
+    assert "p allows for choosing the best among 4 by these photos" in err
     assert main(["runs", "best", "--by", "log_loss"]) == 0
     assert capsys.readouterr().out.splitlines()[2].startswith(trained[2][:8])
 
@@ -93,9 +93,11 @@ def test_effect_tells_and_draws(trained: list[str], tmp_path: Path, capsys: pyte
     picture = tmp_path / "effect.png"
     assert main(["runs", "effect", "head.dropout", "-o", str(picture)]) == 0
     out, err = capsys.readouterr()
-    assert "A\t0.0\t0.690\t2\t2\t0.0141\t" in out
-    assert "A: 0.5 is 20.0 points above 0.0; another seed alone moves one run by 1.4 points" in out
-    assert "carspotter runs compare" in err
+    assert "A\t0.0\t0.690\t2\t2\t0.0141\tbase\t" in out
+    assert "A: distinguishable: 0.5 minus 0.0 is +20.0 points [" in out
+    assert "400 and 400 answers, those of one photo kept together); 2 and 2 runs, 2 shared seeds" in out
+    assert "another seed alone moves one run by 1.4 points" in out
+    assert "A: 200 validation photos" in err
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe
-from carspotter.records import EpochRecord, Evaluation, Machine, Run
-from carspotter.tracking.compare import compare, rerun_differences
+from carspotter.records import EpochRecord, Evaluation, Figure, Imported, Machine, Run
+from carspotter.tracking.compare import compare
+from carspotter.tracking.differences import rerun_differences
 
 B = "b" * 32
 
@@ -46,6 +47,41 @@ def test_comparing_needs_different_runs(make_run: Callable[..., Run], ids: str) 
         compare([make_run(one * 32) for one in ids])
 
 
+# ---- rows of a log --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def row(make_run: Callable[..., Run]) -> Callable[..., Run]:
+    """A row of another program's log, with the settings that it names."""
+
+    def make(letter: str, own: Recipe, *stated: str) -> Run:
+        figure = Figure(value=0.5, low=0.4, high=0.6, n=90)
+        imported = Imported(source="log.csv", row=letter, key=letter, accuracy=figure, cells={}, stated=stated)
+        return make_run(
+            letter * 32, recipe=own, imported=imported, evaluation=None, validation=None, bundle_hash=None, photos=0
+        )
+
+    return make
+
+
+def test_what_a_log_leaves_open_is_unknown(
+    make_run: Callable[..., Run], row: Callable[..., Run], recipe: Recipe
+) -> None:
+    logged = row("b", stage_changed(recipe, lr=0.5), "stage.0.lr")
+    ours = make_run(recipe=changed(recipe, seed=3))
+    found = compare([ours, logged, make_run("c" * 32, recipe=changed(recipe, seed=4))])
+    assert found.settings == {"stage.0.lr": (0.01, 0.5, 0.01), "seed": (3, "unknown", 4)}
+    (silent,) = [sentence for sentence in found.conditions if "a log does not tell data, code and machine" in sentence]
+    assert silent.startswith("tiny aaaaaaaa / tiny bbbbbbbb: ")
+    assert not any("0 photos" in sentence or "threads" in sentence for sentence in found.conditions)
+
+
+def test_what_only_one_log_names_is_shown(row: Callable[..., Run], recipe: Recipe) -> None:
+    """Its value may be the other's too, but that is not known."""
+    found = compare([row("a", recipe, "stage.0.lr", "fit"), row("b", recipe, "fit")])
+    assert found.settings == {"stage.0.lr": (0.01, "unknown")}
+
+
 # ---- conditions -----------------------------------------------------------------------------------------------------
 
 
@@ -59,7 +95,7 @@ def test_comparing_needs_different_runs(make_run: Callable[..., Run], ids: str) 
         ({"classes": ("a", "b", "c")}, "not the same classes (2 and 3)"),
         ({"split": "fold 1 of 5"}, "not split the same way (hold-out, seed 0; fold 1 of 5)"),
         ({"validation": "w" * 64}, "not the same validation photos; the figures cannot be compared directly"),
-        ({"validation": None}, "at least one has no split; the figures cannot be compared"),
+        ({"validation": None}, "which photos validated at least one is not known; the figures cannot be compared"),
         ({"code_version": "0.2.0"}, "not the same code (0.1.0+g0123456789ab and 0.2.0)"),
     ],
 )
@@ -123,13 +159,15 @@ def test_the_verdict_says_no_more_than_the_intervals(
     assert ("another seed" in verdict) == ("beyond chance" in verdict)
 
 
-@pytest.mark.parametrize("validation", ["w" * 64, None])
+@pytest.mark.parametrize(
+    ("validation", "said"), [("w" * 64, " on different photos"), (None, ", not known to be on the same photos")]
+)
 def test_other_photos_get_no_verdict(
-    make_run: Callable[..., Run], make_evaluation: Callable[..., Evaluation], validation: str | None
+    make_run: Callable[..., Run], make_evaluation: Callable[..., Evaluation], validation: str | None, said: str
 ) -> None:
     other = make_run(B, validation=validation, evaluation=make_evaluation(0.8, 0.9, 0.95))
     (verdict,) = compare([make_run(), other]).verdicts
-    assert verdict.endswith("95 % intervals on different photos: no verdict.")
+    assert verdict.endswith(f"95 % intervals{said}: no verdict.")
 
 
 def test_a_run_without_a_result_gets_no_verdict(make_run: Callable[..., Run]) -> None:
@@ -139,7 +177,8 @@ def test_a_run_without_a_result_gets_no_verdict(make_run: Callable[..., Run]) ->
 
 def test_the_best_of_many_is_called_lucky(make_run: Callable[..., Run]) -> None:
     verdicts = compare([make_run(), make_run(B), make_run("c" * 32)]).verdicts
-    assert verdicts[2].startswith("Of 3 runs the best one is partly the luckiest one")
+    assert verdicts[2] == "The intervals are for one comparison alone, not for 2."
+    assert verdicts[3].startswith("Of 3 runs the best one is partly the luckiest one")
     assert "luckiest" not in str(compare([make_run(), make_run(B)]))
 
 

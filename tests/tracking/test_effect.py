@@ -12,8 +12,9 @@ from PIL import Image
 
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe
-from carspotter.records import Figure, Imported, Run
-from carspotter.tracking.effect import effect, find_axis, show_value
+from carspotter.records import Figure, HeldOut, Imported, Run
+from carspotter.tracking.contrast import show_value
+from carspotter.tracking.effect import effect, find_axis
 from carspotter.tracking.effect_picture import draw_effect
 
 
@@ -51,24 +52,28 @@ def three_seeds(trained: Callable[..., Run]) -> list[Run]:
 def test_a_planted_effect_and_its_noise_come_out(three_seeds: list[Run]) -> None:
     found = effect(three_seeds, "head.dropout")
     (contrast,) = found.contrasts
-    assert [row[:6] for row in found.rows()] == [("A", "0.0", 0.51, 3, 3, 0.01), ("A", "0.5", 0.55, 3, 3, 0.01)]
+    assert [row[:7] for row in found.rows()] == [
+        ("A", "0.0", 0.51, 3, 3, 0.01, "base"),
+        ("A", "0.5", 0.55, 3, 3, 0.01, "+4.0 points [-9.7, +17.5]"),
+    ]
     assert contrast.noise == (pytest.approx(0.01), 4)
-    assert contrast.sentence() == (
-        "A: 0.5 is 4.0 points above 0.0; another seed alone moves one run by 1.0 points "
+    said, noise = contrast.sentences
+    assert said == (
+        "A: 0.5 minus 0.0 is +4.0 points [-9.7, +17.5], as of two separate samples of 100 photos, because not every "
+        "run kept its answers; 3 and 3 runs, 3 shared seeds"
+    )
+    assert noise == (
+        "A: intervals speak for other photos with these trainings; another seed alone moves one run by 1.0 points "
         "(standard deviation, 4 degrees of freedom)"
     )
-    assert contrast.command() == ("carspotter runs compare 00000000,00000001,00000002 0000000a,0000000b,0000000c")
     assert found.remarks == ()
 
 
 def test_without_a_repeated_seed_the_spread_is_unknown(three_seeds: list[Run]) -> None:
     found = effect([three_seeds[0], three_seeds[3]], "head.dropout")
     assert [row[5] for row in found.rows()] == [None, None]
-    assert (
-        found.contrasts[0]
-        .sentence()
-        .endswith("no seed was repeated, so how far chance alone moves a figure is unknown")
-    )
+    noise = found.contrasts[0].sentences[-1]
+    assert noise.endswith("no seed was repeated, so how far chance alone moves a figure is unknown")
 
 
 def test_one_repeated_level_is_a_yardstick_for_both(three_seeds: list[Run]) -> None:
@@ -124,24 +129,113 @@ def test_excluded_runs_are_counted_and_not_used(three_seeds: list[Run], trained:
     assert found.remarks == ("left out: 1 run marked as no training of its own",)
 
 
-def test_a_log_that_does_not_state_the_setting_is_left_out(trained: Callable[..., Run]) -> None:
-    def row(n: int, dropout: float, *stated: str) -> Run:
-        imported = Imported(
-            source="log.csv",
-            row=str(n),
-            key=str(n),
-            accuracy=Figure(value=n / 10, low=0, high=1, n=9),
-            cells={},
-            stated=stated,
-        )
-        return trained(n, dropout, 0, 0.0, validation=None, imported=imported).model_copy(
-            update={"evaluation": None, "bundle_hash": None}
-        )
+@pytest.fixture
+def row(trained: Callable[..., Run]) -> Callable[..., Run]:
+    """The n-th row of a log, with the settings that it names."""
 
+    def make(n: int, dropout: float, *stated: str, photos: int = 90, **settings: Any) -> Run:
+        figure = Figure(value=n / 10, low=0, high=1, n=photos)
+        imported = Imported(source="log.csv", row=str(n), key=str(n), accuracy=figure, cells={}, stated=stated)
+        run = trained(n, dropout, 0, 0.0, settings, validation=None, imported=imported)
+        return run.model_copy(update={"evaluation": None, "bundle_hash": None})
+
+    return make
+
+
+def test_a_log_that_does_not_state_the_setting_is_left_out(row: Callable[..., Run]) -> None:
     found = effect([row(1, 0.0, "head.dropout"), row(2, 0.5, "head.dropout"), row(3, 0.2)], "head.dropout")
     assert [row[1:3] for row in found.rows()] == [("0.0", 0.1), ("0.5", 0.2)]
     assert found.remarks == ("left out: 1 whose log does not state head.dropout",)
-    assert found.contrasts[0].command() == ""
+
+
+def test_rows_of_a_log_have_seeds_of_their_own(row: Callable[..., Run]) -> None:
+    """Our recipe's seed 0 stands in them all; it was not theirs."""
+    runs = [row(n, 0.0 if n < 4 else 0.5, "head.dropout") for n in (2, 3, 5, 6)]
+    (contrast,) = effect(runs, "head.dropout").contrasts
+    assert [level.seeds for level in contrast.levels] == [2, 2]
+    assert contrast.noise == (pytest.approx(0.0707, abs=1e-4), 2)
+    assert "2 and 2 runs, no shared seeds" in contrast.sentences[0]
+    stated = [row(n, 0.0 if n < 4 else 0.5, "head.dropout", "seed") for n in (2, 3, 5, 6)]
+    (contrast,) = effect(stated, "head.dropout").contrasts
+    assert [level.seeds for level in contrast.levels] == [1, 1]
+
+
+def test_what_logs_leave_open_does_not_part_their_rows(row: Callable[..., Run]) -> None:
+    runs = [row(1, 0.0, "head.dropout"), row(2, 0.5, "head.dropout", fit="crop")]
+    assert len(effect(runs, "head.dropout").contrasts) == 1
+    with pytest.raises(TrackingError, match="left out: 2 without a partner"):
+        effect([runs[0], row(2, 0.5, "head.dropout", "fit", fit="crop")], "head.dropout")
+
+
+def test_without_a_number_of_photos_there_is_no_interval(row: Callable[..., Run]) -> None:
+    found = effect([row(n, n / 10, "head.dropout", photos=0) for n in (1, 2)], "head.dropout")
+    assert found.rows()[1][6] == "unknown"
+    assert "no interval" in found.contrasts[0].sentences[0]
+
+
+# ---- differences ----------------------------------------------------------------------------------------------------
+
+LABELS = np.arange(200) % 2
+
+
+def answered(wrong: int, first: int = 0, last: int = 200) -> HeldOut:
+    """Answers on the photos first..last, of which the first ones are wrong."""
+    truth = LABELS[first:last]
+    said = np.r_[1 - truth[:wrong], truth[wrong:]]
+    return HeldOut(tuple(f"{i}.jpg" for i in range(first, last)), np.eye(2, dtype=np.float32)[said], truth)
+
+
+def test_the_difference_is_paired_over_shared_seeds(three_seeds: list[Run], trained: Callable[..., Run]) -> None:
+    """A fourth seed that only one value has would shift the difference."""
+    lucky = trained(50, 0.5, 9, 0.9)
+    runs = [*three_seeds, lucky]
+    answers = {run.id: answered(40) for run in three_seeds[:3]} | {run.id: answered(20) for run in three_seeds[3:]}
+    (contrast,) = effect(runs, "head.dropout", answers | {lucky.id: answered(0)}).contrasts
+    # 0.5 has most runs, so it is what the other value is compared with.
+    assert contrast.sentences[0].startswith("A: distinguishable: 0.0 minus 0.5 is -10.0 points [")
+    assert "600 and 600 answers" in contrast.sentences[0]
+    assert contrast.sentences[0].endswith("; 3 and 3 runs, 3 shared seeds")
+    assert contrast.differences[0] is not None
+    assert contrast.differences[0].high < 0
+
+
+def test_without_a_shared_seed_all_runs_count(trained: Callable[..., Run]) -> None:
+    runs = [trained(n, 0.5 * (n > 1), n, 0.5) for n in range(4)]
+    answers = {run.id: answered(wrong) for run, wrong in zip(runs, (20, 22, 21, 21), strict=True)}
+    (contrast,) = effect(runs, "head.dropout", answers).contrasts
+    assert contrast.sentences[0].startswith("A: not distinguishable: 0.5 minus 0.0 is +0.0 points [")
+    assert contrast.sentences[0].endswith("2 and 2 runs, no shared seeds")
+
+
+def test_values_at_once_are_corrected_for(trained: Callable[..., Run]) -> None:
+    runs = [trained(n, n / 10, 0, 0.5) for n in range(4)]
+    answers = {run.id: answered(wrong) for run, wrong in zip(runs, (20, 14, 15, 19), strict=True)}
+    alone = effect(runs[:2], "head.dropout", answers).contrasts[0].sentences[0]
+    among = effect(runs, "head.dropout", answers).contrasts[0].sentences[0]
+    assert alone.startswith("A: distinguishable: 0.1 is right on 6 photos more of 200")
+    assert among.startswith("A: not distinguishable")
+    assert "among 3 comparisons" in among
+
+
+def test_folds_of_one_division_are_one_contrast(trained: Callable[..., Run], recipe: Recipe) -> None:
+    def fold(n: int, dropout: float, number: int, accuracy: float) -> Run:
+        parts = recipe.split.model_copy(update={"method": "folds", "fold": number})
+        return trained(n, dropout, 0, accuracy, {"split": parts}, validation=f"{number}" * 64)
+
+    # Fold 1 is easier; only 0.0 has fold 2, which says nothing about the setting.
+    made = [(0.0, 0, 0.5), (0.0, 1, 0.7), (0.5, 0, 0.6), (0.5, 1, 0.8), (0.0, 2, 0.1)]
+    runs = [fold(n, *one) for n, one in enumerate(made)]
+    answers = {
+        run.id: answered(wrong, first, first + 100)
+        for run, wrong, first in zip(runs, (50, 30, 40, 20, 90), (0, 100, 0, 100, 100), strict=True)
+    }
+    found = effect(runs, "head.dropout", answers)
+    (contrast,) = found.contrasts
+    assert contrast.title == "200 validation photos in 2 folds, no outside photos"
+    assert [level.mean for level in contrast.levels] == [pytest.approx(0.6), pytest.approx(0.7)]
+    assert [level.spread for level in contrast.levels] == [None, None]  # folds are no repeated seeds
+    assert "0.5 is right on 20 photos more of 200" in contrast.sentences[0]
+    assert found.remarks == ("left out: 1 without a partner that differs in head.dropout alone",)
 
 
 def test_other_code_is_said(three_seeds: list[Run]) -> None:

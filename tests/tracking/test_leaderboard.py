@@ -8,7 +8,7 @@ import pytest
 
 from carspotter.evaluation.metrics import evaluate
 from carspotter.records import HeldOut, Run, Scores
-from carspotter.tracking.leaderboard import LUCKY, leaderboards
+from carspotter.tracking.leaderboard import CHOSEN, LUCKY, UNPAIRED, leaderboards
 
 IDS = tuple(f"{i}.jpg" for i in range(400))
 TRUTH = (np.arange(400) % 2).astype(np.int64)
@@ -48,17 +48,38 @@ def test_best_first_with_what_the_photos_cannot_tell(judged: Callable[..., tuple
         ("c", "0.892 [0.858, 0.919]", "0.2", "not distinguishable, p = .25"),
         ("a", "0.750 [0.705, 0.790]", "0.2", "worse, p < .001"),
     ]
-    assert board.remarks == ("p is raised for 2 tests at once (Holm)", LUCKY)
+    assert board.remarks == (CHOSEN.format(3), LUCKY)
     assert left_out == ()
 
 
-def test_many_tests_at_once_are_harder_to_pass(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
-    """Six photos against one of the best: p = .031 alone, not among five such tests."""
-    best, *others = [judged("a", 40), *(judged(letter, 46) for letter in "bcdef")]
-    (alone,), _ = leaderboards([best[0], others[0][0]], kept(best, others[0]))
-    assert alone.rows[1][5] == "worse, p = .031"
-    (many,), _ = leaderboards([run for run, _ in (best, *others)], kept(best, *others))
-    assert {row[5] for row in many.rows[1:]} == {"not distinguishable, p = .16"}
+def test_being_chosen_among_many_is_harder_to_beat(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    """Six photos behind the best: worse where there are two, luck where the best of 30 was chosen."""
+    rng = np.random.default_rng(0)
+    best, other = judged("a", 40), judged("b", 46)
+    (alone,), _ = leaderboards([best[0], other[0]], kept(best, other))
+    assert alone.rows[1][5].startswith("worse, p = .03")
+    others = []
+    for letter in "cdefghijklmnopqrstuvwxyz":
+        run, answers = judged(letter, 48)
+        others.append((run, HeldOut(tuple(rng.permutation(IDS)), answers.logits, TRUTH)))
+    (many,), _ = leaderboards([run for run, _ in (best, other, *others)], kept(best, other, *others))
+    standing = {row[1]: row[5] for row in many.rows}
+    assert standing["b"].startswith("not distinguishable")
+
+
+def test_equal_trainings_are_not_called_worse(make_run: Callable[..., Run]) -> None:
+    rng = np.random.default_rng(1)
+    runs, answers = [], {}
+    for n in range(50):
+        right = rng.random(94) < 0.8
+        logits = np.where(np.arange(2) == np.where(right, TRUTH[:94], 1 - TRUTH[:94])[:, None], 2.0, 0.0)
+        scored = Scores(IDS[:94], logits.astype(np.float32), np.zeros((94, 1), np.float32))
+        run_id = f"{n:032x}"
+        runs.append(make_run(run_id, bundle_hash=run_id, evaluation=evaluate(scored, TRUTH[:94], ("a", "b"))))
+        answers[run_id] = HeldOut(IDS[:94], scored.logits, TRUTH[:94])
+    for by in ("accuracy", "log_loss"):
+        (board,), _ = leaderboards(runs, answers, by)  # type: ignore[arg-type]
+        assert {row[5].partition(",")[0] for row in board.rows[1:]} == {"not distinguishable"}
 
 
 def test_without_answers_the_intervals_must_do(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
@@ -69,6 +90,7 @@ def test_without_answers_the_intervals_must_do(judged: Callable[..., tuple[Run, 
         "intervals overlap, no answers to pair",
         "intervals do not overlap, no answers to pair",
     ]
+    assert board.remarks == (UNPAIRED.format(3), LUCKY)
     (board,), _ = leaderboards([best[0], near[0]], {}, "log_loss")
     assert board.rows[1][5] == "no answers to pair"
 

@@ -9,7 +9,7 @@ import pytest
 
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe
-from carspotter.records import Dataset, HeldOut, Machine, Run, Scores
+from carspotter.records import Dataset, Evaluation, HeldOut, Machine, Run, Scores
 from carspotter.tracking.compare import compare_sides
 from carspotter.tracking.held_out import NAME
 from carspotter.tracking.runs import RunStore
@@ -54,7 +54,7 @@ def test_two_runs_are_told_apart_by_the_photos_they_part_on(side: Callable[..., 
 
 def test_equal_names_give_way_to_ids(side: Callable[..., Side]) -> None:
     (verdict,) = compare_sides([side("a", answers([1, 2])), side("b", answers([3]))]).verdicts
-    assert "not distinguishable: bbbbbbbb is right on 1 photos more of 100 (2 only bbbbbbbb, 1 only aaaaaaaa" in verdict
+    assert "not distinguishable: bbbbbbbb is right on 1 photo more of 100 (2 only bbbbbbbb, 1 only aaaaaaaa" in verdict
     assert "another seed" not in verdict
 
 
@@ -101,6 +101,53 @@ def test_folds_are_pooled_out_of_fold(side: Callable[..., Side]) -> None:
     assert found is not None
     assert (found.photos, found.answers, found.only_a, found.only_b) == (100, (100, 100), 0, 16)
     assert not found.several
+    (verdict,) = compare_sides([a, b]).verdicts
+    assert "distinguishable: " in verdict
+    assert verdict.endswith(
+        "Folds are pooled, no photo was answered twice (2 and 2 trainings); how far another seed moves either figure "
+        "is not known."
+    )
+
+
+def test_folds_stand_in_the_table_as_the_one_set_they_are(
+    make_run: Callable[..., Run], make_evaluation: Callable[..., Evaluation], recipe: Recipe
+) -> None:
+    def fold(number: int, value: float, method: str = "folds", **changes: object) -> Run:
+        parts = recipe.split.model_copy(update={"method": method, "fold": number})
+        own = recipe.model_copy(update={"split": parts, **changes})
+        evaluation = make_evaluation(value - 0.1, value, value + 0.1)
+        return make_run(f"{number}" * 32, recipe=own, validation=f"{number}" * 64, evaluation=evaluation)
+
+    def cells(*runs: Run) -> dict[str, str]:
+        return {name: cell for name, cell, _ in compare_sides([Side(runs), Side((make_run(),))]).rows()}
+
+    found = cells(fold(0, 0.5), fold(1, 0.7))
+    assert found["accuracy"] == "0.600 [0.531, 0.665] (2 folds)"
+    assert found["log loss"] == "1.250 (2 folds)"
+    assert found["validation photos"] == "200 in 2 folds"
+    # Another division, or another hold-out, may share photos.
+    for other in (fold(1, 0.7, seed=1), fold(1, 0.7, method="holdout")):
+        assert cells(fold(0, 0.5), other)["accuracy"] == "0.600 ± 0.141 (2 runs)"
+
+
+def test_several_comparisons_at_once_are_corrected(side: Callable[..., Side]) -> None:
+    first = side("a", answers(range(20)))
+    others = [side(letter, answers(range(missed))) for letter, missed in (("b", 14), ("c", 15), ("d", 19))]
+    alone = compare_sides([first, others[0]]).verdicts[0]
+    *each, raised, _ = compare_sides([first, *others]).verdicts
+    assert ": distinguishable" in alone
+    assert "among" not in alone
+    assert all(": not distinguishable" in verdict for verdict in each)
+    assert "p = .030 taken alone, p = .090 among 3 comparisons)" in each[0]
+    assert raised.startswith("p is raised for 3 comparisons at once (Holm), and the verdicts follow it")
+
+
+def test_a_pair_without_answers_is_not_counted_among_the_tests(side: Callable[..., Side]) -> None:
+    sides = [side("a", answers(range(20))), side("b", answers(range(5))), side("c")]
+    paired, unpaired, alone, _ = compare_sides(sides).verdicts
+    assert "taken alone" not in paired
+    assert "intervals overlap" in unpaired
+    assert alone == "The intervals are for one comparison alone, not for 2."
 
 
 def test_seeds_of_one_side_are_kept_together(side: Callable[..., Side]) -> None:

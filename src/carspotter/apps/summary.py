@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from carspotter.apps.console import say, table
-from carspotter.recipe import recipe_settings
 from carspotter.records import Run
 
 RUN_COLUMNS = ("id", "name", "status", "started", "seconds", "photos", "accuracy", "model")
@@ -89,4 +88,6 @@ def _print_classes(run: Run) -> None:
 
 
 def _print_settings(run: Run) -> None:
-    table(("setting", "value"), list(recipe_settings(run.recipe).items()))
+    from carspotter.tracking.differences import known_settings
+
+    table(("setting", "value"), list(known_settings(run).items()))

@@ -3,28 +3,28 @@
 Both answered the same photos, so only those count on which they part. A test of such pairs sees smaller differences
 than two separate intervals do. Where several trainings of one side answered a photo (seeds), its answers are no
 independent witnesses: the photo is then the unit, and its answers are averaged before anything is tested.
+
+A difference is called one exactly where its interval leaves out 0: interval and p always come from one method.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from math import sqrt
+from math import erfc, sqrt
 
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.metrics import Z_95
 from carspotter.records import Figure
 
 ALPHA = 0.05
 """What is called distinguishable: the counterpart of the 95 % intervals everywhere else."""
-RESAMPLES = 4_000
-"""A bound of 2.5 % then lies within 2.5 ± 0.5 % (twice its binomial error); under 0.1 s for 800 values."""
-FEW = 64
-"""Different values up to which counts are drawn instead of photos. Assumption: shares of a few seeds are far fewer."""
-SIGNS = np.array([-1.0, 1.0])
+RESAMPLES = 3_999
+"""With the sample itself 4,000: a bound of 2.5 % then lies within 2.5 ± 0.5 % (twice its binomial error)."""
+BEYOND = 98
+"""Resamples beyond either bound: the most for which p, 2 · (1 + 98) / 4,000, is below `ALPHA`."""
 CHUNK = 2_000_000
 """Numbers drawn at once: 16 MB."""
 
@@ -61,27 +61,38 @@ class Paired:
         """Whether some photo was answered by several trainings of a side."""
         return max(self.answers) > self.photos
 
-    def sentence(self, a: str = "A", b: str = "B") -> str:
-        """The verdict in plain words; `a` and `b` are what to call the sides."""
-        verdict = "distinguishable" if self.distinguishable else "not distinguishable"
+    def sentence(self, a: str = "A", b: str = "B", *, tests: int = 1, raised: float | None = None) -> str:
+        """The verdict in plain words.
+
+        Args:
+            a: what to call the first side.
+            b: what to call the second.
+            tests: how many comparisons are made at once.
+            raised: p for all of them together (`holm`); the verdict then follows it. None: `p` as it is.
+        """
+        found = self.p if raised is None else raised
+        verdict = "distinguishable" if found < ALPHA else "not distinguishable"
         points = f"{percent_points(self.difference)}, p {show_p(self.p)}"
-        better, more = (b, self.only_b - self.only_a) if self.only_b >= self.only_a else (a, self.only_a - self.only_b)
-        if not self.several:
-            lead = (
-                f"{better} is right on {more} photos more of {self.photos}" if more else "both are right equally often"
+        if tests > 1:
+            points += f" taken alone, p {show_p(found)} among {tests} comparisons"
+        return f"{verdict}: {self._counts(a, b, points)}"
+
+    def _counts(self, a: str, b: str, points: str) -> str:
+        if self.several:
+            return (
+                f"{b} minus {a} is {points}, on {self.photos} photos ({self.only_b} lean to {b}, {self.only_a} to {a}; "
+                f"{self.answers[1]} and {self.answers[0]} answers, those of one photo kept together)"
             )
-            return f"{verdict}: {lead} ({self.only_b} only {b}, {self.only_a} only {a}; difference {points})"
-        return (
-            f"{verdict}: {b} minus {a} is {points}, on {self.photos} photos ({self.only_b} lean to {b}, {self.only_a} "
-            f"to {a}; {self.answers[1]} and {self.answers[0]} answers, those of one photo kept together)"
-        )
+        better, more = (b, self.only_b - self.only_a) if self.only_b >= self.only_a else (a, self.only_a - self.only_b)
+        photos = "photo" if more == 1 else "photos"
+        lead = f"{better} is right on {more} {photos} more of {self.photos}" if more else "both are right equally often"
+        return f"{lead} ({self.only_b} only {b}, {self.only_a} only {a}; difference {points})"
 
 
 def pair(photos_a: npt.ArrayLike, right_a: npt.ArrayLike, photos_b: npt.ArrayLike, right_b: npt.ArrayLike) -> Paired:
     """Compare two sides on the photos that both answered.
 
-    With one answer per photo and side: McNemar's exact test, and Newcombe's interval. With more: the answers of each
-    photo are averaged, and photos are resampled (`mean_difference`).
+    The several answers of one photo are averaged; then see `share_difference`.
 
     Args:
         photos_a: (N,) photo numbers of A's answers, in any order; a photo may come several times.
@@ -101,65 +112,52 @@ def pair(photos_a: npt.ArrayLike, right_a: npt.ArrayLike, photos_b: npt.ArrayLik
     )
     ahead = share_b - share_a
     only_a, only_b = int((ahead < 0).sum()), int((ahead > 0).sum())
-    if max(count_a, count_b) > len(common):
-        difference, p = mean_difference(ahead)
-    else:
-        both = int(share_a.sum()) - only_a
-        low, high = newcombe(both, only_b, only_a, len(common) - both - only_a - only_b)
-        difference = Figure(value=(only_b - only_a) / len(common), low=low, high=high, n=len(common))
-        p = mcnemar(only_a, only_b)
-    return Paired(len(common), (count_a, count_b), only_a, only_b, difference, p)
+    return Paired(len(common), (count_a, count_b), only_a, only_b, *share_difference(ahead))
 
 
-def mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided exact p of McNemar's test: the photos on which only one is right fall to either side like a coin.
+def share_difference(ahead: npt.ArrayLike) -> tuple[Figure, float]:
+    """The difference of two paired shares, its 95 % interval and the p of there being none; sound for few photos too.
 
-    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 12 (1947), 153-157; exact by the binomial distribution.
+    Two photos are added, one in favour of either side: no small sample then looks surer than it is.
+
+    Source: D. G. Bonett, R. M. Price, "Adjusted Wald confidence interval for a difference of binomial proportions based
+    on paired data", Journal of Educational and Behavioral Statistics 37 (2012), 479-488. With one answer per side and
+    photo this is theirs; averages of several lie between -1 and 1 as well and spread less.
 
     Args:
-        only_a: photos on which only A is right.
-        only_b: photos on which only B is right.
-    """
-    n, fewer = only_a + only_b, min(only_a, only_b)
-    ways = tail = 1
-    for k in range(fewer):
-        ways = ways * (n - k) // (k + 1)  # whole numbers throughout: C(n, k + 1) from C(n, k)
-        tail += ways
-    return min(1.0, float(Fraction(2 * tail, 2**n)))
-
-
-def newcombe(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
-    """95 % interval of the difference of two paired shares, first minus second; sound for few photos too.
-
-    Source: R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
-    paired data", Statistics in Medicine 17 (1998), 2635-2650, method 10: Wilson intervals of both shares, squared and
-    added with the correlation, which is corrected for continuity.
-
-    Args:
-        both: photos on which both are right.
-        only_first: on which only the first is.
-        only_second: on which only the second is.
-        neither: on which neither is.
+        ahead: (N,) how far B is ahead of A on each photo, in -1..1.
 
     Raises:
         ValueError: there is no photo.
     """
-    n = both + only_first + only_second + neither
-    first, second = wilson(both + only_first, n), wilson(both + only_second, n)
-    phi = _correlation(both, only_first, only_second, neither)
-    below = _square_and_add(first.value - first.low, second.high - second.value, phi)
-    above = _square_and_add(first.high - first.value, second.value - second.low, phi)
-    difference = (only_first - only_second) / n
-    return max(-1.0, difference - below), min(1.0, difference + above)
+    values = _some_values(ahead)
+    n = len(values) + 2
+    middle = float(values.sum()) / n
+    error = sqrt(((float(values @ values) + 2) / n - middle * middle) / n)
+    low, high = max(-1.0, middle - Z_95 * error), min(1.0, middle + Z_95 * error)
+    return Figure(value=float(values.mean()), low=low, high=high, n=len(values)), erfc(abs(middle) / error / sqrt(2))
+
+
+def separate(a: Figure, b: Figure) -> Figure:
+    """The difference of two shares, B minus A, as if of two separate samples: too wide where the photos are the same.
+
+    Source: R. G. Newcombe, "Interval estimation for the difference between independent proportions: comparison of
+    eleven methods", Statistics in Medicine 17 (1998), 873-890, method 10: both Wilson intervals, squared and added.
+
+    Args:
+        a: with its Wilson interval.
+        b: the same.
+    """
+    difference = b.value - a.value
+    low = difference - sqrt((b.value - b.low) ** 2 + (a.high - a.value) ** 2)
+    high = difference + sqrt((b.high - b.value) ** 2 + (a.value - a.low) ** 2)
+    return Figure(value=difference, low=low, high=high, n=min(a.n, b.n))
 
 
 def mean_difference(ahead: npt.ArrayLike) -> tuple[Figure, float]:
-    """The mean of per-photo differences, its 95 % interval and the p of there being none.
+    """The mean of per-photo differences without bounds (log losses), its 95 % interval and the p of there being none.
 
-    The interval is the percentile bootstrap over photos (B. Efron, "Bootstrap methods: another look at the
-    jackknife", Annals of Statistics 7 (1979), 1-26); p is by random exchange of the two sides within each photo (R. A.
-    Fisher, "The design of experiments", 1935), two-sided. Both are drawn from a fixed seed, so they repeat.
+    Both by `bootstrap_mean`'s method.
 
     Args:
         ahead: (N,) how far B is ahead of A on each photo, any unit.
@@ -167,41 +165,55 @@ def mean_difference(ahead: npt.ArrayLike) -> tuple[Figure, float]:
     Raises:
         ValueError: there is no photo.
     """
-    values = np.asarray(ahead, dtype=np.float64)
-    if not len(values):
-        raise ValueError("a mean difference needs at least one photo")
-    low, high = bootstrap_mean(values)
+    values = _some_values(ahead)
+    drawn, error = _drawn_ts(values)
+    low, high = _bounds(values, drawn, error)
     mean = float(values.mean())
-    return Figure(value=mean, low=min(low, mean), high=max(high, mean), n=len(values)), exchange(values)
+    difference = Figure(value=mean, low=min(low, mean), high=max(high, mean), n=len(values))
+    return difference, 1.0 if len(values) == 1 else _two_sided(drawn * error, mean)
 
 
 def bootstrap_mean(values: npt.ArrayLike) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of (N,) values, N at least 1."""
-    values = np.asarray(values, dtype=np.float64)
-    kinds, counts = np.unique(values, return_counts=True)
-    n = len(values)
-    if len(kinds) <= FEW:  # drawing N photos is drawing how often each different value comes
-        draws = [rng.multinomial(n, counts / n, size=rows) @ kinds / n for rng, rows in _chunks(len(kinds))]
-    else:
-        draws = [values[rng.integers(0, n, size=(rows, n))].mean(axis=1) for rng, rows in _chunks(n)]
-    low, high = np.quantile(np.concatenate(draws), (0.025, 0.975))
-    return float(low), float(high)
+    """95 % interval of the mean of (N,) values: the bootstrap of Student's t, right for few and lopsided values too.
+
+    Photos are drawn again from a fixed seed, so it repeats. A single value has no bounds; equal values have no width.
+
+    Source: B. Efron, "Nonparametric standard errors and confidence intervals", Canadian Journal of Statistics 9 (1981),
+    139-158; P. Hall, "Theoretical comparison of bootstrap confidence intervals", Annals of Statistics 16 (1988),
+    927-953.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    some = _some_values(values)
+    return _bounds(some, *_drawn_ts(some))
 
 
-def exchange(ahead: npt.ArrayLike) -> float:
-    """Two-sided p of a mean of (N,) differences being 0: the sign of each photo's difference is flipped at random."""
-    values = np.asarray(ahead, dtype=np.float64)
-    kinds, counts = np.unique(np.abs(values[values != 0]), return_counts=True)
-    if not len(kinds):
-        return 1.0
-    seen = abs(float(values.sum()))
-    if len(kinds) <= FEW:  # how many of the photos with one size of difference are flipped is binomial
-        sums = [(2 * rng.binomial(counts, 0.5, size=(rows, len(kinds))) - counts) @ kinds for rng, rows in _chunks(FEW)]
-    else:
-        sums = [rng.choice(SIGNS, size=(rows, len(values))) @ values for rng, rows in _chunks(len(values))]
-    # Sums of thirds differ by rounding from what was seen; those are as far apart, not less.
-    as_far = int((np.abs(np.concatenate(sums)) >= seen - 1e-9 * max(1.0, seen)).sum())
-    return (1 + as_far) / (1 + RESAMPLES)
+def _drawn_ts(values: Floats) -> tuple[Floats, float]:
+    """Sorted Student's t of every resample, ±inf where a resample is all one value; and the sample's standard error."""
+    n, mean = len(values), values.mean()
+    ts = []
+    for rng, rows in chunks(n):
+        drawn = values[rng.integers(0, n, size=(rows, n))]
+        away, errors = drawn.mean(axis=1) - mean, drawn.std(axis=1) / sqrt(n)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ts.append(np.nan_to_num(away / errors, nan=0.0, posinf=np.inf, neginf=-np.inf))
+    return np.sort(np.concatenate(ts)), float(values.std() / sqrt(n))
+
+
+def _bounds(values: Floats, drawn: Floats, error: float) -> tuple[float, float]:
+    mean = float(values.mean())
+    if len(values) == 1:
+        return -np.inf, np.inf
+    if error == 0:
+        return mean, mean
+    return mean - error * float(drawn[-1 - BEYOND]), mean - error * float(drawn[BEYOND])
+
+
+def _two_sided(drawn: Floats, seen: float) -> float:
+    """How often a resample is as far out as what was seen, which is a draw itself; the nearer side counts double."""
+    further = min(int((drawn >= seen).sum()), int((drawn <= seen).sum()))
+    return min(1.0, 2 * (1 + further) / (1 + RESAMPLES))
 
 
 def holm(ps: Sequence[float]) -> tuple[float, ...]:
@@ -241,21 +253,14 @@ def _per_photo(photos: npt.ArrayLike, right: npt.ArrayLike, common: npt.NDArray[
     return np.bincount(at[known], weights=hits[known], minlength=len(common)) / counts, int(counts.sum())
 
 
-def _correlation(both: int, only_first: int, only_second: int, neither: int) -> float:
-    n = both + only_first + only_second + neither
-    spread = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
-    if spread == 0:
-        return 0.0
-    shared = both * neither - only_first * only_second
-    corrected = max(shared - n / 2, 0.0) if shared > 0 else float(shared)
-    return corrected / sqrt(spread)
+def _some_values(values: npt.ArrayLike) -> Floats:
+    some = np.asarray(values, dtype=np.float64)
+    if not len(some):
+        raise ValueError("a mean needs at least one photo")
+    return some
 
 
-def _square_and_add(a: float, b: float, phi: float) -> float:
-    return sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
-
-
-def _chunks(width: int) -> Iterator[tuple[np.random.Generator, int]]:
+def chunks(width: int) -> Iterator[tuple[np.random.Generator, int]]:
     """One generator and how many rows to draw from it at once, until all resamples are drawn."""
     rng, left = np.random.default_rng(0), RESAMPLES
     while left:

@@ -9,8 +9,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from carspotter.recipe import Recipe, recipe_settings
+from carspotter.recipe import Recipe
 from carspotter.records import ClassFigures, Evaluation, Figure, Machine, Run
+from carspotter.tracking.differences import UNKNOWN, known_settings
 
 Group = Literal["run", "data", "augmentation", "model", "head", "optimisation", "result", "time", "machine"]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -92,9 +93,8 @@ def _facts(run: Run) -> Iterator[Entry]:
 
 
 def _settings(run: Run) -> Iterator[Entry]:
-    stated = None if run.imported is None else {"name", *run.imported.stated}
-    for key, value in recipe_settings(run.recipe).items():
-        if (stated is None or key in stated) and value != "":
+    for key, value in known_settings(run).items():
+        if value not in ("", UNKNOWN):
             yield Entry(_group(key), key, _text(value), describe(key))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from carspotter.tracking.effect import Contrast, Effect, show_value, value_order
+from carspotter.tracking.contrast import Contrast, show_value
+from carspotter.tracking.effect import Effect, value_order
 from carspotter.tracking.picture import COLOURS, MARKERS, new_picture, plain_legend, tidy, write_picture
 
 WIDTH = 0.5

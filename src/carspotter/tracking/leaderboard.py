@@ -9,15 +9,21 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import log_softmax
-from carspotter.evaluation.paired import ALPHA, bootstrap_mean, exchange, holm, show_p
+from carspotter.evaluation.contenders import may_be_best
+from carspotter.evaluation.metrics import best_first, log_softmax
+from carspotter.evaluation.paired import ALPHA, bootstrap_mean, show_p
 from carspotter.records import HeldOut, Run
 from carspotter.tracking.grounds import describe, sort_runs
-from carspotter.tracking.sides import SHORT, make_side, match
+from carspotter.tracking.sides import SHORT
 from carspotter.tracking.verdict import show_figure
 
 Measure = Literal["accuracy", "log_loss"]
 COLUMNS = ("id", "name", "accuracy", "log loss", "minutes", "against the best")
+CHOSEN = (
+    "p allows for choosing the best among {} by these photos: in 95 of 100 such tables none of the truly best is "
+    "called worse"
+)
+UNPAIRED = "intervals allow for no choice among {}: without answers, even those that do not overlap may be luck"
 LUCKY = "the best of them is partly the luckiest one: its figure is a little too good"
 
 
@@ -59,16 +65,11 @@ def leaderboards(
 
 def _table(title: str, runs: Sequence[Run], answers: Mapping[str, HeldOut], by: Measure) -> Leaderboard:
     ranked = sorted(runs, key=_rank_by_accuracy if by == "accuracy" else _rank_by_log_loss)
-    best, *others = ranked
-    ps = [_p(best, run, answers, by) for run in others]
-    adjusted = iter(holm([p for p in ps if p is not None]))
-    standing = [
-        "best",
-        *(_standing(best, run, None if p is None else next(adjusted), by) for run, p in zip(others, ps, strict=True)),
-    ]
-    rows = tuple(_row(run, answers, by, stands) for run, stands in zip(ranked, standing, strict=True))
-    tested = sum(p is not None for p in ps)
-    remarks = [f"p is raised for {tested} tests at once (Holm)"] if tested > 1 else []
+    ps = _ps([run for run in ranked if run.id in answers], answers, by)
+    rows = tuple(_row(run, answers, by, _standing(ranked[0], run, ps, by)) for run in ranked)
+    remarks = [CHOSEN.format(len(ps))] if len(ps) > 1 else []
+    if by == "accuracy" and len(ranked) > max(2, len(ps)):
+        remarks.append(UNPAIRED.format(len(ranked)))
     return Leaderboard(title, rows, tuple(remarks + ([LUCKY] if len(ranked) > 2 else [])))
 
 
@@ -84,33 +85,41 @@ def _log_loss(run: Run) -> float:
     return float("inf") if run.evaluation is None else run.evaluation.log_loss
 
 
-def _p(best: Run, run: Run, answers: Mapping[str, HeldOut], by: Measure) -> float | None:
-    """Of the paired test against the best; None where one of the two kept no answers."""
-    if best.id not in answers or run.id not in answers:
-        return None
-    if by == "log_loss":
-        return _p_of_losses(_losses(answers[best.id]), _losses(answers[run.id]))
-    paired = match(make_side((best,), answers), make_side((run,), answers)).paired
-    return None if paired is None else paired.p
+def _ps(runs: Sequence[Run], answers: Mapping[str, HeldOut], by: Measure) -> dict[str, float]:
+    """By run id, the p of being (one of) the best, on the photos that all of them answered; empty where there is none.
+
+    Args:
+        runs: with answers, best first.
+        answers: by run id.
+        by: what the best is best in.
+    """
+    losses = [_losses(answers[run.id], by) for run in runs]
+    common = sorted(set.intersection(*map(set, losses))) if losses else []
+    if not common:
+        return {}
+    ps = may_be_best([[some[photo] for photo in common] for some in losses])
+    return dict(zip((run.id for run in runs), ps.tolist(), strict=True))
 
 
-def _p_of_losses(a: Mapping[str, float], b: Mapping[str, float]) -> float | None:
-    ahead = [loss - b[photo] for photo, loss in a.items() if photo in b]
-    return exchange(ahead) if ahead else None
+def _losses(kept: HeldOut, by: Measure) -> dict[str, float]:
+    """By photo: 1 where the answer is wrong, or the log loss."""
+    wrong = best_first(kept.logits, 1)[:, 0] != kept.labels
+    return dict(zip(kept.ids, map(float, wrong if by == "accuracy" else _log_losses(kept)), strict=True))
 
 
-def _losses(kept: HeldOut) -> dict[str, float]:
-    return dict(zip(kept.ids, map(float, _loss_of(kept)), strict=True))
-
-
-def _loss_of(kept: HeldOut) -> npt.NDArray[np.float64]:
+def _log_losses(kept: HeldOut) -> npt.NDArray[np.float64]:
     """(N,) negative log-likelihood of the truth."""
     return -log_softmax(kept.logits)[np.arange(len(kept.labels)), kept.labels]
 
 
-def _standing(best: Run, run: Run, p: float | None, by: Measure) -> str:
-    if p is not None:
-        return f"worse, p {show_p(p)}" if p < ALPHA else f"not distinguishable, p {show_p(p)}"
+def _standing(best: Run, run: Run, ps: Mapping[str, float], by: Measure) -> str:
+    p = ps.get(run.id)
+    if p is not None and p < ALPHA:
+        return f"worse, p {show_p(p)}"
+    if run is best:
+        return "best"
+    if p is not None and best.id in ps:
+        return f"not distinguishable, p {show_p(p)}"
     if by == "accuracy" and best.accuracy and run.accuracy:
         overlap = best.accuracy.low <= run.accuracy.high
         return f"intervals {'overlap' if overlap else 'do not overlap'}, no answers to pair"
@@ -130,5 +139,5 @@ def _show_loss(run: Run, answers: Mapping[str, HeldOut], by: Measure) -> str:
     shown = f"{run.evaluation.log_loss:.3f}"
     if by != "log_loss" or run.id not in answers:
         return shown
-    low, high = bootstrap_mean(_loss_of(answers[run.id]))
+    low, high = bootstrap_mean(_log_losses(answers[run.id]))
     return f"{shown} [{low:.3f}, {high:.3f}]"

@@ -43,6 +43,24 @@ class Side:
         """The validation sets its figures come from."""
         return frozenset(run.validation for run in self.runs)
 
+    @property
+    def folds(self) -> bool:
+        """Whether its runs validated on parts of one set, no photo twice."""
+        if len(self.runs) < 2:
+            return False
+        if self.answers:
+            ids = [photo for kept in self.answers for photo in kept.ids]
+            return len(set(ids)) == len(ids)
+        return len(self.validations) == len(self.runs) and len({division(run) for run in self.runs}) == 1
+
+
+def division(run: Run) -> tuple[object, ...]:
+    """What runs have in common whose validation photos are folds of one division; every other run has its own."""
+    split = run.recipe.split
+    if split.method != "folds" or run.imported is not None:
+        return (run.id,)
+    return (run.dataset, split.folds, run.recipe.seed if split.seed is None else split.seed)
+
 
 @dataclass(frozen=True, slots=True)
 class Match:

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from carspotter.evaluation.paired import holm
 from carspotter.records import Figure, Run
-from carspotter.tracking.sides import SHORT, Side, match
+from carspotter.tracking.sides import SHORT, Match, Side, match
 
 ONE_TRAINING = "This is one training each; another seed moves either figure."
+FOLDS = (
+    "Folds are pooled, no photo was answered twice ({} and {} trainings); how far another seed moves either figure is "
+    "not known."
+)
 THESE_TRAININGS = (
     "This speaks for other photos with these trainings; how far seeds move the figure stands in the table."
 )
+RAISED = (
+    "p is raised for {} comparisons at once (Holm), and the verdicts follow it; each interval is for its pair alone."
+)
+ALONE = "The intervals are for one comparison alone, not for {}."
 
 
-def verdict(a: Side, b: Side) -> str:
-    """By the paired test where both kept their answers, else by what the intervals allow."""
+def verdicts(first: Side, others: Sequence[Side]) -> tuple[str, ...]:
+    """Of each other side against the first: by the paired test where both kept their answers, else by the intervals.
+
+    Returns:
+        A sentence or two for each, and one on what many comparisons at once do.
+    """
+    matches = [match(first, other) if first.answers and other.answers else None for other in others]
+    raised = iter(holm([found.paired.p for found in matches if found and found.paired]))
+    tests = sum(1 for found in matches if found and found.paired)
+    said = [
+        _paired(first, other, found, tests, next(raised) if found.paired else 1.0) if found else _unpaired(first, other)
+        for other, found in zip(others, matches, strict=True)
+    ]
+    if tests > 1:
+        said.append(RAISED.format(tests))
+    if len(others) > max(1, tests):
+        said.append(ALONE.format(len(others)))
+    return tuple(said)
+
+
+def _paired(a: Side, b: Side, found: Match, tests: int, raised: float) -> str:
     lead = f"{a.title} / {b.title}"
-    if not (a.answers and b.answers):
-        return _unpaired(lead, a, b)
-    found = match(a, b)
     if found.paired is None:
         return f"{lead}: {found.remark}: no verdict."
-    sentences = [f"{lead}: {found.paired.sentence(*_names(a, b))}.", found.remark]
+    sentence = found.paired.sentence(*_names(a, b), tests=tests, raised=raised)
+    seeds = ""
     if found.paired.several:
-        sentences.append(THESE_TRAININGS)
-    elif found.paired.distinguishable:
-        sentences.append(ONE_TRAINING)
-    return " ".join(filter(None, sentences))
+        seeds = THESE_TRAININGS
+    elif a.folds or b.folds:
+        seeds = FOLDS.format(len(a.runs), len(b.runs))
+    elif sentence.startswith("distinguishable"):
+        seeds = ONE_TRAINING
+    return " ".join(filter(None, (f"{lead}: {sentence}.", found.remark, seeds)))
 
 
 def show_figure(figure: Figure | float) -> str:
@@ -40,7 +70,8 @@ def _names(a: Side, b: Side) -> tuple[str, str]:
     return (first.name, second.name) if first.name != second.name else (first.id[:SHORT], second.id[:SHORT])
 
 
-def _unpaired(lead: str, a: Side, b: Side) -> str:
+def _unpaired(a: Side, b: Side) -> str:
+    lead = f"{a.title} / {b.title}"
     if len(a.runs) == len(b.runs) == 1:
         return _by_intervals(lead, a.runs[0], b.runs[0])
     lacking = [run.id[:SHORT] for side in (a, b) if not side.answers for run in side.runs]
@@ -54,7 +85,9 @@ def _by_intervals(lead: str, a: Run, b: Run) -> str:
         return f"{lead}: at least one has no result."
     overlap = x.low <= y.high and y.low <= x.high
     shown = f"{lead}: accuracy {show_figure(x)} and {show_figure(y)}, 95 % intervals"
-    if a.validation is None or a.validation != b.validation:
+    if a.validation is None or b.validation is None:
+        return f"{shown}, not known to be on the same photos: no verdict."
+    if a.validation != b.validation:
         return f"{shown} on different photos: no verdict."
     if overlap:
         return (
