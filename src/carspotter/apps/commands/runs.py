@@ -84,7 +84,8 @@ def compare_runs(sides: Sides, curves: Curves = None) -> None:
     """Put runs side by side: results, times, and the settings that differ.
 
     Says also what else differed (photos, split, code, machine), and whether the figures differ beyond chance: by a
-    paired test on the photos that both answered. Folds or seeds of one recipe, joined by commas, count as one side.
+    paired test on the photos that both answered, corrected for several comparisons at once. Folds or seeds of one
+    recipe, joined by commas, count as one side.
     """
     from carspotter.tracking.compare import compare_sides, draw_curves
     from carspotter.tracking.runs import open_store
@@ -105,7 +106,8 @@ def compare_runs(sides: Sides, curves: Curves = None) -> None:
 def best_runs(by: ByMeasure = Measure.ACCURACY) -> None:
     """Rank the runs, one table per set of validation photos; those with outside photos apart.
 
-    Says which runs the photos cannot tell from the best one (paired test on the photos that both answered).
+    Says which runs the photos cannot tell from the best one, by a paired test of all at once on the photos that all
+    answered: it allows for the best having been chosen by these photos.
     """
     from carspotter.tracking.leaderboard import COLUMNS, leaderboards
     from carspotter.tracking.runs import open_store
@@ -125,25 +127,28 @@ def best_runs(by: ByMeasure = Measure.ACCURACY) -> None:
 
 @app.command("effect")
 def effect_of_setting(axis: Axis, out: EffectPicture = None) -> None:
-    """Show what one setting did across all runs, with the spread of repeated seeds.
+    """Show what one setting did across all runs, with intervals and the spread of repeated seeds.
 
-    Compared are runs that differ in this setting (and the seed) alone, on the same validation photos.
+    Compared are runs that differ in this setting (and the seed) alone, on the same validation photos: every value with
+    the one that has most runs, photo by photo where the runs kept their answers, by shared seeds and folds.
     """
     from carspotter.tracking.effect import COLUMNS, effect
     from carspotter.tracking.effect_picture import draw_effect
     from carspotter.tracking.runs import open_store
 
     store = open_store()
-    found = effect(store.list(), axis)
+    runs = store.list()
+    answers, damaged = store.kept_answers(runs)
+    found = effect(runs, axis, answers)
     say(f"# {found.axis}")
     table(COLUMNS, found.rows())
     for contrast in found.contrasts:
-        say(contrast.sentence())
+        for sentence in contrast.sentences:
+            say(sentence)
     for contrast in found.contrasts:
-        settings = (f"{key} = {value}" for key, value in contrast.settings.items())
-        test = contrast.command() and f"paired test: {contrast.command()}"
-        note("; ".join(filter(None, (f"{contrast.letter}: {contrast.title}", ", ".join(settings), test))))
-    notes((*found.remarks, *store.damaged()))
+        settings = ", ".join(f"{key} = {value}" for key, value in contrast.settings.items())
+        note("; ".join(filter(None, (f"{contrast.letter}: {contrast.title}", settings))))
+    notes((*found.remarks, *damaged, *store.damaged()))
     if out is not None:
         notes((*draw_effect(found, out), f"picture in {out}"))
 
@@ -179,7 +184,7 @@ def rerun(
     """
     from carspotter.apps.training import fit, read_recorded, say_result
     from carspotter.data.cache import PhotoCache
-    from carspotter.tracking.compare import rerun_differences
+    from carspotter.tracking.differences import rerun_differences
     from carspotter.tracking.runs import open_store
 
     old = open_store().get(run_id)
