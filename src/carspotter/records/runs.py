@@ -36,7 +36,7 @@ class Imported(Record):
     cells: dict[str, str] = Field(description="column → text, for every column that is no history")
     descriptions: dict[str, str] = Field(default_factory=dict, description="column → what the log says it is")
     stated: tuple[str, ...] = Field(
-        default=(), description="settings of the recipe that the log gives; any other stands at our default"
+        default=(), description="settings that the log gives; any other of the recipe is our default and was not its"
     )
 
 

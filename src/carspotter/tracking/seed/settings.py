@@ -44,7 +44,7 @@ class Told:
 
     Attributes:
         recipe: with our defaults where the log is silent.
-        stated: dotted keys that the log gives; the others are our defaults.
+        stated: dotted keys that the log gives; the others are unknown.
         notes: what is odd about the settings, a sentence each.
     """
 
@@ -88,7 +88,7 @@ def _read(row: Row, origin: str) -> tuple[Settings, list[str], list[str]]:
         try:
             settings |= read(text)
         except Foreign:
-            notes.append(f"{column} = {brief(text)}: a recipe has nothing like it, so what stands there is our default")
+            notes.append(f"{column} = {brief(text)}: a recipe has nothing like it, so that setting stays unknown")
         except ValueError as fault:
             faults.append(f"{origin}: {column} = {brief(text)}: {fault}")
     return settings, faults, notes
