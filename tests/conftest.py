@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +72,39 @@ def runs_db(template: Path, _own_folders: None) -> Path:
     file.parent.mkdir(parents=True)
     shutil.copy(template, file)
     return file
+
+
+@pytest.fixture
+def postgresql() -> Iterator[str]:
+    """The address of a PostgreSQL server of this test's own, on a socket in a temporary folder."""
+    pytest.importorskip("psycopg", reason="the driver is missing: pip install 'carspotter[postgres]'")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        pytest.skip("no PostgreSQL server here (Debian: apt install postgresql)")
+    user = None
+    if os.geteuid() == 0:  # the server refuses to be root
+        if "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+            pytest.skip("the tests run as root, and there is no user postgres to run a server")
+        user = "postgres"
+    folder = Path(tempfile.mkdtemp(prefix="carspotter-pg-", dir="/tmp"))  # sockets need a short path
+    if user:
+        shutil.chown(folder, user)
+
+    def run(program: str, *words: str) -> None:
+        subprocess.run(
+            [f"{found[-1]}/{program}", "-D", str(folder / "data"), *words],
+            check=True,
+            user=user,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+        )
+
+    try:
+        run("initdb", "--auth=trust", "--username=me", "--no-sync")
+        run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", f"-c listen_addresses= -k {folder}", "start")
+        try:
+            yield f"postgresql://me:s3cret@/postgres?host={folder}"
+        finally:
+            run("pg_ctl", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)

@@ -77,6 +77,42 @@ def test_runs_go_and_come_back(
     assert open_store().list() == runs
 
 
+def test_a_lost_database_comes_back(
+    log: Path, runs_db: Path, template: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["runs", "import-seed", str(log)]) == 0
+    runs = open_store().list()
+    runs_db.write_bytes(template.read_bytes())
+    monkeypatch.setenv("CARSPOTTER_RUNS", "sqlite:////nowhere/runs.db")
+    words = ["runs", "recover", "--store", f"sqlite:///{runs_db}"]
+    capsys.readouterr()
+    assert main(words) == 0
+    assert capsys.readouterr() == ("3 runs recovered (3 finished), 0 already there\n", "")
+    assert main(words) == 0
+    assert capsys.readouterr() == ("0 runs recovered, 3 already there\n", "")
+    assert {run.id: run for run in open_store(words[-1]).list()} == {run.id: run for run in runs}
+
+
+def test_a_recovery_names_what_it_cannot_read(log: Path, runs_db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "import-seed", str(log)]) == 0
+    folder = runs_db.parent / "artifacts" / ("f" * 32) / "artifacts"
+    folder.mkdir(parents=True)
+    (folder / "journal.jsonl").write_text("{}\n")
+    capsys.readouterr()
+    assert main(["runs", "recover"]) == 3
+    said = capsys.readouterr()
+    assert said.out == "0 runs recovered, 3 already there\n"
+    assert said.err == f"{folder / 'journal.jsonl'}, line 1 is damaged; restore the file from a copy\n"
+
+
+def test_nothing_to_recover_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "recover", "--store", f"sqlite:///{tmp_path}/x/runs.db"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "0 runs recovered, 0 already there\n"
+    assert f"no run lies below {tmp_path / 'x' / 'artifacts'}; name the database" in said.err
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("words", [[], ["--all", "abc"]])
 def test_export_wants_runs_or_all(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "export", *words, "-o", str(tmp_path / "runs.zip")]) == 2

@@ -18,6 +18,7 @@ from carspotter.errors import ArchiveError, SourceError, TrackingError
 from carspotter.inference.bundle import read_bundle
 from carspotter.recipe import Recipe
 from carspotter.records import Dataset, EpochRecord, Evaluation, Machine, Run, Scores, Split
+from carspotter.tracking.index import Index, Known
 from carspotter.tracking.runs import RunStore, open_store
 from carspotter.tracking.seed_log import import_seed_log, read_seed_log
 from carspotter.tracking.transfer import export_runs, import_runs
@@ -176,6 +177,33 @@ def test_a_run_whose_writer_was_killed_travels_as_interrupted(
     export_runs(store, store.list(), tmp_path / "runs.zip")
     import_runs(other, tmp_path / "runs.zip")
     assert [run.status for run in other.list()] == [run.status for run in store.list()] == ["interrupted"]
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_the_index_is_read_as_often_for_many_runs_as_for_one(
+    store: RunStore,
+    other: RunStore,
+    make_run: Callable[..., Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    runs = store.adopt([make_run(f"{n:032x}", bundle=None) for n in range(number)])
+    read, reads = Index.known, []
+
+    def counted(index: Index) -> dict[str, Known]:
+        reads.append(index)
+        return read(index)
+
+    monkeypatch.setattr(Index, "known", counted)
+    assert len(store.find(run.id for run in runs)) == number
+    assert len(reads) == 1
+    export_runs(store, runs, tmp_path / "runs.zip")
+    assert len(reads) == 2
+    assert len(import_runs(other, tmp_path / "runs.zip").added) == number
+    assert len(reads) == 4  # what is there; and again behind the lock, for somebody else may import too
+    assert import_runs(other, tmp_path / "runs.zip").added == ()
+    assert len(reads) == 6
 
 
 def test_runs_of_the_seed_s_log_travel_too(store: RunStore, other: RunStore, tmp_path: Path) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -175,9 +170,7 @@ def test_a_server_out_of_reach_is_one_line_without_the_password() -> None:
     with pytest.raises(TrackingError) as refused:
         study_at("postgresql://me:s3cret@127.0.0.1:1/db").__enter__()
     said = str(refused.value)
-    assert said.startswith(
-        ("study database postgresql://me:***@", "postgresql://me:***@127.0.0.1:1/db needs a PostgreSQL")
-    )
+    assert said.startswith("study database postgresql://me:***@127.0.0.1:1/db refused: ")
     assert "s3cret" not in said
     assert "\n" not in said
 
@@ -206,51 +199,15 @@ def test_a_locked_database_is_waited_for_and_then_named(address: str, monkeypatc
 # ---- PostgreSQL -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    """The address of a PostgreSQL server of this test's own, on a socket in a temporary folder."""
-    pytest.importorskip("psycopg", reason="the driver is missing: pip install 'psycopg[binary]'")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("no PostgreSQL server here (Debian: apt install postgresql)")
-    user = None
-    if os.geteuid() == 0:  # the server refuses to be root
-        if "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
-            pytest.skip("the tests run as root, and there is no user postgres to run a server")
-        user = "postgres"
-    folder = Path(tempfile.mkdtemp(prefix="carspotter-pg-", dir="/tmp"))  # sockets need a short path
-    if user:
-        shutil.chown(folder, user)
-
-    def run(program: str, *words: str) -> None:
-        subprocess.run(
-            [f"{found[-1]}/{program}", "-D", str(folder / "data"), *words],
-            check=True,
-            user=user,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-        )
-
-    try:
-        run("initdb", "--auth=trust", "--username=me", "--no-sync")
-        run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", f"-c listen_addresses= -k {folder}", "start")
-        try:
-            yield f"postgresql://me:s3cret@/postgres?host={folder}"
-        finally:
-            run("pg_ctl", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
-
-
 @pytest.mark.slow
-def test_a_study_lives_in_postgresql_and_has_one_owner_there_too(server: str) -> None:
-    with study_at(server) as study:
+def test_a_study_lives_in_postgresql_and_has_one_owner_there_too(postgresql: str) -> None:
+    with study_at(postgresql) as study:
         finish(study, 1.0)
         with pytest.raises(TrackingError, match="study s is being run by another process"):
-            study_at(server).__enter__()
+            study_at(postgresql).__enter__()
     code = (
         "import sys, time; sys.path.insert(0, 'tests/training'); from test_study import study_at\n"
-        f"with study_at({server!r}) as study: study.ask({{}}); print('asked', flush=True); time.sleep(60)"
+        f"with study_at({postgresql!r}) as study: study.ask({{}}); print('asked', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
@@ -260,7 +217,7 @@ def test_a_study_lives_in_postgresql_and_has_one_owner_there_too(server: str) ->
         child.wait()
     for _ in range(100):  # the server notices a dead client within moments
         try:
-            with study_at(server) as study:
+            with study_at(postgresql) as study:
                 assert [trial.state for trial in study.tried()] == ["finished", "repeated", "open"]
                 break
         except TrackingError:

@@ -41,7 +41,7 @@ class Address:
     file: Path | None = None
 
     def __str__(self) -> str:
-        return shown(self.uri)
+        return shown(self.uri).replace(DRIVER, POSTGRES, 1)
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
