@@ -194,9 +194,8 @@ def _unpaired(difference: Figure | None, base: str, other: str) -> str:
 
 
 def _counted(some: _Runs, more: _Runs) -> str:
-    seeds = {seed_of(run) for run in some} & {seed_of(run) for run in more}
-    shared = f"{len(seeds)} shared" if seeds else "no shared"
-    return f"{len(more)} and {len(some)} runs, {shared} {'seed' if len(seeds) == 1 else 'seeds'}"
+    seeds = len({seed_of(run) for run in some} & {seed_of(run) for run in more})
+    return f"{len(more)} and {len(some)} runs, {seeds or 'no'} shared {'seed' if seeds == 1 else 'seeds'}"
 
 
 def _noise(found: tuple[float, int] | None) -> str:

@@ -18,7 +18,7 @@ MAX_TICK = 22  # characters of a value below the axis: six of them fit beside on
 def draw_effect(effect: Effect, path: Path | str) -> tuple[str, ...]:
     """Draw every contrast in a colour and a mark of its own.
 
-    Thin points are runs, full marks are means over seeds; bars are one standard deviation either way, and stand only
+    Thin points are runs, full marks are means over seeds, then folds; bars are one standard deviation either way, and stand only
     where a seed was repeated.
 
     Returns:
@@ -81,7 +81,7 @@ def _cut(text: str, length: int) -> str:
 def _explain(figure: Any, axes: Any, drawn: tuple[Contrast, ...]) -> None:
     """What the bars are, or that there are none and why; a legend where it tells something apart."""
     spreads = [level.spread is not None for contrast in drawn for level in contrast.levels]
-    text = "small: one run; large: mean over seeds"
+    text = "small: one run; large: mean over seeds, then folds"
     text += "; bars: ± 1 standard deviation over seeds" if any(spreads) else ""
     text += "" if all(spreads) else "; without a bar: no repeated seed, spread unknown"
     axes.text(0.5, 1.01, text, transform=axes.transAxes, ha="center", fontsize=8, color="0.35")
