@@ -173,11 +173,11 @@ def test_many_seeds_see_what_one_cannot() -> None:
 
 @pytest.mark.parametrize("lopsided", [False, True])
 def test_few_losses_are_covered_as_promised(lopsided: bool) -> None:
-    """Means of 15 values, as log losses have them: the percentile bootstrap held 88 % of the lopsided ones' means."""
+    """Means of 10 values; the percentile bootstrap held 86 % of the lopsided ones and 88 % of the others."""
     rng = np.random.default_rng(0)
     held = alarms = 0
     for _ in range(400):
-        values = rng.exponential(1.0, 15) - 1 if lopsided else rng.normal(0.0, 1.0, 15)
+        values = rng.exponential(1.0, 10) - 1 if lopsided else rng.normal(0.0, 1.0, 10)
         found, p = mean_difference(values)
         held += found.low <= 0 <= found.high
         alarms += p < 0.05

@@ -18,8 +18,8 @@ MAX_TICK = 22  # characters of a value below the axis: six of them fit beside on
 def draw_effect(effect: Effect, path: Path | str) -> tuple[str, ...]:
     """Draw every contrast in a colour and a mark of its own.
 
-    Thin points are runs, full marks are means over seeds, then folds; bars are one standard deviation either way, and stand only
-    where a seed was repeated.
+    Thin points are runs, full marks are means over seeds, then folds; bars are one standard deviation either way, and
+    stand only where a seed was repeated.
 
     Returns:
         A sentence where there are more contrasts than colours.
