@@ -78,6 +78,11 @@ class Predictor:
         """Everything the model says about itself."""
         return self.bundle.card
 
+    @property
+    def dimensions(self) -> int:
+        """D, the length of an embedding."""
+        return self._runtime.dimensions
+
     def scores(
         self, dataset: Dataset, *, tta: int = 1, cache: PhotoCache | None = None, progress: Progress = silent
     ) -> Scores:
