@@ -10,6 +10,7 @@ from carspotter.records.answers import Answer, Calibration, Guess, Verdict
 from carspotter.records.base import Record, Seconds, hash_json
 from carspotter.records.datasets import Dataset, Reading, Split
 from carspotter.records.figures import ClassFigures, Evaluation, Figure
+from carspotter.records.findings import Decision, Finding, Kind, Verb
 from carspotter.records.history import EpochRecord, FreezeSummary
 from carspotter.records.models import BackboneCard, BundleCard, Provenance
 from carspotter.records.photos import Geometry, Location, Photo, Pixels, Rejected
@@ -24,13 +25,16 @@ __all__ = [
     "Calibration",
     "ClassFigures",
     "Dataset",
+    "Decision",
     "EpochRecord",
     "Evaluation",
     "Figure",
+    "Finding",
     "FreezeSummary",
     "Geometry",
     "Guess",
     "HeldOut",
+    "Kind",
     "Imported",
     "Location",
     "Logits",
@@ -46,6 +50,7 @@ __all__ = [
     "Scores",
     "Seconds",
     "Split",
+    "Verb",
     "Verdict",
     "hash_json",
 ]
