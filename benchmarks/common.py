@@ -315,6 +315,7 @@ def train_one(order: dict[str, Any]) -> dict[str, Any]:
     """One training in this process; what it cost, from reading the source to the last answer, imports left out."""
     from carspotter.apps.training import read_outside
     from carspotter.data.cache import PhotoCache
+    from carspotter.training.job import Job
     from carspotter.training.train import train
 
     def say(phase: str, done: int, total: int, said: str = "") -> None:
@@ -328,8 +329,7 @@ def train_one(order: dict[str, Any]) -> dict[str, Any]:
         run = train(
             read_source(order["source"]),
             validate_recipe(order["recipe"], "the job"),
-            outside=outside,
-            deliver=False,
+            job=Job(outside, deliver=False),
             store=open_store(order["store"]),
             cache=PhotoCache(place),
             progress=say,

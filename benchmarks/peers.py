@@ -134,6 +134,7 @@ def measure(dataset: Dataset, key: str, options: argparse.Namespace) -> None:
 def ours(dataset: Dataset, options: argparse.Namespace) -> dict[str, Any]:
     from carspotter.data.cache import PhotoCache
     from carspotter.tracking.runs import open_store
+    from carspotter.training.job import Job
     from carspotter.training.train import train
 
     tree = load_recipe(options.peer, [f"backbone={NET}", *options.set]).model_dump(mode="json")
@@ -142,7 +143,7 @@ def ours(dataset: Dataset, options: argparse.Namespace) -> dict[str, Any]:
     store = open_store(f"sqlite:///{options.store.resolve()}/runs.db")
     with tempfile.TemporaryDirectory() as place:
         started, before = time.perf_counter(), cpu_seconds()
-        run = train(dataset, recipe, deliver=False, store=store, cache=PhotoCache(Path(place)))
+        run = train(dataset, recipe, job=Job(deliver=False), store=store, cache=PhotoCache(Path(place)))
         costs = {"seconds": time.perf_counter() - started, "cpu": cpu_seconds() - before}
     kept = store.answers(run.id)
     epochs = sum(stage.epochs for stage in recipe.stage if stage.trains != "head")

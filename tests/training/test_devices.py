@@ -22,6 +22,7 @@ from carspotter.records import Dataset
 from carspotter.tracking.runs import open_store
 from carspotter.training import devices
 from carspotter.training.devices import Peers, check_batches, check_shards, device_for
+from carspotter.training.job import Job
 from carspotter.training.train import train
 
 DRIVER = Path(__file__).with_name("killed.py")
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("runs_db")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
 def test_what_is_not_there_is_said_at_once(lot: Dataset) -> None:
     with pytest.raises(RecipeError, match="sees no CUDA device here; use --device cpu"):
-        train(lot, RECIPE, device="cuda")
+        train(lot, RECIPE, job=Job(device="cuda"))
     with pytest.raises(RecipeError, match="fp16 needs CUDA"):
         train(lot, RECIPE.model_copy(update={"precision": "fp16"}))
     assert open_store().list() == ()
@@ -65,7 +66,7 @@ def test_bf16_trains_and_ships_single_precision(lot: Dataset, tmp_path: Path) ->
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_cuda_trains(precision: str, lot: Dataset, tmp_path: Path) -> None:
-    run = train(lot, RECIPE.model_copy(update={"precision": precision}), out=tmp_path / "m", device="cuda")
+    run = train(lot, RECIPE.model_copy(update={"precision": precision}), out=tmp_path / "m", job=Job(device="cuda"))
     assert run.machine.device != "cpu"
     with device_for("cuda", Recipe.model_validate(RECIPE.model_dump() | {"precision": precision})) as here:
         assert (here.scaler() is None) is (precision != "fp16")

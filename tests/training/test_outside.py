@@ -11,12 +11,18 @@ import pytest
 from PIL import Image
 from tests.training.test_train import recipe
 
+from carspotter.data.cache import PhotoCache
 from carspotter.data.scan import scan
 from carspotter.data.source import list_photos, read_source
 from carspotter.errors import SourceError
+from carspotter.progress import silent
 from carspotter.records import Dataset
 from carspotter.tracking.runs import open_store
-from carspotter.training.outside import Sources, choose, same_classes
+from carspotter.training import outside
+from carspotter.training.gather import gather
+from carspotter.training.job import Job
+from carspotter.training.look import NAMED
+from carspotter.training.outside import Offer, Sources, choose, same_classes
 from carspotter.training.train import train
 
 
@@ -58,9 +64,8 @@ def test_copies_of_photos_that_must_stay_unseen_never_train(inside: Dataset, tmp
     looked = scan(inside)
     facts = {fact.id: fact for fact in looked.facts}
     test = scan(list_photos([folder(tmp_path / "t", {"t.png": picture(200)}).photos[0].where.path]))
-    joined = scan(same_classes(extra, looked.dataset))
     chosen = choose(
-        [(joined.dataset, joined.facts, 2.0)],
+        [Offer(scan(same_classes(extra, looked.dataset)), 2.0, foreign=1)],
         [fact for name, fact in facts.items() if name != "a/0.png"],
         [facts["a/0.png"], *test.facts],
     )
@@ -71,6 +76,7 @@ def test_copies_of_photos_that_must_stay_unseen_never_train(inside: Dataset, tmp
         "1 outside photos train with weight 2; left out 2 near copies of held-out or test photos, 1 of other training"
         in sentence
     )
+    assert sentence.endswith("0 that cannot be used, 1 of classes that are not learned here")
 
 
 def test_classes_meet_by_name_or_by_code(inside: Dataset) -> None:
@@ -90,7 +96,7 @@ def test_outside_photos_train_with_their_weight_and_never_validate(inside: Datas
         {f"{label}/{i}.png": picture(500 + 10 * n + i) for n, label in enumerate(("a", "b")) for i in range(4)},
     )
     alone, heavy, light = (
-        train(inside, recipe(outside_weight=weight), outside=Sources(more), deliver=False)
+        train(inside, recipe(outside_weight=weight), job=Job(Sources(more), deliver=False))
         for weight, more in ((1.0, ()), (9.0, (extra,)), (0.1, (extra,)))
     )
     assert alone.extra == ()
@@ -109,7 +115,7 @@ def test_a_teacher_labels_what_it_is_sure_of(inside: Dataset, tmp_path: Path) ->
 
     def student(bar: float, **changed: object) -> tuple[str, ...]:
         asked = settings.model_copy(update={"pseudo_bar": bar, "seed": 5} | changed)
-        return train(inside, asked, outside=Sources((), (pool,), tmp_path / "teacher"), deliver=False).extra
+        return train(inside, asked, job=Job(Sources((), (pool,), tmp_path / "teacher"), deliver=False)).extra
 
     assert "6 of 6 photos" in student(0.01)[0]
     assert "6 outside photos train with weight 0.5" in student(0.01)[0]
@@ -120,11 +126,10 @@ def test_a_teacher_labels_what_it_is_sure_of(inside: Dataset, tmp_path: Path) ->
         train(
             folder(tmp_path / "in", {"c/0.png": picture(90), "c/1.png": picture(91)}),
             settings,
-            outside=Sources((), (pool,), tmp_path / "teacher"),
-            deliver=False,
+            job=Job(Sources((), (pool,), tmp_path / "teacher"), deliver=False),
         )
     with pytest.raises(SourceError, match="no labels that are believed; name a model"):
-        train(inside, settings, outside=Sources((), (pool,)), deliver=False)
+        train(inside, settings, job=Job(Sources((), (pool,)), deliver=False))
 
 
 @pytest.mark.usefixtures("runs_db")
@@ -147,7 +152,7 @@ def test_a_contests_test_photos_stay_unseen(tmp_path: Path) -> None:
 
     for source in (tmp_path / "in", tmp_path / "in" / "train.csv"):
         sources = read_outside(source, [tmp_path / "out"], [], None)
-        run = train(inside, recipe(), outside=sources, deliver=False)
+        run = train(inside, recipe(), job=Job(sources, deliver=False))
         assert "1 outside photos train with weight 1; left out 1 near copies of held-out or test photos" in run.extra[0]
 
     (tmp_path / "in" / "test" / "t.png").unlink()
@@ -161,3 +166,39 @@ def test_names_are_never_met_by_code(inside: Dataset) -> None:
     named = Dataset(tuple(replace(p, label="Hummer") for p in inside.photos), ("Hummer", "Camry"), ("1", "7"), "x")
     with pytest.raises(SourceError, match="x shares no class"):
         same_classes(named, replace(inside, codes=("0", "1")))
+
+
+def test_what_is_left_out_of_an_outside_source_is_counted_and_named(inside: Dataset, tmp_path: Path) -> None:
+    pictures = {"a/new.png": picture(100), "c/x.png": picture(300), "d/y.png": picture(301)}
+    extra = folder(tmp_path / "out", pictures | {f"b/{i}.png": picture(400) for i in range(NAMED + 2)})
+    for i in range(NAMED + 2):
+        (tmp_path / "out" / "b" / f"{i}.png").write_bytes(b"\x89PNG broken")
+    said: list[str] = []
+    photos = gather(
+        inside,
+        recipe(),
+        Sources((extra,)),
+        cache=PhotoCache(None),
+        progress=lambda *words: said.append(str(words[3]) if len(words) > 3 else ""),
+    )
+    (sentence,) = photos.outside.sentences
+    assert sentence.endswith(f"{NAMED + 2} that cannot be used, 2 of classes that are not learned here")
+    assert len([line for line in said if line.startswith("left out b/")]) == NAMED
+    assert "left out 2 more, as `carspotter check` lists them" in said
+    assert photos.train.photos[-1].id == "a/new.png"
+
+
+def test_an_outside_source_has_a_bound(inside: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = folder(tmp_path / "out", {"a/0.png": picture(100), "a/1.png": picture(101), "c/2.png": picture(102)})
+    teacher = tmp_path / "absent"  # the bound is asked before the teacher
+
+    def joined(*sources: object) -> None:
+        gather(inside, recipe(), Sources(*sources), cache=PhotoCache(None), progress=silent)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(outside, "MAX_PHOTOS", 2)
+    joined((extra,))  # two of three are looked at
+    with pytest.raises(SourceError, match="3 outside photos would have to be looked at, 2 are allowed; name a part"):
+        joined((), (extra,), teacher)
+    monkeypatch.setattr(outside, "MAX_PHOTOS", 1)
+    with pytest.raises(SourceError, match="2 outside photos would have to be looked at, 1 are allowed"):
+        joined((extra,))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.training.test_train import recipe
 
 from carspotter.data.cache import PhotoCache
@@ -23,6 +24,8 @@ from carspotter.tracking.runs import LOCK, open_store
 from carspotter.training import beginning, keeper, loop
 from carspotter.training import train as driver
 from carspotter.training.checkpoint import FOLDER
+from carspotter.training.job import Job
+from carspotter.training.look import look
 from carspotter.training.train import train
 
 pytestmark = pytest.mark.usefixtures("runs_db")
@@ -123,7 +126,7 @@ def test_a_signal_after_any_step(number: int, whole: Run, lot: Dataset, tmp_path
     assert stopped.status == "interrupted"
     assert f"go on with: carspotter train --resume {stopped.id[:8]}" in told
     kill_at(-1, 0)
-    run = train(lot, RECIPE, out=tmp_path / "m", resume=stopped.id)
+    run = train(lot, RECIPE, out=tmp_path / "m", job=Job(resume=stopped.id))
     same(run, whole)
     assert run.id == stopped.id
     assert not checkpoints(run)
@@ -152,13 +155,13 @@ def test_killed_between_checkpoints_and_twice(whole: Run, lot: Dataset, tmp_path
         return watch
 
     with pytest.raises(Killed):
-        train(lot, RECIPE, out=tmp_path / "m", watch=killing(1, 1e9))
+        train(lot, RECIPE, out=tmp_path / "m", job=Job(watch=killing(1, 1e9)))
     run_id = only_run().id
     assert [record.stage for record in only_run().history] == ["head", "head", "half", "all", "all"]
     with pytest.raises(Killed):
-        train(lot, RECIPE, out=tmp_path / "m", watch=killing(2, 0.0), resume=run_id)
+        train(lot, RECIPE, out=tmp_path / "m", job=Job(resume=run_id, watch=killing(2, 0.0)))
     assert len(checkpoints(only_run())) == 2
-    same(train(lot, RECIPE, out=tmp_path / "m", resume=run_id[:10]), whole)
+    same(train(lot, RECIPE, out=tmp_path / "m", job=Job(resume=run_id[:10])), whole)
 
 
 def test_stopped_in_the_export(whole: Run, lot: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
@@ -171,7 +174,7 @@ def test_stopped_in_the_export(whole: Run, lot: Dataset, tmp_path: Path, monkeyp
             train(lot, RECIPE, out=tmp_path / "m")
     stopped, steps = only_run(), []
     monkeypatch.setattr(loop, "_step", lambda *_: steps.append(1))
-    same(train(lot, RECIPE, out=tmp_path / "m", resume=stopped.id), whole)
+    same(train(lot, RECIPE, out=tmp_path / "m", job=Job(resume=stopped.id)), whole)
     assert not steps
     assert read_bundle(tmp_path / "m").hash == whole.bundle_hash
 
@@ -184,7 +187,7 @@ def test_stopped_before_the_first_checkpoint(whole: Run, lot: Dataset, tmp_path:
         patch.setattr(loop, "_step", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(lot, RECIPE, out=tmp_path / "m")
-    same(train(lot, RECIPE, out=tmp_path / "m", resume=only_run().id), whole)
+    same(train(lot, RECIPE, out=tmp_path / "m", job=Job(resume=only_run().id)), whole)
 
 
 @pytest.fixture
@@ -211,7 +214,8 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
     told: list[str] = []
-    run = train(lot, RECIPE, out=tmp_path / "m", resume=stopped.id, progress=lambda *words: told.append(str(words[-1])))
+    job = Job(resume=stopped.id)
+    run = train(lot, RECIPE, out=tmp_path / "m", job=job, progress=lambda *words: told.append(str(words[-1])))
     same(run, whole)
     assert len([line for line in told if "is damaged (its bytes do not have the hash in its name)" in line]) == damaged
     assert any("none is sound; the run begins anew" in line for line in told) is (damaged == 2)
@@ -221,7 +225,7 @@ def test_half_a_checkpoint_and_half_a_line_are_no_harm(whole: Run, stopped: Run,
     (folder_of(stopped) / FOLDER / ".00000009.part").write_bytes(b"half")
     with (folder_of(stopped) / "journal.jsonl").open("ab") as journal:
         journal.write(b'{"epoch":{"sta')
-    same(train(lot, RECIPE, out=tmp_path / "m", resume=stopped.id), whole)
+    same(train(lot, RECIPE, out=tmp_path / "m", job=Job(resume=stopped.id)), whole)
 
 
 def test_what_changed_is_named_and_nothing_is_trained(
@@ -231,7 +235,7 @@ def test_what_changed_is_named_and_nothing_is_trained(
 
     def refused(sentence: str, dataset: Dataset = lot, settings: Any = RECIPE) -> None:
         with pytest.raises(TrackingError, match=sentence):
-            train(dataset, settings, out=tmp_path / "m", resume=stopped.id)
+            train(dataset, settings, out=tmp_path / "m", job=Job(resume=stopped.id))
         assert (folder_of(stopped) / "journal.jsonl").read_bytes() == before
 
     refused("threads was 1 and is 2", settings=RECIPE.model_copy(update={"threads": 2}))
@@ -248,6 +252,33 @@ def test_what_changed_is_named_and_nothing_is_trained(
         refused("processor was .* and is another one")
 
 
+def test_other_weights_are_refused(lot: Dataset, tmp_path: Path, kill_at: Any) -> None:
+    """A file under the same name, changed between the two sittings."""
+    from safetensors.torch import save_file
+
+    from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
+
+    def weights(seed: int) -> None:
+        torch.manual_seed(seed)
+        net, _ = load_backbone(find_backbone("test_efficientnet", RANDOM), height=64, width=64)
+        save_file(net.state_dict(), tmp_path / "w.safetensors")
+
+    settings = recipe(weights=str(tmp_path / "w.safetensors"))
+    weights(0)
+    kill_at(2, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        train(lot, settings, out=tmp_path / "m")
+    kill_at(-1, 0)
+    job = Job(resume=only_run().id)
+    weights(1)
+    with pytest.raises(
+        TrackingError, match=r"other weights of test_efficientnet \(sha256 [0-9a-f]{12} then, [0-9a-f]{12} "
+    ):
+        train(lot, settings, out=tmp_path / "m", job=job)
+    weights(0)
+    assert train(lot, settings, out=tmp_path / "m", job=job).status == "finished"
+
+
 def test_other_outside_photos_are_refused(stopped: Run, lot: Dataset, tmp_path: Path) -> None:
     from carspotter.training.outside import Sources
 
@@ -259,20 +290,20 @@ def test_other_outside_photos_are_refused(stopped: Run, lot: Dataset, tmp_path: 
     (tmp_path / "other" / "blue").mkdir()
     Image.effect_noise((64, 48), 40).convert("RGB").save(tmp_path / "other" / "blue" / "new.png")
     with pytest.raises(TrackingError, match=r"other outside photos train \(none then, .*1? outside photos"):
-        train(lot, RECIPE, resume=stopped.id, outside=Sources(extra=(read_source(tmp_path / "other"),)))
+        train(lot, RECIPE, job=Job(Sources(extra=(read_source(tmp_path / "other"),)), resume=stopped.id))
 
 
 def test_a_finished_run_and_a_running_one_are_left_alone(stopped: Run, lot: Dataset) -> None:
     with Lock(folder_of(stopped).parent / LOCK), pytest.raises(TrackingError, match="another process is at work"):
-        train(lot, RECIPE, resume=stopped.id)
-    dataset = driver.look(lot).dataset
+        train(lot, RECIPE, job=Job(resume=stopped.id))
+    dataset = look(lot).dataset
     with open_store().resume(stopped.id, dataset) as writer:
         with pytest.raises(TrackingError, match="another process is at work"):
             open_store().resume(stopped.id, dataset)
         writer.resumed(0, {}, 0.0)
         writer.finish()
     with pytest.raises(TrackingError, match="has finished and is never edited"):
-        train(lot, RECIPE, resume=stopped.id)
+        train(lot, RECIPE, job=Job(resume=stopped.id))
     with pytest.raises(TrackingError, match="has finished and is never edited"):
         open_store().resume(stopped.id, dataset)
 
@@ -301,7 +332,7 @@ def test_a_full_disk_costs_the_checkpoint_not_the_training(
         RECIPE,
         out=tmp_path / "m",
         cache=PhotoCache(None),
-        watch=lambda record: kept.append({path.name for path in checkpoints(only_run())}),
+        job=Job(watch=lambda record: kept.append({path.name for path in checkpoints(only_run())})),
         progress=lambda *words: told.append(str(words[-1])),
     )
     same(run, whole)
@@ -312,8 +343,6 @@ def test_a_full_disk_costs_the_checkpoint_not_the_training(
 
 def test_not_a_number_names_the_last_good_checkpoint(lot: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
     """Weights that are not numbers are never saved over those that were."""
-    import torch
-
     monkeypatch.setattr(keeper, "CHECKPOINT_SECONDS", 0.0)
     gradients = loop.Shards.gradients
     calls = [0]

@@ -17,9 +17,8 @@ from carspotter.inference.predictor import load
 from carspotter.recipe import Recipe, Stage, validate_recipe
 from carspotter.records import Dataset, Geometry
 from carspotter.tracking.runs import open_store
+from carspotter.training import look as looking
 from carspotter.training import ship as shipping
-from carspotter.training import train as driver
-from carspotter.training.allocator import keep_memory
 from carspotter.training.export import export_onnx, parity
 from carspotter.training.loop import memory_named
 from carspotter.training.train import train
@@ -91,7 +90,7 @@ def test_photos_left_out_are_named_before_training(lot: Dataset, tmp_path: Path)
     named = next(i for i, line in enumerate(said) if "left out red/broken.jpg" in line)
     assert named < next(i for i, line in enumerate(said) if "stage head" in line)
     with pytest.raises(SourceError, match=r"red/broken\.jpg"):
-        driver.look(dataset, strict=True)
+        looking.look(dataset, strict=True)
 
 
 def test_photos_without_labels_teach_nothing(lot: Dataset) -> None:
@@ -100,7 +99,7 @@ def test_photos_without_labels_teach_nothing(lot: Dataset) -> None:
 
 
 def test_a_photo_that_vanishes_is_named(lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = driver.scan
+    scan = looking.scan
 
     def scan_and_lose(dataset: Dataset, **words: Any) -> Any:
         looked = scan(dataset, **words)
@@ -108,7 +107,7 @@ def test_a_photo_that_vanishes_is_named(lot: Dataset, tmp_path: Path, monkeypatc
             path.unlink()
         return looked
 
-    monkeypatch.setattr(driver, "scan", scan_and_lose)
+    monkeypatch.setattr(looking, "scan", scan_and_lose)
     with pytest.raises(TrainingError, match=r"red/\d\.png could be read when the training began and cannot be now"):
         train(lot, recipe(), out=tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -167,9 +166,3 @@ def test_threads_and_determinism_are_put_back(lot: Dataset, tmp_path: Path) -> N
     train(lot, recipe(STAGES[0]), out=tmp_path / "model")
     assert torch.get_num_threads() == 2
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_memory_is_kept_where_the_c_library_can() -> None:
-    import platform
-
-    assert keep_memory() == (platform.libc_ver()[0] == "glibc")

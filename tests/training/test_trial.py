@@ -15,7 +15,7 @@ from carspotter.errors import TrainingStopped
 from carspotter.recipe import Recipe, load_recipe
 from carspotter.records import EpochRecord
 from carspotter.tracking.runs import open_store
-from carspotter.training.train import look
+from carspotter.training.look import look
 from carspotter.training.trial import Looking, Milestone, Order, Outcome, _outcome, _Teller
 from helpers.colours import RECIPE, write_colours
 

@@ -262,3 +262,23 @@ def test_random_weights_need_no_file() -> None:
     card = find_backbone(TINY, RANDOM)
     assert card.source == "none"
     assert is_here(card)
+
+
+def test_a_copy_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk leaves neither half a copy nor a mark that could make one believed."""
+    from carspotter.data import disk
+    from carspotter.training import weights
+
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    copy = tmp_path / "backbones" / "x.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "sync", full)
+        with pytest.raises(BackboneError, match="No space left on device; choose another place, with CARSPOTTER_CACHE"):
+            weights._save({"a": torch.ones(2)}, copy)
+    assert not list((tmp_path / "backbones").iterdir())
+    weights._save({"a": torch.ones(2)}, copy)
+    assert weights._is_sound(copy)
+    copy.write_bytes(copy.read_bytes()[:-1] + b"x")
+    assert not weights._is_sound(copy)

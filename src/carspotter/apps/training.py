@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,33 @@ from carspotter.data.cache import PhotoCache
 from carspotter.errors import EXIT_SOME_REFUSED, SourceError, TrackingError
 from carspotter.progress import silent
 from carspotter.recipe import Recipe
-from carspotter.records import Birth, Dataset, Reading, Run
+from carspotter.records import BackboneCard, Birth, Dataset, Reading, Run
 from carspotter.workers import is_first
 
 if TYPE_CHECKING:
+    from carspotter.data.scan import Scan
     from carspotter.training.devices import DeviceName
+    from carspotter.training.job import Job
     from carspotter.training.outside import Sources
+
+
+def read_labelled(source: Path, photos: Path | None = None, **columns: str | None) -> Dataset:
+    """A source as the user names it; what the reader skipped or decided is said.
+
+    Args:
+        source: see `read_source`.
+        photos: of a table.
+        columns: `id_column`, `label_column`, `group_column`, as given; None: found.
+    """
+    from carspotter.data.source import read_source
+
+    return _noted(read_source(source, photos=photos, **columns))
+
+
+def _noted(dataset: Dataset) -> Dataset:
+    if is_first():
+        notes(dataset.notes)
+    return dataset
 
 
 def read_outside(source: Path, extra: Sequence[Path], unlabelled: Sequence[Path], teacher: Path | None) -> Sources:
@@ -43,7 +65,7 @@ def read_recorded(run: Run, asked: Mapping[str, str] | None = None) -> tuple[Dat
     here = then.model_copy(update=dict(asked or {}))
     labelled, pools = ([read_again(reading) for reading in some] for some in (birth.extra, birth.unlabelled))
     teacher = None if birth.teacher is None else Path(birth.teacher)
-    return read_again(here), _sources(Path(here.source), labelled, pools, teacher)
+    return _noted(read_again(here)), _sources(Path(here.source), labelled, pools, teacher)
 
 
 def _sources(source: Path, labelled: Sequence[Dataset], pools: Sequence[Dataset], teacher: Path | None) -> Sources:
@@ -63,49 +85,47 @@ def _sources(source: Path, labelled: Sequence[Dataset], pools: Sequence[Dataset]
     return Sources(tuple(labelled), tuple(pools), teacher, read_contest(folder).test if contest else None)
 
 
-def fit(  # noqa: PLR0913 - keywords, each a wish of its own
+def fit(
     dataset: Dataset,
     recipe: Recipe,
     *,
     out: Path | None = None,
-    outside: Sources | None = None,
+    job: Job | None = None,
     strict: bool = False,
     cache: PhotoCache | None = None,
-    resume: str | None = None,
     like: Run | None = None,
-    device: DeviceName = "auto",
 ) -> Run:
-    """Train, and name on stderr what the reader skipped; the training names the photos it leaves out.
+    """Train with bars; the photos that are left out are named.
 
     Args:
         dataset: from a reader.
         recipe: with every `--set`.
         out: the bundle's folder.
-        outside: photos from elsewhere.
+        job: outside photos, device, a run to go on with.
         strict: refuse unreadable photos.
         cache: of decoded photos.
-        resume: id of the run to go on with.
         like: a run that this shall repeat: other photos are noticed before anything is trained.
-        device: `auto` takes CUDA where there is one.
 
     Raises:
         TrackingError: the photos are not those of `like`.
     """
-    from carspotter.training.outside import ALONE
-    from carspotter.training.train import look, train
+    from carspotter.training.job import USUAL
+    from carspotter.training.look import look
+    from carspotter.training.train import train
 
-    if is_first():
-        notes(dataset.notes)
     with progress() if is_first() else nullcontext(silent) as show:
         looked = look(dataset, strict=strict, progress=show)
-        if like is not None and looked.dataset.fingerprint != like.dataset:
-            raise TrackingError(
-                f"run {like.id[:8]} cannot be repeated, its photos or labels changed: {like.photos} photos then "
-                f"(fingerprint {like.dataset[:12]}), {len(looked.dataset.photos)} now "
-                f"({looked.dataset.fingerprint[:12]}); bring them back, or name where they are now"
-            )
-        beside = outside or ALONE
-        return train(looked, recipe, out=out, outside=beside, cache=cache, progress=show, resume=resume, device=device)
+        _must_be_alike(looked, like)
+        return train(looked, recipe, out=out, job=job or USUAL, cache=cache, progress=show)
+
+
+def _must_be_alike(looked: Scan, like: Run | None) -> None:
+    if like is not None and looked.dataset.fingerprint != like.dataset:
+        raise TrackingError(
+            f"run {like.id[:8]} cannot be repeated, its photos or labels changed: {like.photos} photos then "
+            f"(fingerprint {like.dataset[:12]}), {len(looked.dataset.photos)} now "
+            f"({looked.dataset.fingerprint[:12]}); bring them back, or name where they are now"
+        )
 
 
 def go_on(
@@ -131,15 +151,52 @@ def go_on(
         TrackingError: it cannot go on; each difference is named.
     """
     from carspotter.tracking.runs import open_store
-    from carspotter.training.beginning import can_resume
+    from carspotter.training.beginning import bundle_place, can_resume
+    from carspotter.training.job import Job
 
     run = can_resume(open_store(), run_id)
     dataset, outside = read_recorded(run, asked)
+    job = Job(outside, resume=run.id, device=device)
+    return fit(dataset, recipe or run.recipe, out=out or bundle_place(run), job=job, strict=strict)
+
+
+def fit_backbone(dataset: Dataset, recipe: Recipe, name: str, *, job: Job, strict: bool) -> tuple[Run, BackboneCard]:
+    """Train with bars and keep the backbone; the photos that are left out are named."""
+    from carspotter.training.look import look
+    from carspotter.training.pretrain import pretrain
+
+    with progress() as show:
+        looked = look(dataset, strict=strict, progress=show)
+        return pretrain(looked, recipe, name, job=job, progress=show)
+
+
+def go_on_backbone(
+    run_id: str, asked: Mapping[str, str], recipe: Recipe | None, name: str | None, *, job: Job, strict: bool
+) -> tuple[Run, BackboneCard]:
+    """Take up an interrupted pretraining, or keep the backbone of a finished one.
+
+    Args:
+        run_id: or a beginning of it.
+        asked: what the user names anew of the source.
+        recipe: refused where it is not the run's; None: the run's own.
+        name: of the backbone; None: the one first asked for.
+        job: its note, where empty, is the one first given.
+        strict: refuse unreadable photos.
+
+    Raises:
+        TrackingError: it cannot go on; each difference is named.
+    """
+    from carspotter.tracking.runs import open_store
+    from carspotter.training.beginning import can_resume
+
+    store = open_store()
+    run = store.get(run_id)
     birth = run.birth or Birth()
-    first = Path(birth.output) if birth.output else Path(birth.place) / "models" / f"{run.name}-{run.id[:8]}"
-    return fit(
-        dataset, recipe or run.recipe, out=out or first, outside=outside, strict=strict, resume=run.id, device=device
-    )
+    if run.status != "finished" or not birth.backbone:
+        can_resume(store, run.id, "pretrain")
+    dataset, _ = read_recorded(run, asked)
+    job = replace(job, resume=run.id, note=job.note or birth.note)
+    return fit_backbone(dataset, recipe or run.recipe, name or birth.backbone, job=job, strict=strict)
 
 
 def say_result(run: Run) -> None:

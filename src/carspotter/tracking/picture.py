@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from carspotter.errors import MissingExtra, TrackingError
+from carspotter.data.disk import whole_file
+from carspotter.errors import MissingExtra, SourceError, TrackingError
 
 DPI = 120  # ten inches are 1200 pixels: legible in a README
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -64,11 +63,8 @@ def tidy(axes: Any, title: str, xlabel: str, ylabel: str = "") -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as fault:
-        with suppress(OSError):
-            beside.unlink()
-        raise TrackingError(f"cannot write {path} ({fault.strerror}); name a file in a writable folder") from None
+        with whole_file(path) as part:
+            part.write_bytes(data)
+    except SourceError as fault:
+        raise TrackingError(str(fault)) from None

@@ -43,13 +43,27 @@ def make_mixing(mixup: float, cutmix: float) -> Mixing | None:
     """Mixup (Zhang et al. 2017) and CutMix (Yun et al. 2019); where both are wanted, one of them per batch.
 
     Returns:
-        ((N, C, H, W) inputs, (N, K) targets) → mixed inputs and targets, or None.
+        ((N, C, H, W) inputs, (N, K) targets) → mixed inputs and targets, or None. Mixup takes (N, T, C) tokens as well;
+        CutMix cuts rectangles, which tokens have none of.
     """
-    kinds: list[torch.nn.Module] = []
+    kinds: list[Mixing] = []
     if mixup:
-        kinds.append(v2.MixUp(alpha=mixup))
+        kinds.append(_mixup(mixup))
     if cutmix:
-        kinds.append(v2.CutMix(alpha=cutmix))
+        kinds.append(cast("Mixing", v2.CutMix(alpha=cutmix)))
     if not kinds:
         return None
-    return cast("Mixing", kinds[0] if len(kinds) == 1 else v2.RandomChoice(kinds))
+    return kinds[0] if len(kinds) == 1 else cast("Mixing", v2.RandomChoice(kinds))
+
+
+def _mixup(alpha: float) -> Mixing:
+    """What torchvision does to maps, value by value, is right for tokens (N, T, C) as well; it takes maps alone."""
+    mix = cast("Mixing", v2.MixUp(alpha=alpha))
+
+    def apply(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if inputs.ndim == 4:
+            return mix(inputs, targets)
+        mixed, wanted = mix(inputs.reshape(len(inputs), -1, 1, 1), targets)
+        return mixed.reshape(inputs.shape), wanted
+
+    return apply

@@ -19,7 +19,7 @@ from carspotter.training.kept import kept_card, kept_cards, kept_folder
 from carspotter.training.units import units
 from carspotter.training.weights import PACKAGES, fill, is_here, read_weights, weight_file
 
-__all__ = ["RANDOM", "backbone_cards", "find_backbone", "is_here", "load_backbone", "resize_backbone"]
+__all__ = ["RANDOM", "backbone_cards", "find_backbone", "is_here", "load_backbone", "resize_backbone", "weights_hash"]
 
 RANDOM = "random"
 """As `weights`: start from random numbers. For tests and for training from nothing."""
@@ -163,6 +163,17 @@ def load_backbone(card: BackboneCard, *, height: int, width: int) -> tuple[nn.Mo
     parameters = sum(p.numel() for p in net.parameters())
     points = tuple(name for name, _ in units(net))
     return net, card.model_copy(update={"sha256": sha256, "parameters": parameters, "freeze_points": points})
+
+
+def weights_hash(card: BackboneCard) -> str:
+    """sha256 that tells a card's weights from all others; empty for random numbers.
+
+    Raises:
+        BackboneError: they are missing, altered, or out of reach.
+    """
+    if card.source == "none":
+        return ""
+    return card.sha256 or hash_file(weight_file(card))
 
 
 def resize_backbone(net: nn.Module, height: int, width: int) -> None:

@@ -13,10 +13,12 @@ import carspotter
 from carspotter.data.wording import visible
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe, recipe_differences
-from carspotter.records import Birth, Dataset, Machine, Run, Split, hash_json
+from carspotter.records import BackboneCard, Birth, Dataset, Machine, Run, Split, hash_json
 from carspotter.tracking.machine import code_version
 from carspotter.tracking.runs import RunStore, RunWriter
+from carspotter.training.backbones import weights_hash
 from carspotter.training.devices import ALONE, Peers
+from carspotter.training.job import command_for
 from carspotter.training.onlooker import Onlooker, Writer
 from carspotter.training.outside import Outside, Sources
 from carspotter.workers import processes
@@ -36,8 +38,8 @@ class Beginning:
         dataset: scanned.
         split: which photos train.
         machine: where.
-        birth: how the sources were read, which outside photos train, which code.
-        told: sentences on outside photos.
+        birth: how the sources were read, which outside photos train, which weights it begins with, which code.
+        told: sentences on outside photos, and on what the weights have seen.
     """
 
     recipe: Recipe
@@ -48,8 +50,12 @@ class Beginning:
     told: tuple[str, ...] = ()
 
 
-def born_from(dataset: Dataset, sources: Sources, outside: Outside) -> Birth:
-    """How to read the same again, and hashes of what then must be equal."""
+def born_from(dataset: Dataset, sources: Sources, outside: Outside, card: BackboneCard) -> Birth:
+    """How to read the same again, and hashes of what then must be equal.
+
+    Raises:
+        BackboneError: the weights of the card are missing, altered, or out of reach.
+    """
     rows = zip(outside.photos, outside.weights, strict=True)
     joined = [[photo.id, photo.label, photo.digest, weight] for photo, weight in rows]
     return Birth(
@@ -58,6 +64,7 @@ def born_from(dataset: Dataset, sources: Sources, outside: Outside) -> Birth:
         unlabelled=tuple(d.reading for d in sources.unlabelled if d.reading is not None),
         teacher=None if sources.teacher is None else str(Path(sources.teacher).absolute()),
         outside=hash_json(joined) if joined else "",
+        weights=weights_hash(card),
         code=code_hash(),
         place=str(Path.cwd()),
         processes=processes(),
@@ -89,7 +96,7 @@ def _writer(store: RunStore, beginning: Beginning, resume: str | None) -> RunWri
     b = beginning
     if resume is None:
         return store.start(b.recipe, b.dataset, b.machine, extra=b.told, birth=b.birth)
-    old = can_resume(store, resume)
+    old = can_resume(store, resume, command_for(b.birth.backbone))
     changed = [*differences(old, b), *_split_changed(store, old, b.split)]
     if changed:
         raise TrackingError(
@@ -98,11 +105,16 @@ def _writer(store: RunStore, beginning: Beginning, resume: str | None) -> RunWri
     return store.resume(old.id, b.dataset)
 
 
-def can_resume(store: RunStore, run_id: str) -> Run:
+def can_resume(store: RunStore, run_id: str, command: str = "train") -> Run:
     """The run with this id, or a beginning of it, if it may be taken up again.
 
+    Args:
+        store: of runs.
+        run_id: whole, or a beginning that no other run shares.
+        command: `train` or `pretrain`, whose --resume asks.
+
     Raises:
-        TrackingError: it has finished, is under way, or keeps no checkpoints.
+        TrackingError: it has finished, is under way, keeps no checkpoints, or is another command's.
     """
     old = store.get(run_id)
     if old.status == "finished":
@@ -112,7 +124,17 @@ def can_resume(store: RunStore, run_id: str) -> Run:
     if old.birth is None or not old.birth.delivers:
         why = "it is a trial of a search" if old.birth else "an older version began it"
         raise TrackingError(f"run {old.id[:8]} keeps no checkpoints ({why}); train anew")
+    if command != (theirs := command_for(old.birth.backbone)):
+        raise TrackingError(
+            f"run {old.id[:8]} was begun by {theirs}; `carspotter {theirs} --resume {old.id[:8]}` goes on"
+        )
     return old
+
+
+def bundle_place(run: Run) -> Path:
+    """The folder where a run's bundle lies or shall lie, wherever it is asked from."""
+    birth = run.birth or Birth()
+    return Path(birth.output) if birth.output else Path(birth.place) / "models" / f"{run.name}-{run.id[:8]}"
 
 
 def differences(old: Run, now: Beginning) -> list[str]:
@@ -128,6 +150,11 @@ def differences(old: Run, now: Beginning) -> list[str]:
     birth = old.birth or Birth()
     if birth.outside != now.birth.outside:
         found.append(f"other outside photos train ({_count(old.extra)} then, {_count(now.told)} now)")
+    if birth.weights != now.birth.weights:
+        found.append(
+            f"it began with other weights of {now.recipe.backbone} (sha256 {birth.weights[:12] or 'none'} then, "
+            f"{now.birth.weights[:12] or 'none'} now)"
+        )
     if birth.code != now.birth.code:
         found.append(f"the code changed ({old.code_version} then, {code_version()} now)")
     if birth.processes != now.birth.processes:

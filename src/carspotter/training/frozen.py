@@ -107,6 +107,12 @@ def can_cut(body: Body, point: str, prepared: Tensor) -> bool:
     return parts.shape == whole.shape and torch.allclose(parts, whole, rtol=1e-3, atol=1e-4)
 
 
+def enters_as_map(body: Body, point: str, prepared: Tensor) -> bool:
+    """Whether (N, C, h, w) maps enter a freeze point; a ViT's are (N, tokens, C)."""
+    with evaluating(body):
+        return lower(body, point, prepared).ndim == 4
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
     """Which views of the photos are computed.

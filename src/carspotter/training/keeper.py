@@ -44,10 +44,18 @@ class Keeper:
         progress: told what the user should know.
         keep: whether anything is saved at all.
         peers: processes of this training; the first saves, all stop and go on together.
+        command: the one whose --resume goes on.
     """
 
     def __init__(
-        self, classifier: Classifier, run: Writer, progress: Progress, *, keep: bool = True, peers: Peers = ALONE
+        self,
+        classifier: Classifier,
+        run: Writer,
+        progress: Progress,
+        *,
+        keep: bool = True,
+        peers: Peers = ALONE,
+        command: str = "train",
     ) -> None:
         self._peers = peers
         self._classifier = classifier
@@ -60,6 +68,7 @@ class Keeper:
         self._stage_began = self._saved = time.monotonic()
         self._complained = False
         self._stop = Stop()
+        self._command = f"carspotter {command} --resume {run.id[:8]}"
         self._scaler: torch.amp.GradScaler | None = None
 
     def take_up(self) -> None:
@@ -152,10 +161,6 @@ class Keeper:
             raise
         if self._peers.first:
             self._files.clear()
-
-    @property
-    def _command(self) -> str:
-        return f"carspotter train --resume {self._run.id[:8]}"
 
     def _state(self, now: Standing, trainee: Trainee, averaged: ModelEmaV3 | None) -> dict[str, Tensor]:
         return {

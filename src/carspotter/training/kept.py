@@ -1,8 +1,8 @@
 """Backbones of one's own: what a training on many cars leaves for other trainings to start from.
 
 One folder per name: `card.json` (where the weights come from and what they have seen), `backbone.safetensors`, and
-`seen.txt`, the sha256 of every photo that trained them, so that a later training can say whether its held-out photos
-are among them.
+`seen.txt` (see `seen.py`), what tells the photos that trained them, so that a later training can say whether copies of
+its held-out photos are among them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import timm
@@ -26,8 +26,6 @@ from carspotter.records import BackboneCard
 CARD, NET, SEEN = "card.json", "backbone.safetensors", "seen.txt"
 MAX_CARD_BYTES = 2**20
 """Assumption: a card is some hundred bytes."""
-MAX_SEEN_BYTES = 2**30
-"""Sixteen million hashes of 65 bytes."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 _INSIDE = "body.backbone."
 
@@ -93,20 +91,6 @@ def kept_weights(card: BackboneCard) -> Path:
     return path
 
 
-def seen_photos(card: BackboneCard) -> frozenset[str]:
-    """sha256 of every photo that trained an own backbone.
-
-    Raises:
-        BackboneError: the list is gone.
-    """
-    try:
-        return frozenset(read_capped(kept_folder() / card.known_as / SEEN, MAX_SEEN_BYTES).decode("ascii").split())
-    except (SourceError, UnicodeDecodeError) as fault:
-        raise BackboneError(
-            f"cannot tell what {card.known_as} has seen ({fault}); make it again with `carspotter pretrain`"
-        ) from None
-
-
 def check_name(name: str) -> None:
     """Refuse a name before hours of work.
 
@@ -123,14 +107,14 @@ def check_name(name: str) -> None:
         )
 
 
-def keep_backbone(bundle: Bundle, name: str, *, trained_on: str, seen: Iterable[str]) -> BackboneCard:
+def keep_backbone(bundle: Bundle, name: str, *, trained_on: str, tell: Callable[[Path], None]) -> BackboneCard:
     """Keep the backbone of a trained bundle under a name.
 
     Args:
         bundle: of a classifier trained here.
         name: for `--set backbone=NAME`.
         trained_on: a sentence: data, how many photos and classes, where they come from.
-        seen: sha256 of every photo that trained it.
+        tell: writes the list of what it has seen to this path.
 
     Raises:
         BackboneError: the name is taken, or the folder cannot be written.
@@ -144,7 +128,7 @@ def keep_backbone(bundle: Bundle, name: str, *, trained_on: str, seen: Iterable[
             fresh = Path(place) / name
             fresh.mkdir()
             (fresh / NET).write_bytes(save({key.removeprefix(_INSIDE): value for key, value in state.items()}))
-            (fresh / SEEN).write_text("\n".join(sorted(seen)) + "\n", encoding="ascii")
+            tell(fresh / SEEN)
             card = _card(bundle, name, trained_on, hash_file(fresh / NET))
             (fresh / CARD).write_text(card.model_dump_json(indent=1), encoding="utf-8")
             for file in fresh.iterdir():

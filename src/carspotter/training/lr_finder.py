@@ -1,11 +1,17 @@
-"""The learning rate range test: a short training whose rate only rises (Smith 2017, arXiv:1506.01186, section 3.3)."""
+"""The learning rate range test: a short training whose rate only rises (Smith 2017, arXiv:1506.01186, section 3.3).
+
+What is read from its curve is where the loss falls, measured in loss: from the rate at which a tenth of the whole fall
+is done to the one at which nine tenths are, as engineers measure a rise. fastai's `valley` counts steps instead: the
+middle of the longest run of ever lower losses. Where the loss hardly moves at first, as under a fresh head, that run is
+a long even crawl, its middle lies two decades below the fall, and chance decides (seen: 2.3e-4 where the fall was
+steepest at 3.5e-2).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,26 +22,55 @@ from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe, Stage
 from carspotter.records import Dataset
 from carspotter.training.backbones import find_backbone
-from carspotter.training.devices import DeviceName, device_for
+from carspotter.training.build import build
+from carspotter.training.devices import Device, DeviceName
+from carspotter.training.gather import gather
 from carspotter.training.loop import Trainee, memory_named, take_step
 from carspotter.training.material import Batch, Material
 from carspotter.training.shards import Shards
 from carspotter.training.stages import Course
-from carspotter.training.train import build, divide, fixed_threads, look
+from carspotter.training.workplace import workplace
+
+Curve = npt.NDArray[np.float64]
 
 STEPS = 100
 """fastai's number; fewer leave the curve to chance, more cost time."""
 LOWEST, HIGHEST = 1e-6, 1.0
 """Assumption: no stage of ours learned below the one or survived above the other."""
 SMOOTHING = 0.9
-"""Weight of what was before. Assumption: ten steps even out batches and still show the slope (fastai has 0.98 for
-longer tests)."""
+"""Weight of what was before in the mean that ends the test. Assumption: ten steps even out batches (fastai has 0.98 for
+longer tests). It lags by half a decade, so nothing is read from it."""
 TOO_HIGH = 4.0
 """Times the lowest loss at which the test ends; fastai's."""
 FEWEST = 10
-"""Steps below which a curve says nothing (assumption)."""
-CLEAR = 0.9
-"""Share of its beginning to which the loss must fall before a suggestion deserves trust (assumption)."""
+"""Steps below which a curve says nothing (assumption); as many at the beginning tell where the loss starts."""
+WIDTH = 0.25
+"""Decades: sigma of the weights that even out the curve, four steps of a hundred (assumption: of a fall, which takes a
+decade or two, this hides nothing)."""
+EDGE = 0.1
+"""Share of the fall left out at either end, as in a rise time of 10 to 90 %: where it begins and ends to the last
+percent is noise."""
+LEAST_FALL = 0.1
+"""Of the loss at the beginning; less is called flat (assumption)."""
+LEAST_SIGMAS = 4.0
+"""Standard errors that the fall must have (assumption): the lowest of many even points lies two below by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """Where the loss falls, in rates of the head.
+
+    Attributes:
+        begin: a tenth of the fall is done.
+        middle: between begin and end on the logarithmic scale; the suggestion.
+        steepest: where it falls fastest per factor of the rate.
+        end: nine tenths are done; the lowest loss lies above, and training there would be at its limit.
+    """
+
+    begin: float
+    middle: float
+    steepest: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +82,50 @@ class RangeTest:
         name: of the stage.
         rates: (S,) of the head, rising.
         losses: (S,) of each batch, before its step.
-        smooth: (S,) the same, evened out.
     """
 
     stage: int
     name: str
-    rates: npt.NDArray[np.float64]
-    losses: npt.NDArray[np.float64]
-    smooth: npt.NDArray[np.float64]
+    rates: Curve
+    losses: Curve
 
     @property
-    def valley(self) -> float:
-        """The suggestion: the middle of the longest fall of the loss (fastai's `valley`)."""
-        fall = longest_fall(self.smooth)
-        return float(self.rates[(fall[0] + fall[-1]) // 2])
+    def smooth(self) -> Curve:
+        """(S,) the losses evened out; what is above the beginning says nothing and counts as the beginning."""
+        return evened(self.rates, np.minimum(self.losses, self.losses[:FEWEST].max()))
 
     @property
-    def steepest(self) -> float:
-        """Where the loss falls fastest per factor of the rate, among the steps before its lowest point."""
-        low = max(FEWEST, int(np.argmin(self.smooth))) + 1
-        # The first means are of too few batches to have a slope.
-        slope = np.gradient(self.smooth[:low], np.log(self.rates[:low]))[FEWEST // 2 :]
-        return float(self.rates[FEWEST // 2 + int(np.argmin(slope))])
+    def start(self) -> float:
+        """The loss before any rate did anything."""
+        return float(self.losses[:FEWEST].mean())
 
     @property
-    def is_clear(self) -> bool:
-        """Whether the loss fell enough for the curve to say anything."""
-        return bool(self.smooth.min() < CLEAR * self.smooth[:FEWEST].mean())
+    def share(self) -> float:
+        """Of that loss, how much the curve falls at most."""
+        return 1 - float(self.smooth.min()) / self.start
 
     @property
-    def lowest(self) -> float:
-        """Where the loss is lowest: too high to train with, a tenth of it is a usual limit."""
-        return float(self.rates[int(np.argmin(self.smooth))])
+    def fall(self) -> Fall | None:
+        """Where the loss falls; None where it is flat, or falls no more than chance lets it."""
+        smooth = self.smooth
+        low = int(np.argmin(smooth))
+        depth = self.start - smooth[low]
+        if low < FEWEST or depth < max(LEAST_FALL * self.start, LEAST_SIGMAS * self._chance(low, smooth)):
+            return None
+        done = (self.start - smooth[: low + 1]) / depth
+        begin = int(np.flatnonzero(done <= EDGE)[-1]) if (done <= EDGE).any() else 0
+        end = begin + int(np.argmax(done[begin:] >= 1 - EDGE))
+        slope = np.gradient(smooth, np.log(self.rates))[begin : end + 1]
+        first, last = float(self.rates[begin]), float(self.rates[end])
+        return Fall(first, float(np.sqrt(first * last)), float(self.rates[begin + int(np.argmin(slope))]), last)
+
+    def _chance(self, low: int, smooth: Curve) -> float:
+        """Standard error of a fall down to this point: of the beginning's mean and of the even curve there.
+
+        Single losses scatter as they do around the curve until then.
+        """
+        spread = (self.losses - smooth)[: low + 1].std()
+        return float(spread * np.sqrt(1 / FEWEST + (_evening(self.rates)[low] ** 2).sum()))
 
 
 def find_rate(
@@ -107,28 +154,30 @@ def find_rate(
         SourceError: as for `train`.
         TrainingError: the loss was not a number before there was a curve.
     """
-    with fixed_threads(recipe.threads) as threads, device_for(device, recipe) as here:
-        recipe = recipe.model_copy(update={"threads": threads})
-        looked = look(dataset, progress=progress)
-        train = set(divide(looked, recipe).train)
-        photos = [i for i, photo in enumerate(looked.dataset.photos) if photo.id in train]
-        course = Course(
-            recipe=recipe,
-            train=looked.dataset.subset(photos),
-            held_out=looked.dataset.subset([]),
-            weights=np.ones(len(photos), np.float32),
-            cache=cache or PhotoCache(default_cache_folder()),
-            started=lambda _: None,
-            report=lambda *_: None,
-            progress=progress,
-            device=here,
-        )
+    with workplace(recipe, device) as (resolved, here):
+        course = _course(dataset, resolved, cache or PhotoCache(default_cache_folder()), here, progress)
         number, chosen = _chosen(course, stage)
         classifier, _ = build(find_backbone(recipe.backbone, recipe.weights), course)
         classifier.to(here.where)
         with memory_named(chosen):
             trainee, material = course.prepare(classifier, number, chosen)
             return _rise(trainee, material, chosen, number, progress)
+
+
+def _course(dataset: Dataset, recipe: Recipe, cache: PhotoCache, device: Device, progress: Progress) -> Course:
+    """The photos that would train; nothing is held out, recorded or reported."""
+    photos = gather(dataset, recipe, cache=cache, progress=progress)
+    return Course(
+        recipe=recipe,
+        train=photos.train,
+        held_out=photos.held_out.subset([]),
+        weights=photos.weights,
+        cache=cache,
+        started=lambda _: None,
+        report=lambda *_: None,
+        progress=progress,
+        device=device,
+    )
 
 
 def _chosen(course: Course, stage: int | None) -> tuple[int, Stage]:
@@ -155,11 +204,10 @@ def _rise(trainee: Trainee, material: Material, stage: Stage, number: int, progr
                 break
             losses.append(loss)
             progress("steps", step + 1, STEPS)
-            smooth = smoothed(losses)
-            if step >= FEWEST and smooth[-1] > TOO_HIGH * smooth.min():
+            mean = smoothed(losses)
+            if step >= FEWEST and mean[-1] > TOO_HIGH * mean.min():
                 break
-    found = np.array(losses)
-    return RangeTest(number, stage.name, rates[: len(found)], found, smoothed(losses))
+    return RangeTest(number, stage.name, rates[: len(losses)], np.array(losses))
 
 
 def _endless(material: Material, trainee: Trainee) -> Iterator[list[Batch]]:
@@ -168,8 +216,8 @@ def _endless(material: Material, trainee: Trainee) -> Iterator[list[Batch]]:
         yield from material.training(epoch)
 
 
-def smoothed(losses: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Exponential mean, corrected for its start at zero (Kingma & Ba 2014)."""
+def smoothed(losses: Sequence[float]) -> Curve:
+    """Exponential mean of what was so far, corrected for its start at zero (Kingma & Ba 2014)."""
     mean, found = 0.0, []
     for step, loss in enumerate(losses, start=1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
@@ -177,18 +225,34 @@ def smoothed(losses: Sequence[float]) -> npt.NDArray[np.float64]:
     return np.array(found)
 
 
-def longest_fall(losses: npt.NDArray[np.float64]) -> list[int]:
-    """Positions of the longest run of ever lower losses, others between them left out."""
-    length, before = np.ones(len(losses), int), np.full(len(losses), -1)
-    for here in range(len(losses)):
-        for there in range(here):
-            if losses[there] > losses[here] and length[there] + 1 >= length[here]:  # the latest of equals
-                length[here], before[here] = length[there] + 1, there
-    run, at = [], int(np.argmax(length))
-    while at >= 0:
-        run.append(at)
-        at = int(before[at])
-    return run[::-1]
+def evened(rates: Curve, losses: Curve) -> Curve:
+    """(S,) a straight line through the neighbours of each point, by their distance in decades (local linear, Fan 1992).
+
+    Unlike a mean of what was so far it does not lag, and unlike a mean of neighbours it does not bend at the ends.
+    """
+    found: Curve = _evening(rates) @ losses
+    return found
+
+
+def _evening(rates: Curve) -> npt.NDArray[np.float64]:
+    """(S, S) what each loss counts in each point of the even curve; rows sum to 1."""
+    at = np.log10(rates)
+    apart = at[None, :] - at[:, None]
+    near = np.exp(-0.5 * (apart / _sigma(rates)) ** 2)
+    first, second = (near * apart).sum(1, keepdims=True), (near * apart**2).sum(1, keepdims=True)
+    counts = near * (second - apart * first)
+    rows: npt.NDArray[np.float64] = counts / counts.sum(1, keepdims=True)
+    return rows
+
+
+def _step(rates: Curve) -> float:
+    """Decades from one rate to the next."""
+    return float(np.log10(rates[-1] / rates[0]) / (len(rates) - 1))
+
+
+def _sigma(rates: Curve) -> float:
+    """WIDTH, or two steps where the test was so coarse that a line through fewer would follow every batch."""
+    return max(WIDTH, 2 * _step(rates))
 
 
 def rounded(rate: float) -> float:
@@ -197,36 +261,11 @@ def rounded(rate: float) -> float:
 
 
 def suggestion(test: RangeTest, stage: Stage) -> tuple[str, ...]:
-    """The `--set` texts that give a stage the suggested rate, its backbone's own in proportion."""
-    texts = [f"stage.{test.stage}.lr={rounded(test.valley):g}"]
+    """The `--set` texts of the suggested rate, and of the backbone's own in proportion; none for a flat curve."""
+    if test.fall is None:
+        return ()
+    texts = [f"stage.{test.stage}.lr={rounded(test.fall.middle):g}"]
     if stage.backbone_lr is not None:
-        ratio = test.valley / stage.lr
+        ratio = test.fall.middle / stage.lr
         texts.append(f"stage.{test.stage}.backbone_lr={rounded(stage.backbone_lr * ratio):g}")
     return tuple(texts)
-
-
-def draw_range_test(test: RangeTest, path: Path) -> None:
-    """The curve with its suggestion, as PNG or whatever the ending says.
-
-    Raises:
-        SourceError: the file cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    from carspotter.data.disk import whole_file
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(test.rates, test.losses, color="0.75", linewidth=1, label="each batch")
-    axes.plot(test.rates, test.smooth, color="tab:blue", label="evened out")
-    for rate, style, name in (
-        (test.valley, "-", "suggested"),
-        (test.steepest, "--", "steepest"),
-        (test.lowest, ":", "lowest"),
-    ):
-        axes.axvline(rate, color="tab:orange", linestyle=style, linewidth=1, label=f"{name} {rate:.1e}")
-    axes.set(xscale="log", xlabel="learning rate of the head", ylabel="loss", title=f"Stage {test.stage}, {test.name}")
-    axes.set_ylim(0, min(1.05 * test.losses.max(), TOO_HIGH * test.smooth.min()))
-    axes.legend(frameon=False, loc="upper left")
-    with whole_file(path) as part:
-        figure.savefig(part, format=path.suffix.removeprefix(".") or "png", dpi=120)

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from carspotter.data.cache import PhotoCache
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan, scan
 from carspotter.errors import SourceError
 from carspotter.progress import Progress
 from carspotter.recipe import Recipe
-from carspotter.records import BackboneCard, Dataset, Photo, Split
-from carspotter.training.kept import seen_photos
+from carspotter.records import Dataset, Photo, Split
+from carspotter.training.look import name_refused
 from carspotter.training.pseudo import pseudo_labels
+
+MAX_PHOTOS = 50_000
+"""Photos of one outside source that are looked at. Assumption: two cores read them in minutes, but a teacher that sees
+some ten photos a second names them in hours, and what is kept of each (scores, pictures) then takes half a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,21 @@ class Sources:
 
 
 ALONE = Sources()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one outside source offers.
+
+    Attributes:
+        scan: its photos of the dataset's classes, looked at.
+        weight: how much each counts in the loss.
+        foreign: photos of classes that the dataset lacks, which were not looked at.
+    """
+
+    scan: Scan
+    weight: float
+    foreign: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +79,42 @@ def join(
     Raises:
         SourceError: a source shares no class, or the teacher does not fit.
     """
-    labelled = [(same_classes(extra, looked.dataset), recipe.outside_weight) for extra in sources.extra]
+    offers = [_labelled(extra, looked.dataset, recipe, progress) for extra in sources.extra]
     for pool in sources.unlabelled:
         if sources.teacher is None:
             raise SourceError(f"{pool.origin} has no labels that are believed; name a model that labels it (--teacher)")
+        _must_be_few(pool)
         sure = pseudo_labels(pool, sources.teacher, looked.dataset, recipe, cache=cache, progress=progress)
-        labelled.append((sure, recipe.pseudo_weight))
-    if not labelled:
+        offers.append(Offer(_looked_at(sure, progress), recipe.pseudo_weight))
+    if not offers:
         return Outside()
     held_out = set(divided.validation)
     never = [fact for fact in looked.facts if fact.id in held_out]
     inside = [fact for fact in looked.facts if fact.id not in held_out]
     test = scan(sources.unseen, progress=progress).facts if sources.unseen else ()
-    scans = [(scan(extra, progress=progress), weight) for extra, weight in labelled]
-    return choose([(s.dataset, s.facts, weight) for s, weight in scans], inside, [*never, *test])
+    return choose(offers, inside, [*never, *test])
+
+
+def _labelled(extra: Dataset, dataset: Dataset, recipe: Recipe, progress: Progress) -> Offer:
+    """Photos whose labels are believed, looked at unless their class is foreign."""
+    known = same_classes(extra, dataset)
+    _must_be_few(known)
+    return Offer(_looked_at(known, progress), recipe.outside_weight, len(extra.photos) - len(known.photos))
+
+
+def _looked_at(dataset: Dataset, progress: Progress) -> Scan:
+    """What can be used of an outside source; the rest is named."""
+    found = scan(dataset, progress=progress)
+    name_refused(found.dataset.rejected, len(dataset.photos), progress)
+    return found
+
+
+def _must_be_few(dataset: Dataset) -> None:
+    if len(dataset.photos) > MAX_PHOTOS:
+        raise SourceError(
+            f"{dataset.origin}: {len(dataset.photos):,} outside photos would have to be looked at, {MAX_PHOTOS:,} are "
+            "allowed; name a part of them"
+        )
 
 
 def same_classes(extra: Dataset, dataset: Dataset) -> Dataset:
@@ -103,51 +141,51 @@ def same_classes(extra: Dataset, dataset: Dataset) -> Dataset:
     return replace(extra, photos=photos, classes=dataset.classes, codes=dataset.codes)
 
 
-def choose(
-    extras: Sequence[tuple[Dataset, Sequence[PhotoFacts], float]],
-    inside: Sequence[PhotoFacts],
-    never: Sequence[PhotoFacts],
-) -> Outside:
+def choose(offers: Sequence[Offer], inside: Sequence[PhotoFacts], never: Sequence[PhotoFacts]) -> Outside:
     """The outside photos that may train: none that is a near copy of another one, of a held-out or a test photo.
 
     Args:
-        extras: scanned sources with the dataset's classes, what the scan found, and how much each photo counts.
+        offers: one per source.
         inside: facts of the photos that train anyway.
         never: facts of the photos that must stay unseen: held-out and test photos.
     """
-    facts = [*never, *inside, *(fact for _, some, _ in extras for fact in some)]
-    groups = near_duplicates(facts)
-    unseen, taken = set(groups[: len(never)].tolist()), set(groups[len(never) : len(never) + len(inside)].tolist())
-    photos: list[Photo] = []
-    weights: list[float] = []
-    sentences: list[str] = []
-    at = len(never) + len(inside)
-    for extra, some, weight in extras:
-        mine: npt.NDArray[np.int64] = groups[at : at + len(some)]
-        at += len(some)
-        kept, leaks, copies = [], 0, 0
-        for photo, group in zip(extra.photos, mine.tolist(), strict=True):
-            if group in unseen:
-                leaks += 1
-            elif group in taken:
-                copies += 1
-            else:
-                taken.add(group)
-                kept.append(photo)
-        photos += kept
-        weights += [weight] * len(kept)
-        sentences.append(
-            f"{extra.origin}: {len(kept)} outside photos train with weight {weight:g}; left out {leaks} near copies "
-            f"of held-out or test photos, {copies} of other training photos, {len(extra.rejected)} that cannot be used"
-        )
-    return Outside(tuple(photos), tuple(weights), tuple(sentences))
+    facts = [*never, *inside, *(fact for offer in offers for fact in offer.scan.facts)]
+    groups: list[int] = near_duplicates(facts).tolist()
+    start = len(never) + len(inside)
+    unseen, taken = set(groups[: len(never)]), set(groups[len(never) : start])
+    found = Outside()
+    for offer in offers:
+        stop = start + len(offer.scan.facts)
+        found = _with(found, offer, groups[start:stop], unseen, taken)
+        start = stop
+    return found
 
 
-def seen_by(card: BackboneCard, held_out: Sequence[Photo]) -> tuple[str, ...]:
-    """What an own backbone learned from, and how many held-out photos are among it; nothing for other backbones."""
-    if card.source != "own":
-        return ()
-    seen = seen_photos(card)
-    known = sum(photo.digest in seen for photo in held_out)
-    copies = f"{known} of the {len(held_out)} held-out photos are exact copies of what it has seen"
-    return (f"backbone {card.known_as}: {card.origin}; {copies}",)
+def _with(found: Outside, offer: Offer, groups: Sequence[int], unseen: set[int], taken: set[int]) -> Outside:
+    """What may train so far, and what one more source adds; its groups of copies become `taken`."""
+    kept: list[Photo] = []
+    leaks, copies = 0, 0
+    for photo, group in zip(offer.scan.dataset.photos, groups, strict=True):
+        if group in unseen:
+            leaks += 1
+        elif group in taken:
+            copies += 1
+        else:
+            taken.add(group)
+            kept.append(photo)
+    return Outside(
+        (*found.photos, *kept),
+        (*found.weights, *[offer.weight] * len(kept)),
+        (*found.sentences, _sentence(offer, len(kept), leaks, copies)),
+    )
+
+
+def _sentence(offer: Offer, kept: int, leaks: int, copies: int) -> str:
+    """How many photos of a source train, and why others do not."""
+    dataset = offer.scan.dataset
+    foreign = f", {offer.foreign} of classes that are not learned here" if offer.foreign else ""
+    return (
+        f"{dataset.origin}: {kept} outside photos train with weight {offer.weight:g}; left out {leaks} near copies of "
+        f"held-out or test photos, {copies} of other training photos, {len(dataset.rejected)} that cannot be used"
+        f"{foreign}"
+    )

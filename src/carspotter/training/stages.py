@@ -20,7 +20,7 @@ from carspotter.training.backbones import resize_backbone
 from carspotter.training.classifier import Classifier, Learner
 from carspotter.training.devices import CPU, Device, check_batches
 from carspotter.training.freezing import Freezing
-from carspotter.training.frozen import MAX_BYTES, FrozenPart, Upper, Views, can_cut
+from carspotter.training.frozen import MAX_BYTES, FrozenPart, Upper, Views, can_cut, enters_as_map
 from carspotter.training.loop import Keeper, Trainee, fit_stage
 from carspotter.training.material import Batch, FrozenMaterial, Material, Pace, PhotoMaterial, PhotoSet
 from carspotter.training.schedule import make_optimizer, parameter_groups
@@ -125,20 +125,24 @@ class Course:
         )
 
     def _pays(self, classifier: Classifier, train: PhotoSet, stage: Stage) -> bool:
-        """Whether the frozen part is run once: views are wanted, the network can be cut, and the disk bound holds."""
-        if not can_cut(classifier.body, stage.trains, classifier.prepare(train.pixels(np.arange(1), None, ()))):
-            self.progress("features", 0, 0, f"{stage.name}: {self.recipe.backbone} runs whole, it cannot be cut there")
-            return False
+        """Whether the frozen part is run once; where it is not, why not is said."""
+        why = self._whole(classifier, train, stage)
+        if why:
+            self.progress("features", 0, 0, f"{stage.name}: the frozen part runs in every epoch: {why}")
+        return not why
+
+    def _whole(self, classifier: Classifier, train: PhotoSet, stage: Stage) -> str:
+        """Why the network must run whole; empty: it can be cut, what is mixed can be, and the disk bound holds."""
+        body, prepared = classifier.body, classifier.prepare(train.pixels(np.arange(1), None, ()))
+        if not can_cut(body, stage.trains, prepared):
+            return f"{self.recipe.backbone} cannot be cut at {stage.trains}"
+        if stage.cutmix and not enters_as_map(body, stage.trains, prepared):
+            return f"cutmix cuts rectangles, and what enters {stage.trains} is no map; mixup alone would do"
         needed = stage.views * FrozenPart(classifier, stage.trains, None).bytes_per_view(train)
         if needed > MAX_BYTES:
-            self.progress(
-                "features",
-                0,
-                0,
-                f"{stage.name}: the frozen part runs in every epoch; its {stage.views} views would take "
-                f"{needed / 2**30:.1f} GiB, {MAX_BYTES / 2**30:.0f} GiB are kept at most",
-            )
-        return needed <= MAX_BYTES
+            kept = f"{MAX_BYTES / 2**30:.0f} GiB are kept at most"
+            return f"its {stage.views} views would take {needed / 2**30:.1f} GiB, {kept}"
+        return ""
 
     def _frozen(
         self,

@@ -99,7 +99,7 @@ def sweep(dataset: Dataset, space: Space, plan: Plan, *, strict: bool = False, p
         TrainingError: no trial finished.
         ManyProblems: a trial met what no other would survive; all of it.
     """
-    from carspotter.training.train import look
+    from carspotter.training.look import look
 
     base = load_recipe(space.recipe, space.fixed)
     if plan.study is not None:

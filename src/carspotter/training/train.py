@@ -3,61 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import cast
-
-import numpy as np
-import torch
 
 from carspotter.data.cache import PhotoCache, default_cache_folder
-from carspotter.data.duplicates import near_duplicates
-from carspotter.data.scan import Scan, scan
-from carspotter.data.split import split
-from carspotter.errors import SourceError
+from carspotter.data.scan import Scan
 from carspotter.evaluation.metrics import evaluate
 from carspotter.inference.bundle import check_target
 from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe
-from carspotter.records import BackboneCard, Dataset, EpochRecord, Run, Split
+from carspotter.records import BackboneCard, Dataset, EpochRecord, Run
 from carspotter.tracking.machine import this_machine
 from carspotter.tracking.runs import RunStore, RunWriter, open_store
-from carspotter.training.allocator import keep_memory
-from carspotter.training.backbones import find_backbone, load_backbone
+from carspotter.training.allocator import release_memory
+from carspotter.training.backbones import find_backbone
 from carspotter.training.beginning import Beginning, begin, born_from
-from carspotter.training.classifier import Body, Classifier, Head
-from carspotter.training.devices import Device, DeviceName, device_for
+from carspotter.training.build import build
+from carspotter.training.classifier import Classifier
+from carspotter.training.devices import Device
 from carspotter.training.frozen import state_hash
+from carspotter.training.gather import Gathered, gather
+from carspotter.training.job import USUAL, Job, Watch
 from carspotter.training.keeper import Keeper
 from carspotter.training.loop import memory_named
 from carspotter.training.onlooker import Onlooker, Writer
-from carspotter.training.outside import ALONE, Outside, Sources, join, seen_by
+from carspotter.training.seen import seen_by
 from carspotter.training.ship import Origin, score, ship
 from carspotter.training.stages import Course
-from carspotter.training.units import find_freeze_point
-from carspotter.workers import usable_cores
+from carspotter.training.workplace import workplace
 
-NAMED = 20
-"""Photos left out that are named one by one. Assumption: nobody reads more; `check` lists all."""
-
-Watch = Callable[[EpochRecord], None]
+MODELS = Path("models")
+"""Where bundles go when nobody says."""
 
 
-def train(  # noqa: PLR0913 - keywords, each a wish of its own
+def train(
     source: Dataset | Scan,
     recipe: Recipe,
     *,
     out: str | Path | None = None,
-    outside: Sources = ALONE,
-    deliver: bool = True,
+    job: Job = USUAL,
     store: RunStore | None = None,
     cache: PhotoCache | None = None,
-    watch: Watch | None = None,
     progress: Progress = silent,
-    resume: str | None = None,
-    device: DeviceName = "auto",
 ) -> Run:
     """Train a classifier and leave a bundle that has been validated through the shipped predictor.
 
@@ -65,15 +53,10 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         source: labelled photos from `read_source`, or what `look` made of them.
         recipe: everything that decides the training; its last stage that trains gives the bundle its photo size.
         out: folder of the bundle; by default `models/RECIPE-RUN`.
-        outside: photos of other sources; they train, weighed by the recipe, and never validate.
-        deliver: export and validate a bundle; without it the run ends with the figures of the net itself.
+        job: outside photos, device, a run to go on with.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
-        watch: called with each finished epoch; what it raises ends the training.
         progress: told about photos looked at, epochs, features, checkpoints.
-        device: `auto` takes CUDA where there is one. Of several processes (`accelerate launch`) the first writes; the
-            others return its run as far as it is.
-        resume: id of an interrupted or failed run that this goes on with, in everything else as it began.
 
     Returns:
         The finished run.
@@ -86,172 +69,67 @@ def train(  # noqa: PLR0913 - keywords, each a wish of its own
         TrainingError: a loss became not-a-number, memory ran out, a photo vanished, or the export answers otherwise.
     """
     started = time.perf_counter()
-    if deliver:
-        check_target(out or Path("models") / f"{recipe.name}-RUN")
-    with fixed_threads(recipe.threads) as threads, device_for(device, recipe) as here:
+    if job.deliver:
+        check_target(out or MODELS / f"{recipe.name}-RUN")
+    with workplace(recipe, job.device) as (resolved, device):
         # 1. Every photo is read and decoded once before anything is trusted, and divided before anything is trained.
-        recipe = recipe.model_copy(update={"threads": threads})
-        looked = source if isinstance(source, Scan) else look(source, progress=progress)
-        divided = divide(looked, recipe)
         cache = cache or PhotoCache(default_cache_folder())
-        joined = join(outside, looked, divided, recipe, cache=cache, progress=progress)
+        photos = gather(source, resolved, job.outside, cache=cache, progress=progress)
         scanned = time.perf_counter() - started
-        card = find_backbone(recipe.backbone, recipe.weights)
-        told = (*joined.sentences, *seen_by(card, _some(looked.dataset, divided.validation).photos))
-        machine = this_machine(threads=threads, device=here.name)
-        birth = born_from(looked.dataset, outside, joined).model_copy(
-            update={"output": None if out is None else str(Path(out).absolute()), "delivers": deliver}
-        )
-        beginning = Beginning(recipe, looked.dataset, divided, machine, birth, told)
+        card = find_backbone(resolved.backbone, resolved.weights)
+        beginning = _beginning(resolved, photos, card, job, out, device)
         store = store or open_store()
-        with begin(store, beginning, resume, here.peers) as run:
-            run.split(divided)
-            course = _course(
-                recipe,
-                looked.dataset,
-                divided,
-                outside=joined,
-                cache=cache,
-                run=run,
-                watch=watch,
-                progress=progress,
-                device=here,
-            )
+        with begin(store, beginning, job.resume, device.peers) as run:
+            run.split(photos.split)
 
             # 2. The network, as it begins or as a checkpoint left it, then stage by stage.
+            course = _course(resolved, photos, run, cache=cache, device=device, watch=job.watch, progress=progress)
             classifier, card = build(card, course)
-            classifier.to(here.where)
-            keeper = Keeper(classifier, run, progress, keep=deliver, peers=here.peers)
-            if resume is not None:
+            classifier.to(device.where)
+            keeper = Keeper(classifier, run, progress, keep=job.deliver, peers=device.peers, command=job.command)
+            if job.resume is not None:
                 keeper.take_up()
             run.timing("scan", scanned)
             with keeper.named():
-                for number, stage in course.stages:
-                    with keeper.stage(number, stage) as to_do, memory_named(stage):
-                        here.peers.same(lambda: state_hash(classifier.state_dict()), "weights")
-                        if to_do:
-                            course.fit(classifier, number, stage, keeper)
+                _fit_stages(classifier, course, keeper)
 
                 # 3. What came out, judged on photos that trained nothing.
                 if isinstance(run, Onlooker):
                     return store.get(run.id)
                 classifier.cpu()
-                if not deliver:
-                    scores = score(classifier, course)
-                    run.answers(scores, course.held_out.labels)
-                    return run.finish(evaluate(scores, course.held_out.labels, course.held_out.classes))
-                folder = Path(out) if out else Path("models") / f"{recipe.name}-{run.id[:8]}"
-                began = time.perf_counter() - run.seconds - scanned
-                origin = Origin(run.id, looked.dataset.fingerprint, looked.dataset.codes, told, began)
-                with _timed(run, "export"):
-                    bundle, scores, evaluation = ship(classifier, card, course, folder, origin)
-                run.answers(scores, course.held_out.labels)
-                return run.finish(evaluation, folder, bundle.hash)
+                if not job.deliver:
+                    return _judge(run, classifier, course)
+                folder = Path(out) if out else MODELS / f"{recipe.name}-{run.id[:8]}"
+                return _deliver(run, classifier, card, course, folder, _origin(run, beginning, scanned))
 
 
-def look(dataset: Dataset, *, strict: bool = False, progress: Progress = silent) -> Scan:
-    """Read and decode every photo once; what cannot be used is named and left out.
-
-    Raises:
-        SourceError: no labels, no photo that can be used, or (strict) one that cannot.
-    """
-    if not dataset.classes:
-        raise SourceError(
-            f"{dataset.origin} has no labels, so there is nothing to learn; give a table or class folders"
-        )
-    keep_memory()  # before there are threads with arenas of their own
-    looked = scan(dataset, progress=progress)
-    refused = looked.dataset.rejected
-    for row in refused[:NAMED]:
-        progress("photos", len(dataset.photos), len(dataset.photos), f"left out {row.id}: {row.reason}: {row.sentence}")
-    if strict and refused:
-        raise SourceError([f"{r.id}: {r.reason}: {r.sentence}" for r in refused])
-    if not looked.dataset.photos:
-        raise SourceError(f"{dataset.origin}: none of its {len(refused)} photos can be used")
-    return looked
-
-
-def build(card: BackboneCard, course: Course) -> tuple[Classifier, BackboneCard]:
-    """The network with fresh head weights, drawn from the recipe's seed.
-
-    Raises:
-        BackboneError: the backbone cannot be loaded, or has not a freeze point that a stage names.
-    """
-    recipe = course.recipe
-    torch.manual_seed(recipe.seed)
-    (_, first), head = course.stages[0], recipe.head
-    backbone, card = load_backbone(card, height=first.height, width=first.width)
-    for _, stage in course.stages:
-        find_freeze_point(backbone, stage.trains)  # a wrong name is said now, not after an hour
-    torch.manual_seed(recipe.seed)  # again: the first use of packaged weights draws numbers, later ones do not
-    layers = Head(
-        cast("int", backbone.num_features),
-        len(course.train.classes),
-        hidden=head.hidden,
-        hidden_bias=head.hidden_bias,
-        batchnorm=head.batchnorm,
-        activation=head.activation,
-        dropout=head.dropout,
-        bias=head.bias,
-    )
-    classifier = Classifier(Body(backbone, head.pooling), layers, mean=card.mean, std=card.std)
-    return classifier.to(memory_format=torch.channels_last), card
-
-
-@contextmanager
-def fixed_threads(wanted: int) -> Iterator[int]:
-    """A fixed number of CPU threads and deterministic kernels, put back afterwards: both are part of the result.
-
-    What the C library was told about memory stays told: there is no way back, and no result depends on it.
-    """
-    before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    threads = wanted or usable_cores()
-    keep_memory()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(deterministic)
-
-
-@contextmanager
-def _timed(run: RunWriter, phase: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    run.timing(phase, time.perf_counter() - started)
-
-
-def divide(looked: Scan, recipe: Recipe) -> Split:
-    """Which photos train and which validate; near copies and groups stay on one side."""
-    how = recipe.split
-    groups = near_duplicates(looked.facts)
-    return split(
-        looked.dataset,
-        groups,
-        method=how.method,
-        share=how.share,
-        folds=how.folds,
-        fold=how.fold,
-        seed=recipe.split_seed,
+def _beginning(
+    recipe: Recipe, photos: Gathered, card: BackboneCard, job: Job, out: str | Path | None, device: Device
+) -> Beginning:
+    """Everything that decides this training, and what must be told of it."""
+    dataset = photos.looked.dataset
+    place = None if out is None else str(Path(out).absolute())
+    asked = {"output": place, "delivers": job.deliver, "backbone": job.backbone, "note": job.note}
+    return Beginning(
+        recipe=recipe,
+        dataset=dataset,
+        split=photos.split,
+        machine=this_machine(threads=recipe.threads, device=device.name),
+        birth=born_from(dataset, job.outside, photos.outside, card).model_copy(update=asked),
+        told=(*photos.outside.sentences, *seen_by(card, photos.held_out_facts)),
     )
 
 
-def _course(  # noqa: PLR0913 - what a training is made of
+def _course(
     recipe: Recipe,
-    dataset: Dataset,
-    divided: Split,
-    *,
-    outside: Outside,
-    cache: PhotoCache,
+    photos: Gathered,
     run: Writer,
+    *,
+    cache: PhotoCache,
+    device: Device,
     watch: Watch | None,
     progress: Progress,
-    device: Device,
 ) -> Course:
-    inside = _some(dataset, divided.train)
-
     def report(record: EpochRecord, epochs: int) -> None:
         run.epoch(record)
         progress(f"stage {record.stage}", record.epoch + 1, epochs, _epoch_line(record))
@@ -260,9 +138,9 @@ def _course(  # noqa: PLR0913 - what a training is made of
 
     return Course(
         recipe=recipe,
-        train=replace(inside, photos=(*inside.photos, *outside.photos)),
-        held_out=_some(dataset, divided.validation),
-        weights=np.array([1.0] * len(inside.photos) + list(outside.weights), np.float32),
+        train=photos.train,
+        held_out=photos.held_out,
+        weights=photos.weights,
         cache=cache,
         started=run.freezing,
         report=report,
@@ -271,9 +149,46 @@ def _course(  # noqa: PLR0913 - what a training is made of
     )
 
 
-def _some(dataset: Dataset, ids: Sequence[str]) -> Dataset:
-    at = {photo.id: i for i, photo in enumerate(dataset.photos)}
-    return dataset.subset([at[i] for i in ids])
+def _fit_stages(classifier: Classifier, course: Course, keeper: Keeper) -> None:
+    """Every stage in order, or what a checkpoint leaves of them."""
+    for number, stage in course.stages:
+        with keeper.stage(number, stage) as to_do, memory_named(stage):
+            course.device.peers.same(lambda: state_hash(classifier.state_dict()), "weights")
+            if to_do:
+                course.fit(classifier, number, stage, keeper)
+                release_memory()
+
+
+def _judge(run: RunWriter, classifier: Classifier, course: Course) -> Run:
+    """End a run that ships nothing with the figures of the net itself."""
+    held_out = course.held_out
+    scores = score(classifier, course)
+    run.answers(scores, held_out.labels)
+    return run.finish(evaluate(scores, held_out.labels, held_out.classes))
+
+
+def _deliver(
+    run: RunWriter, classifier: Classifier, card: BackboneCard, course: Course, folder: Path, origin: Origin
+) -> Run:
+    """End a run with a bundle that was validated through the shipped predictor."""
+    with _timed(run, "export"):
+        bundle, scores, evaluation = ship(classifier, card, course, folder, origin)
+    run.answers(scores, course.held_out.labels)
+    return run.finish(evaluation, folder, bundle.hash)
+
+
+def _origin(run: RunWriter, beginning: Beginning, scanned: float) -> Origin:
+    """What the card says of where the bundle comes from; a resumed run's earlier sittings count as well."""
+    dataset = beginning.dataset
+    began = time.perf_counter() - run.seconds - scanned
+    return Origin(run.id, dataset.fingerprint, dataset.codes, beginning.told, began)
+
+
+@contextmanager
+def _timed(run: RunWriter, phase: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    run.timing(phase, time.perf_counter() - started)
 
 
 def _epoch_line(record: EpochRecord) -> str:

@@ -98,6 +98,7 @@ def work(pipe: Connection, looked: Scan) -> None:
 
 
 def _outcome(pipe: Connection, looked: Scan, order: Order) -> Outcome:
+    from carspotter.training.job import Job
     from carspotter.training.train import train
 
     started = time.perf_counter()
@@ -107,7 +108,7 @@ def _outcome(pipe: Connection, looked: Scan, order: Order) -> Outcome:
         return Outcome(end, time.perf_counter() - started, teller.stored, problems, figures or {})
 
     try:
-        run = train(looked, order.recipe, deliver=False, watch=teller.watch, progress=teller.progress)
+        run = train(looked, order.recipe, job=Job(deliver=False, watch=teller.watch), progress=teller.progress)
     except TrainingStopped as stop:
         return ended("pruned", (str(stop),))
     except TrainingError as fault:

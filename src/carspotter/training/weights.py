@@ -5,6 +5,7 @@ A file is hash-checked before it is read. A pickle is read once (`weights_only`)
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -25,9 +26,9 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from carspotter.data.cache import default_cache_folder
-from carspotter.data.disk import hash_file
+from carspotter.data.disk import hash_file, whole_file
 from carspotter.data.wording import one_line
-from carspotter.errors import BackboneError
+from carspotter.errors import BackboneError, SourceError
 from carspotter.records import BackboneCard
 from carspotter.training.kept import NET, kept_folder, kept_weights
 
@@ -157,14 +158,19 @@ def _copied(pickle: Path, sha256: str, rename: Callable[[State], State]) -> Path
 
 
 def _save(state: State, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        fresh = Path(folder) / path.name
-        fresh.write_bytes(save({key: value.contiguous() for key, value in state.items()}))
-        mark = Path(folder) / "mark"
-        mark.write_text(hash_file(fresh))
-        fresh.replace(path)
-        mark.replace(path.with_suffix(".sha256"))
+    """The copy, then its mark: whatever happens in between, a copy without its own mark is made again.
+
+    Raises:
+        BackboneError: the disk refuses.
+    """
+    data = save({key: value.contiguous() for key, value in state.items()})
+    mark = hashlib.sha256(data).hexdigest().encode()
+    try:
+        for target, content in ((path, data), (path.with_suffix(".sha256"), mark)):
+            with whole_file(target) as part:
+                part.write_bytes(content)
+    except SourceError as fault:
+        raise BackboneError(f"{fault}, with CARSPOTTER_CACHE") from None
 
 
 def _is_sound(copy: Path) -> bool:

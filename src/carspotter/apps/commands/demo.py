@@ -38,15 +38,14 @@ def play(lot: Path, model: Path, recipe: Recipe, photos: tuple[int, int]) -> Non
         photos: how many to draw for training and for the contest.
     """
     from carspotter.apps.answering import answer_contest
-    from carspotter.apps.training import fit, say_result
-    from carspotter.data.source import read_source
+    from carspotter.apps.training import fit, read_labelled, say_result
     from carspotter.inference.bundle import check_target
     from carspotter.tracking.compare import draw_curves
 
     say("The cars of this demo are DRAWN by code: its figures show that every part works, and nothing about real cars.")
     check_target(model)
     _draw(lot, photos)
-    run = fit(read_source(lot), recipe, out=model)
+    run = fit(read_labelled(lot), recipe, out=model)
     say_result(run)
     submission = lot / "submission.csv"
     answer_contest(model, lot, submission)

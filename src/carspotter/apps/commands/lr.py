@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from carspotter.apps import options
 from carspotter.apps.commands.train import Device, Settings
-from carspotter.apps.console import note, notes, progress, say
+from carspotter.apps.console import note, progress, say
 from carspotter.errors import RecipeError
+
+if TYPE_CHECKING:
+    from carspotter.recipe import Recipe
+    from carspotter.training.lr_finder import RangeTest
 
 ENDINGS = (".png", ".svg", ".pdf")
 RecipeName = Annotated[str, typer.Option(help="A packaged recipe (see `recipes ls`), or a path that ends in .toml.")]
@@ -37,30 +41,37 @@ def lr(
 ) -> None:
     """Find a learning rate: a hundred steps at ever higher rates, and where the loss falls best.
 
-    The range test of Smith (2017); the suggestion is fastai's valley. Nothing is kept. Earlier stages are not trained
-    first, so a later one is tested on the backbone as it comes.
+    The range test of Smith (2017); the suggestion is the middle of the fall, between a tenth and nine tenths of it. A
+    curve that is flat gives none. Nothing is kept. Earlier stages are not trained first, so a later one is tested on
+    the backbone as it comes.
     """
-    from carspotter.data.source import read_source
+    from carspotter.apps.training import read_labelled
     from carspotter.recipe import load_recipe
-    from carspotter.training.lr_finder import draw_range_test, find_rate, suggestion
+    from carspotter.training.lr_finder import find_rate
+    from carspotter.training.lr_picture import draw_range_test
 
     if output is not None and output.suffix not in ENDINGS:
         raise RecipeError(f"-o {output}: a picture ends in {', '.join(ENDINGS)}; name it {output.with_suffix('.png')}")
     chosen = load_recipe(recipe, settings or ())
-    dataset = read_source(
-        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
-    )
-    notes(dataset.notes)
+    columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
+    dataset = read_labelled(source, photos, **columns)
     with progress() as show:
         test = find_rate(dataset, chosen, stage=stage, device=device, progress=show)
-    say(f"stage     {test.stage}, {test.name}: {len(test.rates)} steps up to {test.rates[-1]:.1e}")
-    say(f"valley    {test.valley:.1e}, steepest fall {test.steepest:.1e}, lowest loss {test.lowest:.1e}")
-    texts = suggestion(test, chosen.stage[test.stage])
-    say(f"settings  {' '.join(f'--set {text}' for text in texts)}")
-    if not test.is_clear:
-        note(
-            "the loss hardly fell, so this suggestion is little more than chance: look at the curve, or use more photos"
-        )
+    _say_result(test, chosen)
     if output is not None:
         draw_range_test(test, output)
         note(f"curve in {output}")
+
+
+def _say_result(test: RangeTest, recipe: Recipe) -> None:
+    from carspotter.training.lr_finder import suggestion
+
+    say(f"stage     {test.stage}, {test.name}: {len(test.rates)} steps up to {test.rates[-1]:.1e}")
+    fall = test.fall
+    if fall is None:
+        say(f"fall      none: the loss began at {test.start:.3f} and fell by {max(0.0, test.share):.1%} at most")
+        note("so flat a curve suggests no rate: use more photos or larger batches, or look at it with -o")
+        return
+    say(f"fall      {test.share:.0%} of the loss, from {fall.begin:.1e} to {fall.end:.1e}")
+    say(f"middle    {fall.middle:.1e}, steepest at {fall.steepest:.1e}")
+    say(f"settings  {' '.join(f'--set {text}' for text in suggestion(test, recipe.stage[test.stage]))}")

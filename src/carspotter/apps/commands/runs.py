@@ -186,6 +186,7 @@ def rerun(
     from carspotter.data.cache import PhotoCache
     from carspotter.tracking.differences import rerun_differences
     from carspotter.tracking.runs import open_store
+    from carspotter.training.job import Job
 
     old = open_store().get(run_id)
     if old.bundle_hash is None:
@@ -193,7 +194,7 @@ def rerun(
     asked = options.asked(None, photos, id_column=id_column, label_column=label_column, group_column=group_column)
     dataset, outside = read_recorded(old, asked)
     # Without what the first training stored: a proof must compute everything anew.
-    new = fit(dataset, old.recipe, outside=outside, cache=PhotoCache(None), like=old)
+    new = fit(dataset, old.recipe, job=Job(outside), cache=PhotoCache(None), like=old)
     say_result(new)
     differences = rerun_differences(old, new)
     for difference in differences:

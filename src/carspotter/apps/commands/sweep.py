@@ -9,7 +9,7 @@ import typer
 
 from carspotter.apps import options
 from carspotter.apps.commands.train import Settings, Strict
-from carspotter.apps.console import note, notes, progress, say
+from carspotter.apps.console import note, progress, say
 from carspotter.errors import EXIT_SOME_REFUSED, RecipeError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def sweep(
     The same command continues an interrupted search. What `--set` fixes is not searched. A frozen backbone's features
     are computed once for all trials that share them.
     """
-    from carspotter.data.source import read_source
+    from carspotter.apps.training import read_labelled
     from carspotter.training.space import load_space
     from carspotter.training.sweep import Plan
     from carspotter.training.sweep import sweep as search
@@ -80,10 +80,8 @@ def sweep(
     if output is not None and output.suffix != ".toml":
         raise RecipeError(f"-o {output}: a recipe's file ends in .toml; name it {output.with_suffix('.toml')}")
     chosen = load_space(space, recipe=recipe, settings=settings or ())
-    dataset = read_source(
-        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
-    )
-    notes(dataset.notes)
+    columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
+    dataset = read_labelled(source, photos, **columns)
     plan = Plan(trials, minutes=minutes, jobs=jobs, by=by, study=study, storage=storage)
     with progress() as show:
         found = search(dataset, chosen, plan, strict=strict, progress=show)

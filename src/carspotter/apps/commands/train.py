@@ -105,8 +105,7 @@ def train(
     Unreadable photos are left out, named, and make the exit code 3. Validation photos are never augmented, and near
     copies of them never train. Every run is kept, see `runs`. One that was interrupted goes on by --resume.
     """
-    from carspotter.apps.training import exit_if_refused, fit, go_on, read_outside, say_result
-    from carspotter.data.source import read_source
+    from carspotter.apps.training import exit_if_refused, fit, go_on, read_labelled, read_outside, say_result
     from carspotter.recipe import load_recipe
 
     chosen = load_recipe(recipe or "fast", settings or ()) if recipe or settings or resume is None else None
@@ -119,9 +118,11 @@ def train(
     elif source is None or chosen is None:
         raise typer.BadParameter("name a source, or a run by --resume", param_hint="SOURCE")
     else:
-        dataset = read_source(source, photos=photos, **columns)
+        from carspotter.training.job import Job
+
+        dataset = read_labelled(source, photos, **columns)
         outside = read_outside(source, extra or (), unlabelled or (), teacher)
-        run = fit(dataset, chosen, out=output, outside=outside, strict=strict, device=device)
+        run = fit(dataset, chosen, out=output, job=Job(outside, device=device), strict=strict)
     if not is_first():  # of several processes one prints
         return
     say_result(run)
