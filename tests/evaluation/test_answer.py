@@ -6,7 +6,7 @@ from scipy.special import softmax
 
 from carspotter.errors import Reason
 from carspotter.evaluation.answer import answer, answer_rows
-from carspotter.records import Calibration, Rejected, Scores, Verdict
+from carspotter.records import Answer, Calibration, Rejected, Scores, Verdict
 
 CLASSES = ("BMW 3", "Audi A4", "Lada 2109", "Kia Rio")
 LOGITS = np.array([[0.5, 2.0, 1.0, -3.0], [4.0, 0.0, 0.0, 0.0]], dtype=np.float32)
@@ -30,6 +30,44 @@ def test_a_calibration_divides_the_logits() -> None:
     calibration = Calibration(temperature=2.5, method="by hand", photos=10)
     found = answer(made(), CLASSES, calibration, ["a.jpg"])[0]
     assert [g.probability for g in found.top] == pytest.approx(softmax(np.array([2.0, 1.0, 0.5, -3.0]) / 2.5)[:3])
+
+
+SURE = Calibration(temperature=1.0, method="by hand", photos=100, name_at=0.8, set_at=0.1, error=0.05)
+MODELS = ("BMW_X3", "BMW_X5", "BMW_X6", "BMW_3ER", "AUDI_A4")
+
+
+def judged(probabilities: list[float], calibration: Calibration = SURE) -> Answer:
+    logits = np.log(np.array([probabilities], dtype=np.float32))
+    return answer(Scores(("a.jpg",), logits, np.zeros((1, 2), np.float32)), MODELS, calibration, ["a.jpg"])[0]
+
+
+def test_a_sure_photo_is_named() -> None:
+    found = judged([0.81, 0.12, 0.03, 0.03, 0.01])
+    assert (found.verdict, found.top[0].label, found.group, found.reason) == (Verdict.NAMED, "BMW_X3", None, "")
+
+
+def test_one_of_two_or_three_is_claimed_together_with_their_family() -> None:
+    two = judged([0.55, 0.38, 0.03, 0.02, 0.02])
+    assert (two.verdict, two.group) == (Verdict.ONE_OF, "BMW X")
+    assert two.reason == "BMW_X3 or BMW_X5 (another one in at most 5% of photos like these)"
+    three = judged([0.4, 0.09, 0.02, 0.31, 0.18])
+    assert (three.verdict, three.group) == (Verdict.ONE_OF, "BMW")
+    assert three.reason.startswith("BMW_X3 or BMW_3ER or AUDI_A4 (")
+
+
+def test_a_photo_that_is_not_named_never_claims_one_model() -> None:
+    """Even where only one class reaches the set's bound: naming it alone would be naming it."""
+    alone = judged([0.79, 0.09, 0.05, 0.04, 0.03])
+    assert (alone.verdict, alone.reason.split(" (")[0]) == (Verdict.ONE_OF, "BMW_X3 or BMW_X5")
+
+
+def test_more_than_three_are_for_a_person_but_the_family_is_still_told() -> None:
+    some_bmw = judged([0.25, 0.25, 0.25, 0.2, 0.05])
+    assert (some_bmw.verdict, some_bmw.group) == (Verdict.UNSURE, "BMW")
+    assert some_bmw.reason.startswith("a BMW, which one is unsure (")
+    nothing = judged([0.2, 0.2, 0.2, 0.15, 0.25])
+    assert (nothing.verdict, nothing.group) == (Verdict.UNSURE, None)
+    assert nothing.reason.startswith("5 models may be meant")
 
 
 def test_nothing_disappears() -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from carspotter.data.table import Cell
 from carspotter.data.wording import some
+from carspotter.evaluation.families import Family, find_families, smallest_family
 from carspotter.evaluation.metrics import best_first, check_logits, softmax
 from carspotter.records import Answer, Calibration, Guess, Rejected, Scores, Verdict
 
@@ -28,6 +29,10 @@ COLUMNS = (
     "reason",
 )
 """The columns of `predict`."""
+UNFITTED = Calibration(temperature=1.0, method="none", photos=1)
+"""Names every photo."""
+
+Floats = npt.NDArray[np.float64]
 
 
 def answer(
@@ -38,7 +43,8 @@ def answer(
     Args:
         scores: what the network said, and the photos it could not be asked about.
         classes: the K class names in index order.
-        calibration: divides the logits by its temperature; None leaves them as they are.
+        calibration: says how sure a probability is and from which one on a name is given; None names every photo by
+            the plain softmax.
         order: the ids asked for; an id named twice is answered twice.
 
     Raises:
@@ -48,7 +54,7 @@ def answer(
     check_logits(scores.logits, scores.ids, classes)
     known = {r.id: _refused(r) for r in scores.rejected}
     twice = [i for i, times in Counter((*scores.ids, *(r.id for r in scores.rejected))).items() if times > 1]
-    known |= {a.id: a for a in _named(scores, classes, 1.0 if calibration is None else calibration.temperature)}
+    known |= {a.id: a for a in _claimed(scores, classes, calibration)}
     lost = [i for i in order if i not in known]
     if lost or twice:
         raise ValueError(f"photos neither scored nor rejected: {some(lost)}; more than once: {some(twice)}")
@@ -64,20 +70,46 @@ def answer_rows(answers: Sequence[Answer]) -> tuple[tuple[str, ...], list[tuple[
     return COLUMNS, [_row(a) for a in answers]
 
 
-def _named(scores: Scores, classes: Sequence[str], temperature: float) -> list[Answer]:
+def _claimed(scores: Scores, classes: Sequence[str], calibration: Calibration | None) -> list[Answer]:
     if not scores.ids:
         return []
-    probabilities = softmax(np.asarray(scores.logits, dtype=np.float64) / temperature)
-    tops = best_first(scores.logits, TOP)
+    trust = calibration or UNFITTED
+    probabilities = softmax(np.asarray(scores.logits, dtype=np.float64) / trust.temperature)
+    tops = best_first(scores.logits, len(classes))
+    families = find_families(classes) if trust.name_at else ()
     return [
-        Answer(id=photo, verdict=Verdict.NAMED, top=_guesses(row, top, classes))
+        _claim(photo, row, top, classes, families, trust)
         for photo, row, top in zip(scores.ids, probabilities, tops, strict=True)
     ]
 
 
-def _guesses(
-    probabilities: npt.NDArray[np.float64], top: npt.NDArray[np.int64], classes: Sequence[str]
-) -> tuple[Guess, ...]:
+def _claim(
+    photo: str,
+    probabilities: Floats,
+    top: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    families: Sequence[Family],
+    trust: Calibration,
+) -> Answer:
+    """One name where naming pays; else the two or three that may be meant; else the family that is still sure."""
+    guesses = _guesses(probabilities, top[:TOP], classes)
+    if guesses[0].probability >= trust.name_at:
+        return Answer(id=photo, verdict=Verdict.NAMED, top=guesses)
+    claimed = max(2, int((probabilities >= trust.set_at).sum()))
+    family = smallest_family(probabilities, families, trust.name_at)
+    group = None if family is None else family.name
+    if claimed <= TOP:
+        reason = f"{' or '.join(guess.label for guess in guesses[:claimed])}{_promise(trust)}"
+        return Answer(photo, Verdict.ONE_OF, guesses, group, reason)
+    reason = f"a {group}, which one is unsure" if group else f"{claimed} models may be meant"
+    return Answer(photo, Verdict.UNSURE, guesses, group, f"{reason}{_promise(trust)}; a person should look")
+
+
+def _promise(trust: Calibration) -> str:
+    return "" if trust.error is None else f" (another one in at most {trust.error:.0%} of photos like these)"
+
+
+def _guesses(probabilities: Floats, top: npt.NDArray[np.int64], classes: Sequence[str]) -> tuple[Guess, ...]:
     return tuple(Guess(classes[int(i)], float(probabilities[int(i)])) for i in top)
 
 

@@ -12,7 +12,7 @@ from carspotter.records.base import Record
 
 
 class Calibration(Record):
-    """How far a probability can be trusted.
+    """How far a probability can be trusted, and what is claimed at which one.
 
     Fitted on held-out logits only. A bundle without one answers `named` or `bad_photo`.
     """
@@ -20,6 +20,19 @@ class Calibration(Record):
     temperature: float = Field(gt=0, description="logits are divided by this before the softmax")
     method: str = Field(description="how it was fitted, one sentence")
     photos: int = Field(ge=1, description="on how many held-out photos")
+    name_at: float = Field(
+        default=0.0, ge=0, le=1, description="one name is given alone from this probability on; 0: always"
+    )
+    costs: str = Field(default="", description="the costs that `name_at` follows from, one sentence")
+    set_at: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="below `name_at`, classes of at least this probability are claimed together",
+    )
+    error: float | None = Field(
+        default=None, gt=0, lt=1, description="share of photos whose truth may lie outside those classes; None: unknown"
+    )
 
 
 class Verdict(StrEnum):
