@@ -21,7 +21,8 @@ nothing."""
 ERROR = 0.05
 """The counterpart of the 95 % intervals everywhere else."""
 WRONG = 5.0
-"""Photos that a person looks at for the cost of one wrong name. Assumption: a look takes seconds, a wrong call a drive."""
+"""Photos that a person looks at for the cost of one wrong name. Assumption: looking takes seconds, a wrong call a
+drive."""
 GOLDEN = (5**0.5 - 1) / 2
 
 Floats = npt.NDArray[np.float64]
