@@ -35,6 +35,8 @@ EXTRAS = {
     "onnx": ("exporting a model", "train"),
     "huggingface_hub": ("fetching weights", "train"),
     "imagehash": ("finding near copies", "train"),
+    "faiss": ("auditing", "audit"),
+    "sklearn": ("auditing", "audit"),
     "matplotlib": ("drawing", "train"),
     "optuna": ("searching settings", "train"),
     "mlflow": ("the run store", "train"),

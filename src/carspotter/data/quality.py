@@ -37,8 +37,8 @@ AHEAD = 4
 
 BOUNDS = MappingProxyType({"dark": 0.2, "bright": 0.5, "blurry": 0.5, "tiny": 0.5, "odd_aspect": 0.4})
 """Below it, a photo has the fault. Measured on 1,104 ads: photos by night have a mean luma of .14 to .2 and planted
-dark ones .02 to .04; planted blur scores .15 to .21 and the least sharp others .64; the palest ad scores .75. For `tiny`
-and `odd_aspect` (a 5:2 banner) no ad showed a bound: assumptions."""
+dark ones .02 to .04; planted blur scores .15 to .21 and the least sharp others .64; the palest ad scores .75. For
+`tiny` and `odd_aspect` (a 5:2 banner) no ad showed a bound: assumptions."""
 
 Grey = npt.NDArray[np.float32]
 """(h, w) luma in [0, 1]."""
@@ -54,6 +54,7 @@ class Quality:
         blurry: what of its fine change another blur takes away.
         tiny: its shorter side, 0.5 at `TINY` pixels.
         odd_aspect: shorter side by longer side.
+        shorter: that side, pixels.
     """
 
     dark: float
@@ -61,6 +62,7 @@ class Quality:
     blurry: float
     tiny: float
     odd_aspect: float
+    shorter: int
 
 
 def measure(pixels: Pixels, height: int, width: int) -> Quality:
@@ -79,6 +81,7 @@ def measure(pixels: Pixels, height: int, width: int) -> Quality:
         blurry=1 - blur(grey),
         tiny=short / (short + TINY),
         odd_aspect=short / long,
+        shorter=short,
     )
 
 

@@ -31,7 +31,8 @@ navigable small world graphs", IEEE TPAMI 42 (2020), find 12 to 48 links and suc
 MAX_FITTED = 20_000
 """Rows that fit one head, a seeded draw (assumption: a linear head on 1,280 dimensions gains little beyond)."""
 STRENGTH = 0.01
-"""scikit-learn's C, on standardised embeddings. Measured on 488 ads with a frozen Lite0: log loss 1.45, 1.57 at .001."""
+"""scikit-learn's C, on standardised embeddings. Measured on 488 ads with a frozen car net: log loss 1.45; 1.57
+at .001."""
 ITERATIONS, TOLERANCE = 200, 1e-3
 VOTE = 0.3
 """Weight of the neighbours beside the head. Measured on the same: right .58 and .57 of the time, together .60."""
@@ -43,7 +44,8 @@ SPREADS = 3.5
 """Robust standard deviations beyond the median at which a photo is strange and scores 0.5. Source: B. Iglewicz,
 D. Hoaglin, "How to detect and handle outliers", 1993."""
 OVERLAP_CHANCE = 3.0
-"""Classes overlap where they are mistaken for each other surely more often than that many times the usual (assumption)."""
+"""Classes overlap where they are mistaken for each other surely more often than that many times the usual
+(assumption)."""
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
@@ -242,8 +244,8 @@ def label_faults(probabilities: Floats, labels: Index) -> LabelFaults:
     """Which labels are likely wrong.
 
     An issue must be one by confident learning (another class is at least as likely as photos of that class are on
-    average: C. Northcutt, L. Jiang, I. Chuang, "Confident learning", JAIR 70 (2021)) and by LABEL_BOUND: heads on frozen
-    features are too weak for the first alone, which then calls every second photo wrong.
+    average: C. Northcutt, L. Jiang, I. Chuang, "Confident learning", JAIR 70 (2021)) and by LABEL_BOUND: with heads on
+    frozen features, too weak for the first alone, every third photo would be called wrong.
 
     Args:
         probabilities: (N, K), each row by a judge that did not see the photo's label.

@@ -32,7 +32,7 @@ class Finding:
         score: in [0, 1]; 0 is surely bad.
         is_issue: whether a person should look; other findings show where the line was drawn.
         why: one sentence with the measure.
-        suggestion: the likelier class of a label error, the other id of a copy, the other class of an overlap; or empty.
+        suggestion: the likelier class of a label error, the other id of a copy, the other class of an overlap, or "".
     """
 
     id: str

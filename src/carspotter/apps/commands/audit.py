@@ -1,0 +1,127 @@
+"""`audit`: what may be wrong with a set, as a table and a page to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from carspotter.apps import options
+from carspotter.apps.console import note, notes, progress, say, table
+from carspotter.errors import EXIT_SOME_REFUSED
+
+if TYPE_CHECKING:
+    from carspotter.records import Dataset
+    from carspotter.training.audit import Audit, Embed
+
+COLUMNS = ("id", "kind", "score", "is_issue", "why", "suggestion")
+OutFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for findings.csv and audit.html.")]
+MaybeModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Look with this model instead of frozen backbones; needs no torch. One that trained on these photos "
+        "believes their labels.",
+        show_default=False,
+    ),
+]
+Backbone = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Look with this frozen backbone; repeatable.  [default: car-lite0, and Lite0]", show_default=False
+    ),
+]
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="Photos that SOURCE should hold no copies of (validation, test); repeatable. A contest's test photos are "
+        "looked at by themselves.",
+        show_default=False,
+    ),
+]
+
+
+def audit(
+    source: options.Source,
+    *,
+    output: OutFolder = Path("audit"),
+    model: MaybeModel = None,
+    backbone: Backbone = None,
+    against: Against = None,
+    photos: options.Photos = None,
+    id_column: options.IdColumn = None,
+    label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
+) -> None:
+    """Find wrong labels, strange photos, copies, leaks, dark and blurry photos, and classes that overlap.
+
+    Findings are suspicions, the surest first of each kind: look at them, and decide in a decisions.csv. Unreadable
+    photos make the exit code 3.
+    """
+    from carspotter.data.source import read_source
+    from carspotter.data.table import write_table
+    from carspotter.training.audit import audit as judge
+
+    if model is not None and backbone:
+        raise typer.BadParameter("--model looks by itself; leave --backbone out")
+    dataset = read_source(
+        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
+    )
+    notes(dataset.notes)
+    others = _others(source, against or [])
+    with progress() as show:
+        found = judge(dataset, _eyes(model, backbone), against=others, progress=show)
+    rows = [(f.id, str(f.kind), f.score, int(f.is_issue), f.why, f.suggestion) for f in found.findings]
+    write_table(output / "findings.csv", COLUMNS, rows)
+    _write_page(output / "audit.html", str(source), found, others)
+    _summarise(found)
+    say(f"findings in {output / 'findings.csv'}, to look at in {output / 'audit.html'}")
+    if found.dataset.rejected:
+        note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
+        raise typer.Exit(EXIT_SOME_REFUSED)
+
+
+def _others(source: Path, against: list[Path]) -> dict[str, Dataset]:
+    """Sets that must stay apart, by name; the test photos of a contest are among them."""
+    from carspotter.data.source import SAMPLE_TABLES, TEST_PLACES, read_contest, read_source
+
+    found = {str(place): read_source(place) for place in against}
+    folder = source if source.is_dir() else source.parent
+    if all(any((folder / name).exists() for name in names) for names in (SAMPLE_TABLES, TEST_PLACES)):
+        found["test"] = read_contest(folder).test
+    return found
+
+
+def _eyes(model: Path | None, backbones: list[str] | None) -> Embed:
+    from carspotter.data.cache import PhotoCache, default_cache_folder
+    from carspotter.training.audit import backbone_embeddings, model_embeddings
+
+    cache = PhotoCache(default_cache_folder())
+    if model is None:
+        return backbone_embeddings(backbones or (), cache)
+    from carspotter.inference.predictor import load
+
+    return model_embeddings(load(model), cache)
+
+
+def _write_page(path: Path, title: str, found: Audit, others: dict[str, Dataset]) -> None:
+    from carspotter.data.disk import whole_file
+    from carspotter.evaluation.audit_page import audit_page
+
+    photos = {photo.id: photo for other in others.values() for photo in other.photos}
+    photos |= {photo.id: photo for photo in found.dataset.photos}
+    with whole_file(path) as part:
+        part.write_text(audit_page(title, found.notes, found.findings, photos), encoding="utf-8")
+
+
+def _summarise(found: Audit) -> None:
+    from collections import Counter
+
+    from carspotter.records import Kind
+
+    counts = Counter(finding.kind for finding in found.findings if finding.is_issue)
+    table(("kind", "findings"), [(str(kind), counts[kind]) for kind in Kind if counts[kind]])
+    notes(found.notes)

@@ -1,0 +1,144 @@
+"""Decisions are a table; applied they make a new set, and a removed line is undone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carspotter.data.table import write_table
+from carspotter.errors import SourceError
+from carspotter.records import Dataset, Photo
+from carspotter.tracking.decisions import COLUMNS, apply_decisions, read_decisions
+
+HEAD = ",".join(COLUMNS)
+
+
+def dataset() -> Dataset:
+    rows = (("a", "golf"), ("b", "golf"), ("c", "polo"), ("d", "polo"), ("=e", "polo"))
+    photos = tuple(Photo(i, i.encode(), label, digest=f"{at:064}") for at, (i, label) in enumerate(rows))
+    return Dataset(photos, ("golf", "polo"), ("0", "1"), origin="cars")
+
+
+def table(folder: Path, *lines: str, head: str = HEAD) -> Path:
+    path = folder / "decisions.csv"
+    path.write_text("\n".join((head, *lines)) + "\n", encoding="utf-8")
+    return path
+
+
+def test_each_verb_is_carried_out_on_a_new_set(tmp_path: Path) -> None:
+    before = dataset()
+    lines = (
+        "a,label_error,relabel,polo,ann,2026-11-22,it says Polo on the boot",
+        "c,outlier,drop,,bob,2026-11-22T10:00:00,a lorry",
+        "d,dark,keep,,bob,2026-11-22,",
+    )
+    after = apply_decisions(before, read_decisions(table(tmp_path, *lines)))
+    assert [(p.id, p.label) for p in after.photos] == [("a", "polo"), ("b", "golf"), ("d", "polo"), ("=e", "polo")]
+    assert before == dataset()
+    assert after.fingerprint != before.fingerprint
+    assert after.notes == ("1 photo relabelled by decisions: a", "1 photo dropped by decisions: c")
+
+
+def test_a_removed_line_is_undone(tmp_path: Path) -> None:
+    drop, relabel = "a,outlier,drop,,ann,2026-11-22,", "c,label_error,relabel,golf,ann,2026-11-22,"
+    both = apply_decisions(dataset(), read_decisions(table(tmp_path, drop, relabel)))
+    one = apply_decisions(dataset(), read_decisions(table(tmp_path, drop)))
+    kept = apply_decisions(dataset(), read_decisions(table(tmp_path, "a,outlier,keep,,ann,2026-11-22,")))
+    assert len({both.fingerprint, one.fingerprint, dataset().fingerprint}) == 3
+    assert kept == dataset()
+
+
+def test_the_order_of_lines_does_not_matter(tmp_path: Path) -> None:
+    lines = ("a,outlier,drop,,ann,2026-11-22,", "c,label_error,relabel,golf,ann,2026-11-22,")
+    one, other = (apply_decisions(dataset(), read_decisions(table(tmp_path, *some))) for some in (lines, lines[::-1]))
+    assert one.fingerprint == other.fingerprint
+
+
+FAULTS = {
+    "unknown decision": ("a,dark,burn,,ann,2026-11-22,", "decision 'burn'"),
+    "unknown kind": ("a,ugly,drop,,ann,2026-11-22,", "kind 'ugly'"),
+    "a class pair": ("golf,class_overlap,drop,,ann,2026-11-22,", "class_overlap"),
+    "relabel to nothing": ("a,label_error,relabel,,ann,2026-11-22,", "without a label"),
+    "drop with a label": ("a,label_error,drop,polo,ann,2026-11-22,", "with the label 'polo'"),
+    "nobody": ("a,dark,drop,,,2026-11-22,", "no who"),
+    "no moment": ("a,dark,drop,,ann,yesterday,", "'yesterday'"),
+    "no id": (",dark,drop,,ann,2026-11-22,", "no id"),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_every_fault_has_its_line(kind: str, tmp_path: Path) -> None:
+    line, said = FAULTS[kind]
+    with pytest.raises(SourceError) as fault:
+        read_decisions(table(tmp_path, "b,dark,keep,,ann,2026-11-22,", line))
+    assert len(fault.value.problems) == 1
+    assert "line 3" in fault.value.problems[0]
+    assert said in fault.value.problems[0]
+
+
+def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as fault:
+        read_decisions(table(tmp_path, *(line for line, _ in FAULTS.values())))
+    assert len(fault.value.problems) == len(FAULTS)
+
+
+def test_contradictions_name_both_lines(tmp_path: Path) -> None:
+    lines = ("a,dark,drop,,ann,2026-11-22,", "a,label_error,relabel,polo,bob,2026-11-22,")
+    with pytest.raises(SourceError, match="lines 2, 3 decide differently about 'a'"):
+        read_decisions(table(tmp_path, *lines))
+    with pytest.raises(SourceError, match="lines 2, 3 decide about one finding of 'a' twice"):
+        read_decisions(table(tmp_path, lines[0], lines[0]))
+
+
+def test_photos_and_classes_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    lines = ("x,dark,drop,,ann,2026-11-22,", "a,label_error,relabel,tiguan,ann,2026-11-22,")
+    with pytest.raises(SourceError) as fault:
+        apply_decisions(dataset(), read_decisions(table(tmp_path, *lines)))
+    assert [problem[:6] for problem in fault.value.problems] == ["line 2", "line 3"]
+
+
+def test_dropping_everything_is_refused(tmp_path: Path) -> None:
+    lines = [f"{photo.id},outlier,drop,,ann,2026-11-22," for photo in dataset().photos]
+    with pytest.raises(SourceError, match="drop all 5 photos"):
+        apply_decisions(dataset(), read_decisions(table(tmp_path, *lines)))
+
+
+def test_a_class_without_a_photo_left_goes_with_its_code(tmp_path: Path) -> None:
+    lines = ("a,outlier,drop,,ann,2026-11-22,", "b,label_error,relabel,polo,ann,2026-11-22,")
+    after = apply_decisions(dataset(), read_decisions(table(tmp_path, *lines)))
+    assert (after.classes, after.codes) == (("polo",), ("1",))
+    assert "golf" in after.notes[-1]
+
+
+def test_an_id_as_our_own_table_writes_it_is_known(tmp_path: Path) -> None:
+    write_table(tmp_path / "d.csv", COLUMNS, [("=e", "dark", "drop", "", "ann", "2026-11-22", "")])
+    assert "'=e" in (tmp_path / "d.csv").read_text(encoding="utf-8")
+    after = apply_decisions(dataset(), read_decisions(tmp_path / "d.csv"))
+    assert "=e" not in {photo.id for photo in after.photos}
+
+
+def test_a_photo_that_was_left_out_may_be_named(tmp_path: Path) -> None:
+    from carspotter.errors import Reason
+    from carspotter.records import Rejected
+
+    partly = replace(dataset(), rejected=(Rejected("gone", Reason.MISSING, "is not there"),))
+    assert apply_decisions(partly, read_decisions(table(tmp_path, "gone,dark,drop,,ann,2026-11-22,"))) == partly
+
+
+@given(data=st.binary(max_size=400))
+def test_hostile_tables_end_in_one_kind_of_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "hostile.csv"
+    path.write_bytes(HEAD.encode() + b"\n" + data)
+    try:
+        read_decisions(path)
+    except SourceError as fault:
+        assert all("\n" not in problem for problem in fault.problems)  # noqa: PT017
+
+
+def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no column kind, who"):
+        read_decisions(table(tmp_path, "a,drop,2026-11-22", head="id,decision,when"))
