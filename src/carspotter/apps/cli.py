@@ -13,7 +13,20 @@ from typing import Annotated
 import typer
 
 import carspotter
-from carspotter.apps.commands import answers, backbones, check, demo, lr, pretrain, recipes, runs, sweep, train
+from carspotter.apps.commands import (
+    answers,
+    audit,
+    backbones,
+    check,
+    demo,
+    explain,
+    lr,
+    pretrain,
+    recipes,
+    runs,
+    sweep,
+    train,
+)
 from carspotter.apps.console import say
 from carspotter.apps.faults import exit_code
 
@@ -39,6 +52,8 @@ app.command("sweep")(sweep.sweep)
 app.command("lr")(lr.lr)
 app.command("submit")(answers.submit)
 app.command("predict")(answers.predict)
+app.command("audit")(audit.audit)
+app.command("explain")(explain.explain)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
 app.command("backbones")(backbones.backbones)

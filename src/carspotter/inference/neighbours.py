@@ -1,0 +1,75 @@
+"""The training photos that a net finds nearest to one, with their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.data.photo import decode, read_bytes
+from carspotter.data.views import fit
+from carspotter.errors import PhotoRefused
+from carspotter.inference.predictor import Predictor
+from carspotter.inference.reference import Neighbour, Reference, nearest, sphere_distances
+from carspotter.records import Photo, Pixels
+
+SAME_PHOTO = 0.1
+"""Largest distance between what the net makes of a training photo and what the reference remembers that is rounding.
+Half precision makes it 0.001; other processors and decoders more (assumption)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A neighbour with its picture.
+
+    Attributes:
+        neighbour: which photo, how near.
+        pixels: (H, W, 3); None where there is no picture.
+        why: why there is none; empty where there is one.
+    """
+
+    neighbour: Neighbour
+    pixels: Pixels | None
+    why: str = ""
+
+
+def find_neighbours(
+    predictor: Predictor,
+    reference: Reference,
+    photos: Mapping[str, Photo],
+    embedding: npt.NDArray[np.float32],
+    label: int,
+    k: int,
+) -> tuple[Shown, ...]:
+    """The training photos of one class that are nearest to a photo, nearest first.
+
+    A picture is shown only if the net makes of it what the reference remembers: a name like `1.jpg` is in many folders.
+
+    Args:
+        predictor: the net.
+        reference: of its bundle.
+        photos: by id, where training photos may be found; empty shows none.
+        embedding: (D,) of the photo in question.
+        label: class index.
+        k: how many at most.
+
+    Raises:
+        BundleError: the network itself fails.
+    """
+    return tuple(_show(predictor, reference, photos, one) for one in nearest(reference, embedding, label, k))
+
+
+def _show(predictor: Predictor, reference: Reference, photos: Mapping[str, Photo], one: Neighbour) -> Shown:
+    if one.id not in photos:
+        return Shown(one, None, "not among --photos" if photos else "")
+    try:
+        pixels = decode(read_bytes(photos[one.id].where)).pixels
+    except PhotoRefused as refused:
+        return Shown(one, None, str(refused.reason))
+    remembered = reference.embeddings[reference.ids.index(one.id)].astype(np.float32)
+    seen = predictor.outputs(fit(pixels, predictor.card.geometry)).embeddings
+    if sphere_distances(seen, remembered)[0] > SAME_PHOTO:
+        return Shown(one, None, "another photo has its name")
+    return Shown(one, pixels)

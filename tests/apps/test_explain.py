@@ -1,0 +1,161 @@
+"""`explain` through the real entry, with a bundle whose map is where a photo is red rather than green."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from carspotter.apps.cli import main
+from carspotter.data.disk import hash_file
+from carspotter.data.source import read_source
+from carspotter.evaluation.explain import HeadRows
+from carspotter.inference.bundle import write_bundle
+from carspotter.inference.predictor import load
+from carspotter.inference.reference import REFERENCE, make_reference, write_reference
+from helpers.tiny import HEIGHT, SHARPNESS, WIDTH, colour_photo, png, tiny_card, tiny_files
+
+ROWS = HeadRows(SHARPNESS * np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
+
+
+def write_model(folder: Path, source: Path | None = None, hidden: int = 0) -> Path:
+    """A bundle; with a source, one that remembers its photos."""
+    files = tiny_files(folder.parent / f"{folder.name}-parts")
+    save_file({"head.linear.weight": ROWS.weight, "head.linear.bias": ROWS.bias}, files["model.safetensors"])
+    card = tiny_card(files["model.onnx"].parent)
+    head = card.recipe.head.model_copy(update={"hidden": hidden})
+    card = card.model_copy(update={"recipe": card.recipe.model_copy(update={"head": head})})
+    bundle = write_bundle(folder, card, files)
+    if source is None:
+        return bundle.folder
+    dataset = read_source(source)
+    labels = np.array([card.classes.index(photo.label or "") for photo in dataset.photos])
+    files[REFERENCE] = files["model.onnx"].parent / REFERENCE
+    write_reference(files[REFERENCE], make_reference(load(folder).scores(dataset), labels, ROWS))
+    card = card.model_copy(update={"files": card.files | {REFERENCE: hash_file(files[REFERENCE])}})
+    return write_bundle(folder, card, files).folder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for name, colour in (("red", (200, 40, 0)), ("green", (0, 200, 40)), ("blue", (0, 40, 200))):
+        (tmp_path / "cars" / name).mkdir(parents=True)
+        for i in range(2):
+            photo = tmp_path / "cars" / name / f"{i}.png"
+            photo.write_bytes(colour_photo(*(min(255, c + 20 * i) for c in colour)))
+    return tmp_path / "cars"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Dark, red at the left, green in a corner."""
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[:, :16, 0], pixels[-8:, -8:, 1] = 255, 255
+    (tmp_path / "new.png").write_bytes(png(pixels))
+    return tmp_path / "new.png"
+
+
+def page(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert not {"exif", "xmp", "icc_profile", "comment", "Software"} & image.info.keys()
+        assert not image.getexif()
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_the_picture_and_what_is_said(
+    source: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = write_model(tmp_path / "model", source), tmp_path / "out" / "why.png"
+    assert main(["explain", str(model), str(photo), "-o", str(out), "--photos", str(source)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "answer   red, rather than green"
+    assert said[1] == "lead     2.33 in logits, of which the photo gives 2.33"
+    assert said[3].startswith("nearest  red: red/")
+    assert said[4].startswith("nearest  green: green/")
+    assert said[5] == f"picture  {out}"
+    drawn = page(out)
+    assert drawn.shape[1] == 1320
+    red = (drawn == (200, 40, 0)).all(2).sum()
+    assert red > 10_000  # the neighbour's own colour is on the page
+    heat = drawn[120:500, 672:1300]  # the map lies over the right photo: vermilion at its left, no blue there
+    assert heat[:, :200, 0].mean() > heat[:, :200, 2].mean() + 50
+    assert heat[-60:, -60:, 2].mean() > heat[-60:, -60:, 0].mean() + 50
+
+
+def test_without_reference_a_line_says_what_to_do(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = write_model(tmp_path / "model"), tmp_path / "why.webp"
+    assert main(["explain", str(model), str(photo), "-o", str(out)]) == 0
+    assert "has no reference.safetensors; train it again" in capsys.readouterr().err
+    assert page(out).shape[1] == 1320
+
+
+def test_without_source_the_neighbours_are_named(
+    source: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "model", source)
+    assert main(["explain", str(model), str(photo), "-o", str(tmp_path / "why.jpg"), "--neighbours", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert "give --photos SOURCE" in err
+    assert "nearest  red: red/" in out
+
+
+def test_another_source_is_not_taken_for_the_right_one(
+    source: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "model", source)
+    (source / "red" / "0.png").write_bytes(colour_photo(0, 0, 255))
+    (source / "green" / "1.png").unlink()
+    words = ["explain", str(model), str(photo), "-o", str(tmp_path / "why.png"), "--photos", str(source)]
+    assert main(words) == 0
+    assert f"2 of the nearest training photos are not in {source} as they were" in capsys.readouterr().err
+
+
+def test_no_torch_is_loaded_for_a_linear_head(source: Path, photo: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", source)
+    words = ["explain", str(model), str(photo), "-o", str(tmp_path / "why.png"), "--photos", str(source)]
+    script = (
+        f"from carspotter.apps.cli import main; import sys; assert main({words!r}) == 0; "
+        "print([name for name in ('torch', 'timm', 'matplotlib', 'onnx', 'mlflow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["{model}", "{tmp}/gone.jpg", "-o", "why.png"], "error: {tmp}/gone.jpg: missing: "),
+        (["{model}", "{tmp}/text.jpg", "-o", "why.png"], "error: {tmp}/text.jpg: not_a_photo: "),
+        (["{model}", "{tmp}", "-o", "why.png"], "error: {tmp}: "),
+        (["{model}", "{photo}", "-o", "why.svg"], "error: cannot draw why.svg: the ending must be"),
+        (["{model}", "{photo}", "-o", "why.png", "--against", "lilac"], "error: the model knows no class 'lilac'"),
+        (["{tmp}/none", "{photo}", "-o", "why.png"], "error: {tmp}/none is no model folder"),
+        (["{model}", "{photo}"], "Missing option"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    words: list[str],
+    said: str,
+    photo: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.jpg").write_bytes(b"no photo at all")
+    places = {"model": write_model(tmp_path / "model"), "photo": photo, "tmp": tmp_path}
+    assert main(["explain", *(word.format(**places) for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said.format(**places) in err
+    assert "Traceback" not in err
+    if said.startswith("error"):
+        assert len(err.splitlines()) == 1
+    assert not (tmp_path / "why.png").exists()
