@@ -233,6 +233,13 @@ def test_a_span_is_positive_and_rising(file: Path, field: str, span: str) -> Non
     assert "needs 0 < low <= high" in sentence
 
 
+@pytest.mark.parametrize("waiting", ['keep="best"', "early_stop=3", 'schedule.kind="plateau"'])
+def test_nothing_may_wait_for_figures_where_every_photo_trains(file: Path, waiting: str) -> None:
+    assert load_recipe(file, [f"stage.0.{waiting}"]).split.method == "holdout"
+    with pytest.raises(RecipeError, match="leaves none"):
+        load_recipe(file, ["split.method=none", f"stage.0.{waiting}"])
+
+
 # ---- differences ----------------------------------------------------------------------------------------------------
 
 

@@ -31,8 +31,10 @@ class Part(BaseModel):
 class SplitRecipe(Part):
     """How the labelled photos are divided."""
 
-    method: Literal["holdout", "folds"] = Field(
-        "holdout", description="one hold-out, or k folds of which one validates"
+    method: Literal["holdout", "folds", "none"] = Field(
+        "holdout",
+        description="one hold-out, or k folds of which one validates; none: every photo trains, after folds have told "
+        "what the recipe is worth",
     )
     share: float = Field(0.15, gt=0, lt=0.9, description="holdout: part of the photos that validates")
     folds: int = Field(5, ge=2, le=50, description="folds: how many")
@@ -148,6 +150,11 @@ class Stage(Part):
     augment: AugmentRecipe = Field(default_factory=AugmentRecipe)
     schedule: ScheduleRecipe = Field(default_factory=ScheduleRecipe)
 
+    @property
+    def asks_validation(self) -> bool:
+        """Whether the validation photos have a say in the weights, so that figures on them are too good."""
+        return self.keep == "best" or self.early_stop > 0 or self.schedule.kind == "plateau"
+
     @model_validator(mode="after")
     def _a_head_learns_from_vectors(self) -> Stage:
         idle = [name for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)) if value]
@@ -209,6 +216,16 @@ class Recipe(Part):
         if not any(stage.epochs for stage in stages):
             raise ValueError("every stage has 0 epochs; nothing would be trained")
         return stages
+
+    @model_validator(mode="after")
+    def _nothing_waits_for_figures_that_never_come(self) -> Recipe:
+        waits = [s.name for s in self.stage if s.epochs and s.asks_validation]
+        if self.split.method == "none" and waits:
+            raise ValueError(
+                f"stage {waits[0]!r} keeps the best epoch, stops early or lowers its rate by validation photos, and "
+                "split.method = none leaves none; set keep = last, early_stop = 0 and another schedule"
+            )
+        return self
 
     @field_validator("name")
     @classmethod

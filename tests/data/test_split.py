@@ -112,6 +112,15 @@ def test_shares_of_single_photos_are_within_one(counts: list[int], share: float,
     assert np.ptp(np.bincount(list(folds.values()))) <= len(counts)
 
 
+def test_everything_may_train() -> None:
+    dataset, near = lot("AABB", near=[0, 0, 1, 1])  # nothing of these could be held out
+    assert split(dataset, near, method="none") == Split(
+        ("0000", "0001", "0002", "0003"), (), "every photo trains, nothing validates"
+    )
+    with pytest.raises(SourceError, match="needs two"):
+        split(*lot("AAAA"), method="none")
+
+
 def test_a_seed_decides() -> None:
     dataset, near = lot("A" * 40 + "B" * 40)
     first = split(dataset, near, seed=1)

@@ -242,3 +242,8 @@ def test_a_fault_of_the_base_recipe_is_told_once(written: Callable[[str], Path])
 def test_settings_come_in_the_order_of_the_axes() -> None:
     space = Space("s", "", "fast", (), (Axis("b", ("1", "2")), Axis("a", ("3", "4"))))
     assert space.settings({"a": "3", "b": "2"}) == ("b=2", "a=3")
+
+
+def test_trials_need_photos_to_be_judged_by() -> None:
+    with pytest.raises(RecipeError, match="no photos to judge trials by"):
+        load_space("default", settings=["split.method=none"])

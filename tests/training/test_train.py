@@ -15,11 +15,12 @@ from carspotter.data.source import read_source
 from carspotter.errors import BackboneError, BundleError, SourceError, TrainingError
 from carspotter.inference.predictor import load
 from carspotter.recipe import Recipe, Stage, validate_recipe
-from carspotter.records import Dataset, Geometry
+from carspotter.records import Dataset, Geometry, Verdict
 from carspotter.tracking.runs import open_store
 from carspotter.training import look as looking
 from carspotter.training import ship as shipping
 from carspotter.training.export import export_onnx, parity
+from carspotter.training.job import Job
 from carspotter.training.loop import memory_named
 from carspotter.training.train import train
 
@@ -60,6 +61,19 @@ def test_equal_trainings_have_equal_hashes_and_other_seeds_others(lot: Dataset, 
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("deliver", [True, False])
+def test_every_photo_may_train_and_then_there_is_no_figure(lot: Dataset, tmp_path: Path, deliver: bool) -> None:
+    run = train(lot, recipe(split={"method": "none"}), out=tmp_path / "model", job=Job(deliver=deliver))
+    found = open_store().get(run.id)
+    assert (found.status, found.evaluation, found.validation) == ("finished", None, None)
+    assert [record.val_loss for record in found.history] == [None] * 3
+    assert sorted(open_store().split(run.id).train) == sorted(photo.id for photo in lot.photos)
+    if deliver:
+        predictor = load(tmp_path / "model")
+        assert predictor.card.evaluation is None
+        assert {answer.verdict for answer in predictor.identify(lot)} == {Verdict.NAMED}
 
 
 def test_a_stage_of_no_epochs_leaves_no_trace(lot: Dataset, tmp_path: Path) -> None:

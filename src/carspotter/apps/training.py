@@ -208,10 +208,10 @@ def say_result(run: Run) -> None:
     if run.evaluation is not None:
         say(f"accuracy {run.evaluation.accuracy} that did not train it (95 % interval)")
         say(f"top-3    {run.evaluation.top3_accuracy}")
-        if any(
-            s.epochs and (s.keep == "best" or s.early_stop or s.schedule.kind == "plateau") for s in run.recipe.stage
-        ):
+        if any(stage.epochs and stage.asks_validation for stage in run.recipe.stage):
             note("the same photos chose the epoch or the rate, so these figures are somewhat too good")
+    else:
+        note("every photo trained, so there is no figure; train with folds to learn what the recipe is worth")
     say(f"model    {run.bundle} (bundle hash {(run.bundle_hash or '')[:12]})")
     say(f"run      {run.id[:8]}, {run.seconds or 0:.0f} s")
 

@@ -20,6 +20,7 @@ from carspotter.data.wording import count, some
 from carspotter.errors import SourceError
 from carspotter.records import Dataset, Photo, Split
 
+Method = Literal["holdout", "folds", "none"]
 TRAINS = -1
 """Fold number of photos that always train: those of a class with only one block. Held out, it could not be learned."""
 
@@ -41,7 +42,7 @@ def split(
     dataset: Dataset,
     groups: npt.NDArray[np.int64],
     *,
-    method: Literal["holdout", "folds"] = "holdout",
+    method: Method = "holdout",
     share: float = 0.15,
     folds: int = 5,
     fold: int = 0,
@@ -53,7 +54,7 @@ def split(
         dataset: every photo labelled.
         groups: (N,) near-duplicate group of each photo, in the order of `dataset.photos`. Photos that share one of
             these or `Photo.group` stay on one side.
-        method: one hold-out, or one of k folds.
+        method: one hold-out, one of k folds, or none: everything trains.
         share: holdout: part of each class that validates, in (0, 1).
         folds: how many.
         fold: which one validates, from 0.
@@ -63,6 +64,8 @@ def split(
         SourceError: unlabelled photos, fewer than two classes, or no class that can be on both sides.
     """
     photos = _labelled(dataset)
+    if method == "none":
+        return Split(tuple(sorted(photo.id for photo in photos)), (), "every photo trains, nothing validates")
     blocks = _blocks(photos, groups)
     per_class = _blocks_per_class(blocks)
     fixed = {label for label, numbers in per_class.items() if len(numbers) < 2}
@@ -191,9 +194,7 @@ def _sentence(what: str, seed: int, photos: int, blocks: Sequence[Block], fixed:
     return "; ".join(part for part in (f"{what}, seed {seed}, stratified by class", kept, never) if part)
 
 
-def _split(
-    photos: Sequence[Photo], numbers: dict[str, int], chosen: int, sentence: str, method: Literal["holdout", "folds"]
-) -> Split:
+def _split(photos: Sequence[Photo], numbers: dict[str, int], chosen: int, sentence: str, method: Method) -> Split:
     ids = sorted(photo.id for photo in photos)
     validation = tuple(i for i in ids if numbers[i] == chosen)
     if not validation:

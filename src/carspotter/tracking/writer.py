@@ -196,8 +196,10 @@ def _locked(folder: Path, patience: float | None = None) -> Iterator[Lock]:
         raise
 
 
-def _held_out(dataset: Dataset, split: Split) -> str:
+def _held_out(dataset: Dataset, split: Split) -> str | None:
     """A hash over the ids, labels and contents of the validation photos: equal where figures can be compared."""
+    if not split.validation:
+        return None
     wanted = set(split.validation)
     return hash_json(sorted((p.id, p.label or "", p.digest or "") for p in dataset.photos if p.id in wanted))
 

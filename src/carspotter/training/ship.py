@@ -52,7 +52,7 @@ class Origin:
 
 
 def score(classifier: Classifier, course: Course) -> Scores:
-    """What the trained net itself says of the held-out photos; without export, so no model to ship."""
+    """What the trained net itself says of the held-out photos, of which there are some; without export."""
     photos = PhotoSet(course.held_out.photos, course.held_out.labels, course.cache, course.geometry)
     logits, embeddings = [], []
     chunks = even_batches(np.arange(len(photos)), BATCH)
@@ -67,8 +67,10 @@ def score(classifier: Classifier, course: Course) -> Scores:
 
 def ship(
     classifier: Classifier, card: BackboneCard, course: Course, folder: Path, origin: Origin
-) -> tuple[Bundle, Scores, Evaluation]:
+) -> tuple[Bundle, Scores, Evaluation | None]:
     """Export, compare with torch, validate through the predictor, write.
+
+    Where nothing is held out, nothing is validated, and the card has no figures.
 
     Raises:
         TrainingError: the export answers otherwise than the net.
@@ -79,7 +81,8 @@ def ship(
         files = {MODEL: Path(place) / MODEL, WEIGHTS: Path(place) / WEIGHTS}
         export_onnx(classifier, geometry, files[MODEL])
         save_weights(classifier, files[WEIGHTS])
-        some = [course.cache.pixels(photo, geometry) for photo in held_out.photos[:PARITY_PHOTOS]]
+        photos = (held_out.photos or course.train.photos)[:PARITY_PHOTOS]
+        some = [course.cache.pixels(photo, geometry) for photo in photos]
         difference = parity(classifier, files[MODEL], some)
         if not difference <= PARITY_LIMIT:
             raise TrainingError(
@@ -89,7 +92,7 @@ def ship(
         draft = _card(folder.name, card, course, origin, files, difference)
         trial = write_bundle(Path(place) / "trial", draft, files)
         scores = load(trial.folder, threads=course.recipe.threads).scores(held_out, cache=course.cache)
-        evaluation = evaluate(scores, held_out.labels, held_out.classes)
+        evaluation = evaluate(scores, held_out.labels, held_out.classes) if held_out.photos else None
         final = draft.model_copy(update={"evaluation": evaluation})
         return write_bundle(folder, final, files), scores, evaluation
 

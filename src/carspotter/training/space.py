@@ -123,9 +123,9 @@ class Space:
         """The recipe of a trial.
 
         Raises:
-            RecipeError: values that are sound one by one do not go together.
+            RecipeError: values that are sound one by one do not go together, or nothing would be left to judge by.
         """
-        return load_recipe(self.recipe, [*self.fixed, *self.settings(values)])
+        return _judgeable(load_recipe(self.recipe, [*self.fixed, *self.settings(values)]))
 
 
 def packaged_spaces() -> tuple[str, ...]:
@@ -300,13 +300,19 @@ def _searched(axes: tuple[Axis, ...], settings: Sequence[str], origin: str) -> t
     return left
 
 
+def _judgeable(recipe: Recipe) -> Recipe:
+    if recipe.split.method == "none":
+        raise RecipeError("split.method = none leaves no photos to judge trials by; set holdout or folds")
+    return recipe
+
+
 def _fitted(space: Space, origin: str) -> Space:
     """The space, when its recipe accepts every value that it names.
 
     Raises:
         RecipeError: every value that is refused, with the recipe's reason.
     """
-    load_recipe(space.recipe, space.fixed)  # alone first: its faults would be repeated for every value
+    _judgeable(load_recipe(space.recipe, space.fixed))  # alone first: its faults would be repeated for every value
     faults: list[str] = []
     for axis in space.axes:
         for probe in axis.probes:
