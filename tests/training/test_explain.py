@@ -237,7 +237,7 @@ def test_random_weights_give_another_map(
         )
 
     assert abs(np.mean([mean_correlation(net) for net in randoms])) < 0.3
-    assert mean_correlation(twin) > 0.4
+    assert mean_correlation(twin) > 0.25
 
 
 # ---- heads ----------------------------------------------------------------------------------------------------------
