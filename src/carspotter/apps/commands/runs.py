@@ -60,9 +60,9 @@ def list_runs() -> None:
     from carspotter.apps.summary import RUN_COLUMNS, run_row
     from carspotter.tracking.runs import open_store
 
-    store = open_store()
-    table(RUN_COLUMNS, [run_row(run) for run in store.list()])
-    notes(store.damaged())
+    runs, lost = open_store().survey()
+    table(RUN_COLUMNS, [run_row(run) for run in runs])
+    notes(lost)
 
 
 @app.command("show")
@@ -113,7 +113,7 @@ def best_runs(by: ByMeasure = Measure.ACCURACY) -> None:
     from carspotter.tracking.runs import open_store
 
     store = open_store()
-    runs = store.list()
+    runs, lost = store.survey()
     answers, damaged = store.kept_answers(runs)
     boards, left_out = leaderboards(runs, answers, by.value)
     for number, board in enumerate(boards):
@@ -122,7 +122,7 @@ def best_runs(by: ByMeasure = Measure.ACCURACY) -> None:
         say(f"# {board.title}")
         table(COLUMNS, board.rows)
         notes(board.remarks)
-    notes((*left_out, *damaged, *store.damaged()))
+    notes((*left_out, *damaged, *lost))
 
 
 @app.command("effect")
@@ -137,7 +137,7 @@ def effect_of_setting(axis: Axis, out: EffectPicture = None) -> None:
     from carspotter.tracking.runs import open_store
 
     store = open_store()
-    runs = store.list()
+    runs, lost = store.survey()
     answers, damaged = store.kept_answers(runs)
     found = effect(runs, axis, answers)
     say(f"# {found.axis}")
@@ -148,7 +148,7 @@ def effect_of_setting(axis: Axis, out: EffectPicture = None) -> None:
     for contrast in found.contrasts:
         settings = ", ".join(f"{key} = {value}" for key, value in contrast.settings.items())
         note("; ".join(filter(None, (f"{contrast.letter}: {contrast.title}", settings))))
-    notes((*found.remarks, *damaged, *store.damaged()))
+    notes((*found.remarks, *damaged, *lost))
     if out is not None:
         notes((*draw_effect(found, out), f"picture in {out}"))
 
@@ -163,8 +163,9 @@ def plot_runs(out: PlotPicture, run_ids: PlottedRuns = None) -> None:
     from carspotter.tracking.runs import open_store
 
     store = open_store()
-    remarks = draw_plot([store.get(run_id) for run_id in run_ids or ()], store.list(), out)
-    notes((*remarks, *store.damaged(), f"picture in {out}"))
+    runs, lost = store.survey()
+    remarks = draw_plot(store.find(run_ids or ()), runs, out)
+    notes((*remarks, *lost, f"picture in {out}"))
 
 
 @app.command("rerun")
