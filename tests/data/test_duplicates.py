@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from carspotter.data import duplicates
-from carspotter.data.alike import THUMB, likeness
-from carspotter.data.duplicates import MAX_BITS, candidates, near_duplicates
+from carspotter.data.alike import THUMB, aligned_likeness, likeness
+from carspotter.data.duplicates import MAX_BITS, Copy, candidates, find_copies, group_copies, near_duplicates
 from carspotter.data.photo import decode, read_bytes
 from carspotter.data.scan import scan
 from carspotter.data.source import read_source
@@ -107,6 +107,33 @@ def test_another_car_on_the_same_ground_is_another_photo() -> None:
     assert near_duplicates((one, two)).tolist() == [0, 1]
 
 
+def test_copies_say_what_they_are() -> None:
+    photos = [jpeg(scene(seed)) for seed in range(3)]
+    mirrored = jpeg(EDITS["mirrored"](scene(1)))
+    dataset = Dataset(tuple(Photo(str(i), data) for i, data in enumerate((*photos, photos[0], mirrored))))
+    exact, flipped = find_copies(scan(dataset, workers=1).facts)
+    assert exact == Copy(0, 3, 1.0, exact=True)
+    assert (flipped.first, flipped.second, flipped.mirrored, flipped.exact) == (1, 4, True, False)
+    assert 0.95 < flipped.likeness <= 1
+
+
+def test_a_large_cut_is_found_where_embeddings_name_the_pair() -> None:
+    """Its hash is far away; of the candidates by embeddings only the true one is joined."""
+    photos = [jpeg(scene(seed)) for seed in range(4)]
+    dataset = Dataset(tuple(Photo(str(i), data) for i, data in enumerate((*photos, jpeg(cut(0.08)(scene(2)))))))
+    facts = scan(dataset, workers=1).facts
+    also = np.array([[4, 0], [1, 4], [4, 2], [4, 4], [3, 2]])
+    assert [(c.first, c.second) for c in find_copies(facts, also)] == [(2, 4)]
+
+
+def test_further_candidates_of_an_exact_copy_are_those_of_its_first() -> None:
+    photos = [jpeg(scene(2)), jpeg(scene(2)), jpeg(cut(0.08)(scene(2)))]
+    facts = scan(Dataset(tuple(Photo(str(i), data) for i, data in enumerate(photos))), workers=1).facts
+    found = find_copies(facts, np.array([[2, 1]]))
+    assert [(c.first, c.second, c.exact) for c in found] == [(0, 1, True), (0, 2, False)]
+    assert group_copies(found, 3).tolist() == [0, 0, 0]
+
+
 def test_group_numbers_follow_the_order_of_appearance() -> None:
     a, b, c = (jpeg(scene(seed)) for seed in range(3))
     assert group(b, a, a, c, b) == [0, 1, 1, 2, 0]
@@ -184,6 +211,17 @@ def test_likeness_finds_the_cut() -> None:
         assert likeness(*pair)[0] > 0.9
 
 
+def test_the_longer_search_finds_larger_cuts_and_joins_no_others() -> None:
+    thumbs = np.stack([np.asarray(scene(i).convert("L").resize((THUMB, THUMB))) for i in range(12)])
+    boxes = ((0.2, 0.05, 0.02, 0.1), (0.0, 0.0, 0.15, 0.15), (0.11, 0.09, 0.1, 0.12))
+    for left, top, right, bottom in boxes:
+        box = (320 * left, 240 * top, 320 * (1 - right), 240 * (1 - bottom))
+        part = np.asarray(scene(3).crop(tuple(map(int, box))).convert("L").resize((THUMB, THUMB)))
+        assert aligned_likeness(thumbs[3:4], part[None])[0] > 0.9
+        assert aligned_likeness(part[None], thumbs[3:4])[0] > 0.9
+    assert aligned_likeness(thumbs, np.roll(thumbs, 1, axis=0)).max() < 0.6
+
+
 # ---- real photos ----------------------------------------------------------------------------------------------------
 
 REAL_RECALL = {
@@ -226,4 +264,4 @@ def test_planted_copies_of_real_ads(shared: Path) -> None:
 def test_dealers_copies_in_the_inventory(shared: Path) -> None:
     found = near_duplicates(scan(read_source(shared / "inventory")).facts)
     assert len(found) == 488
-    assert len(set(found.tolist())) == 478
+    assert len(set(found.tolist())) == 477  # 11 of 12 copies; one cut of 7 % only embeddings find

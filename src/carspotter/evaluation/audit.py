@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,8 @@ SHARPNESS = 10.0
 """A neighbour's vote is exp(SHARPNESS · cosine): at .1 less likeness it counts a third (assumption)."""
 LABEL_BOUND = 0.1
 """Support of the label, beside that of the best other, below which it may be an issue (assumption: nine to one)."""
+SURE = 0.5
+"""Support at which another class is confident whatever its own photos reach: likelier than all others together."""
 SPREADS = 3.5
 """Robust standard deviations beyond the median at which a photo is strange and scores 0.5. Source: B. Iglewicz,
 D. Hoaglin, "How to detect and handle outliers", 1993."""
@@ -124,7 +126,7 @@ def nearest(embeddings: Vectors, count: int = NEIGHBOURS, queries: Vectors | Non
     if len(embeddings) > EXACT:
         basis = _basis(embeddings)
         embeddings, asked = embeddings @ basis, asked @ basis
-        index = faiss.IndexHNSWFlat(embeddings.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
+        index: Any = faiss.IndexHNSWFlat(embeddings.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction, index.hnsw.efSearch = BUILD_EFFORT, SEARCH_EFFORT
     else:
         index = faiss.IndexFlatIP(embeddings.shape[1])
@@ -171,7 +173,7 @@ def outlier_scores(nears: Sequence[Near]) -> tuple[Floats, Floats]:
 def _robust(values: Floats) -> Floats:
     """Deviations from the median in units of 1.4826 times the median deviation: a standard deviation, if normal."""
     middle = np.median(values)
-    return cast("Floats", (values - middle) / max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6))
+    return np.asarray((values - middle) / max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6))
 
 
 # ---- labels ---------------------------------------------------------------------------------------------------------
@@ -260,7 +262,8 @@ def label_faults(probabilities: Floats, labels: Index) -> LabelFaults:
     score = np.where(own + best > 0, own / np.maximum(own + best, 1e-12), 0.5)
     counts = np.bincount(labels, minlength=classes)
     usual = np.bincount(labels, weights=own, minlength=classes) / np.maximum(counts, 1)
-    return LabelFaults(score, guess, (best >= usual[guess]) & (score < LABEL_BOUND) & (guess != labels))
+    confident = best >= np.minimum(usual[guess], SURE)
+    return LabelFaults(score, guess, confident & (score < LABEL_BOUND) & (guess != labels))
 
 
 def overlaps(probabilities: Floats, labels: Index) -> tuple[Overlap, ...]:

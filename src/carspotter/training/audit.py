@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ def backbone_embeddings(nets: Sequence[str] = (), cache: PhotoCache | None = Non
         keep_memory()
         shown, made = PhotoCache(None) if cache is None else cache, []
         for net in nets or _nets_here():
-            views = _run(_exported(net), photos, shown, lambda done, n=net: progress(n, done, len(photos)))
+            views = _run(_exported(net), photos, shown, partial(_tell, progress, net, len(photos)))
             made.append(Seen(net, views))
         return made
 
@@ -194,6 +195,10 @@ def _run(
             plain[at], mirror[at] = one, other
             tell(at + 1)
     return plain, mirror
+
+
+def _tell(progress: Progress, net: str, total: int, done: int) -> None:
+    progress(net, done, total)
 
 
 def _refuse_lost(rejected: Sequence[Rejected]) -> None:

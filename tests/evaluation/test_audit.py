@@ -1,0 +1,154 @@
+"""Planted faults in made embeddings are found, and where there are none, none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from carspotter.evaluation import audit
+from carspotter.evaluation.audit import (
+    Near,
+    blend,
+    label_faults,
+    log_loss,
+    nearest,
+    out_of_fold,
+    outlier_scores,
+    overlaps,
+    vote,
+)
+
+CLASSES, EACH, WIDTH = 5, 40, 24
+
+
+@pytest.fixture
+def made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Embeddings (N, D) around one centre per class and a common one; labels; folds."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES), EACH)
+    centres = 3 + rng.normal(0, 1.5, (CLASSES, WIDTH))
+    embeddings = centres[labels] + rng.normal(0, 0.7, (len(labels), WIDTH))
+    return embeddings.astype(np.float32), labels, np.arange(len(labels)) % 5
+
+
+def judged(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    heads = out_of_fold([embeddings], labels, folds, CLASSES)
+    return blend(heads, vote(nearest(embeddings), labels, np.arange(len(labels)), CLASSES))
+
+
+def test_planted_label_errors_come_first(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    embeddings, truth, folds = made
+    labels = truth.copy()
+    planted = np.array([3, 50, 90, 130, 170, 199])
+    labels[planted] = (truth[planted] + 2) % CLASSES
+    faults = label_faults(judged(embeddings, labels, folds), labels)
+    assert set(np.argsort(faults.score)[: len(planted)].tolist()) == set(planted.tolist())
+    issues = set(np.flatnonzero(faults.is_issue).tolist())
+    assert issues <= set(planted.tolist())
+    assert len(issues) >= 5
+    assert (faults.guess[planted] == truth[planted]).all()
+    assert faults.score.min() >= 0
+    assert faults.score.max() <= 1
+
+
+def test_a_clean_set_has_no_label_issue(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    embeddings, labels, folds = made
+    assert not label_faults(judged(embeddings, labels, folds), labels).is_issue.any()
+
+
+def test_no_photo_is_answered_by_a_head_that_saw_it() -> None:
+    """Labels without any meaning cannot be guessed; a head that saw them would know them all."""
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(200, 60)).astype(np.float32)
+    labels = rng.integers(0, 4, 200)
+    answers = out_of_fold([embeddings], labels, np.arange(200) % 5, 4)
+    assert (answers.argmax(axis=1) == labels).mean() < 0.4
+    assert answers.sum(axis=1) == pytest.approx(np.ones(200))
+    assert log_loss(answers, labels) > 1
+
+
+def test_a_class_that_a_fold_never_saw_gets_nothing() -> None:
+    embeddings = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+    labels = np.array([0, 1] * 5 + [2, 2])
+    answers = out_of_fold([embeddings], labels, np.array([0, 0, 1, 1, 2, 2, 3, 3, 1, 0, 4, 4]), 3)
+    assert (answers[-2:, 2] == 0).all()
+    only_one_left = out_of_fold([embeddings[:4]], np.array([0, 1, 0, 1]), np.array([0, 1, 0, 1]), 2)
+    assert only_one_left.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
+
+
+def test_a_copy_has_no_vote() -> None:
+    near = Near(np.array([[1, 2], [0, 2], [0, 1]]), np.array([[1.0, 0.5], [1.0, 0.5], [0.5, 0.5]], dtype=np.float32))
+    votes = vote(near, np.array([0, 0, 1]), np.array([7, 7, 8]), 2)
+    assert votes.tolist() == [[0, 1], [0, 1], [1, 0]]
+    alone = vote(Near(np.full((1, 3), -1), np.full((1, 3), -1, dtype=np.float32)), np.array([0]), np.array([0]), 2)
+    assert alone.tolist() == [[0.5, 0.5]]
+
+
+# ---- neighbours -----------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_are_the_nearest_by_angle_and_never_oneself() -> None:
+    embeddings = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -2)
+    near = nearest(embeddings, 5)
+    assert near.photos.tolist() == np.argsort(-cosine, axis=1)[:, :5].tolist()
+    assert near.cosine == pytest.approx(-np.sort(-cosine, axis=1)[:, :5], abs=1e-5)
+
+
+def test_equal_photos_are_each_others_neighbours_and_not_their_own() -> None:
+    near = nearest(np.ones((30, 4), dtype=np.float32), 3)
+    assert not (near.photos == np.arange(30)[:, None]).any()
+    assert (near.photos >= 0).all()
+
+
+def test_fewer_photos_than_asked_for_are_filled_up() -> None:
+    near = nearest(np.eye(3, dtype=np.float32), 5)
+    assert near.photos.shape == (3, 5)
+    assert (near.photos[:, 2:] == -1).all()
+    assert (near.photos[:, :2] >= 0).all()
+
+
+def test_the_graph_finds_what_comparing_all_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    embeddings = (rng.normal(size=(50, 40))[rng.integers(0, 50, 2_000)] + rng.normal(0, 0.3, (2_000, 40))).astype(
+        np.float32
+    )
+    exact = nearest(embeddings, 5)
+    monkeypatch.setattr(audit, "EXACT", 100)
+    graph = nearest(embeddings, 5)
+    shared = [len(set(a) & set(b)) for a, b in zip(exact.photos.tolist(), graph.photos.tolist(), strict=True)]
+    assert np.mean(shared) > 4.5
+
+
+def test_strange_photos_come_first(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    embeddings, _, _ = made
+    strange = np.random.default_rng(5).normal(0, 3, (4, WIDTH)).astype(np.float32)
+    scores, beyond = outlier_scores([nearest(np.concatenate([embeddings, strange]))])
+    assert set(np.argsort(scores)[:4].tolist()) == {200, 201, 202, 203}
+    assert (scores[200:] < 0.5).all()
+    assert (scores[:200] < 0.5).mean() < 0.03
+    assert (beyond[200:] > audit.SPREADS).all()
+
+
+# ---- overlap --------------------------------------------------------------------------------------------------------
+
+
+def test_two_classes_that_nobody_can_tell_apart_overlap() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(6), 50)
+    answers = np.eye(6)[labels]
+    answers[:100] = np.eye(6)[rng.integers(0, 2, 100)]
+    answers[150] = np.eye(6)[5]
+    first, second = overlaps(answers, labels)
+    assert (first.first, first.second, first.is_issue, first.photos) == (0, 1, True, 100)
+    assert first.score == pytest.approx(1 - first.mistaken / 100)
+    assert (second.first, second.second, second.mistaken, second.is_issue) == (3, 5, 1, False)
+
+
+def test_evenly_spread_mistakes_are_no_overlap() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(6), 60)
+    answers = np.eye(6)[np.where(rng.random(360) < 0.5, labels, rng.integers(0, 6, 360))]
+    assert not any(pair.is_issue for pair in overlaps(answers, labels))
