@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from carspotter.data.disk import whole_file
-from carspotter.training.lr_finder import TOO_HIGH, RangeTest
+from carspotter.training.lr_finder import RangeTest
+
+HEADROOM = 1.4
+"""Times the loss at the beginning that the picture shows: what blows up at the end would press the fall flat."""
 
 
 def draw_range_test(test: RangeTest, path: Path) -> None:
@@ -23,7 +26,7 @@ def draw_range_test(test: RangeTest, path: Path) -> None:
     axes.plot(test.rates, test.smooth, color="tab:blue", label="evened out")
     _mark_fall(axes, test)
     axes.set(xscale="log", xlabel="learning rate of the head", ylabel="loss", title=f"Stage {test.stage}, {test.name}")
-    axes.set_ylim(0, min(1.05 * test.losses.max(), TOO_HIGH * max(test.smooth.min(), 0.25 * test.start)))
+    axes.set_ylim(0, min(1.05 * test.losses.max(), HEADROOM * test.start))
     axes.legend(frameon=False, loc="lower left")
     with whole_file(path) as part:
         figure.savefig(part, format=path.suffix.removeprefix(".") or "png", dpi=120)
