@@ -1,0 +1,94 @@
+"""`audit` from a set with planted faults to a table and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from carspotter.apps.cli import main
+from helpers.tiny import write_tiny_bundle
+
+EACH = 12
+CHANNELS = {"red": 0, "green": 1, "<b>blue": 2}
+
+
+def scene(seed: int, channel: int) -> Image.Image:
+    """A picture of its own in which one colour prevails."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(40, 90, (6, 8, 3), dtype=np.uint8)).resize((160, 120))
+    fine = Image.fromarray(rng.integers(0, 130, (60, 80, 3), dtype=np.uint8)).resize((160, 120))
+    pixels = np.array(Image.blend(coarse, fine, 0.5))
+    pixels[:, :, channel] = np.minimum(255, pixels[:, :, channel].astype(int) + 140).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def cars(tmp_path: Path) -> Path:
+    """Three classes by colour; one wrong label, one dark, one blurry, one mirrored copy, one exact copy."""
+    folder = tmp_path / "cars"
+    for label, channel in CHANNELS.items():
+        (folder / label).mkdir(parents=True)
+        for at in range(EACH):
+            exif = Image.Exif()
+            exif[270] = "secret place"
+            scene(100 * channel + at, channel).save(folder / label / f"{channel}{at:02}.jpg", quality=95, exif=exif)
+    scene(999, 1).save(folder / "red" / "wrong.jpg", quality=95)
+    scene(998, 0).point(lambda v: v // 12).save(folder / "red" / "dark.jpg")
+    scene(997, 1).filter(ImageFilter.GaussianBlur(9)).save(folder / "green" / "blurry.jpg")
+    scene(3, 0).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "red" / "zmirror.jpg", quality=95)
+    (folder / "red" / "zsame.jpg").write_bytes((folder / "red" / "005.jpg").read_bytes())
+    return folder
+
+
+def issues(folder: Path) -> dict[str, list[dict[str, str]]]:
+    rows = list(csv.DictReader(io.StringIO((folder / "findings.csv").read_text(encoding="utf-8"))))
+    assert list(rows[0]) == ["id", "kind", "score", "is_issue", "why", "suggestion"]
+    assert all(0 <= float(row["score"]) <= 1 for row in rows)
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        if row["is_issue"] == "1":
+            found.setdefault(row["kind"], []).append(row)
+    return found
+
+
+def test_planted_faults_are_found_with_a_model_and_no_torch(
+    cars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "audit"
+    other = tmp_path / "test"
+    other.mkdir()
+    scene(104, 1).resize((80, 60)).save(other / "leak.jpg", quality=90)
+    assert main(["audit", str(cars), "--model", str(model), "--against", str(other), "-o", str(out)]) == 0
+    found = issues(out)
+    assert found["label_error"][0]["id"] == "red/wrong.jpg"
+    assert found["label_error"][0]["suggestion"] == "green"
+    assert [row["id"] for row in found["dark"]] == ["red/dark.jpg"]
+    assert [row["id"] for row in found["blurry"]] == ["green/blurry.jpg"]
+    assert [(row["id"], row["suggestion"]) for row in found["near_duplicate"]] == [("red/zmirror.jpg", "red/003.jpg")]
+    assert [(row["id"], row["suggestion"]) for row in found["exact_duplicate"]] == [("red/zsame.jpg", "red/005.jpg")]
+    assert [(row["id"], row["suggestion"]) for row in found["leak"]] == [("green/104.jpg", "leak.jpg")]
+    assert "label_error" in capsys.readouterr().out
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert "<b>blue" not in page
+    assert "secret" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "<script" not in page
+
+
+def test_a_set_without_labels_is_audited_for_the_rest(
+    cars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "audit"
+    (cars / "red" / "broken.jpg").write_bytes(b"nothing")
+    assert main(["audit", str(cars / "red"), "--model", str(model), "-o", str(out)]) == 3
+    found = issues(out)
+    assert "label_error" not in found
+    assert [row["id"] for row in found["dark"]] == ["dark.jpg"]
+    err = capsys.readouterr().err
+    assert "labels were not judged" in err
+    assert "1 photos could not be read" in err
