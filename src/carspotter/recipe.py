@@ -111,7 +111,9 @@ class Stage(Part):
 
     name: str = Field(min_length=1, description="shown in histories")
     trains: str = Field(
-        "all", description="'head', 'all', or a freeze point: trains from there up ('block5a', 'blocks.4')"
+        "all",
+        description="'head', 'all', or a freeze point: trains from there up ('block5a', 'blocks.4', or '99%': the "
+        "fewest upper units that hold so many of the parameters)",
     )
     epochs: int = Field(ge=0, le=10_000, description="0 skips the stage")
     height: int = Field(ge=32, le=2048, description="rows of the photo, pixels")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from timm.layers import SelectAdaptivePool2d
 from torch import nn
@@ -11,7 +12,7 @@ from carspotter.errors import BackboneError
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head, pool
 from carspotter.training.freezing import Freezing
-from carspotter.training.units import find_freeze_point
+from carspotter.training.units import find_freeze_point, units
 
 
 def kinds(head: Head) -> list[str]:
@@ -85,8 +86,24 @@ def test_freeze_points_by_the_seeds_and_timms_names() -> None:
     assert names[find_freeze_point(net, "block5a")] == names[find_freeze_point(net, "blocks.4")] == "blocks.4"
     assert find_freeze_point(net, "all") == 0
     assert find_freeze_point(net, "head") == len(names)
-    with pytest.raises(BackboneError, match="no freeze point 'block9a'; name 'head', 'all' or one of conv_stem"):
+    with pytest.raises(BackboneError, match="no freeze point 'block9a'; name .*'99%', or one of conv_stem"):
         find_freeze_point(net, "block9a")
+
+
+def test_a_share_of_the_parameters_is_a_freeze_point_of_any_backbone() -> None:
+    for name, first in (("tf_efficientnet_lite0", "blocks.2"), ("resnet18", "layer1")):
+        net = timm.create_model(name, num_classes=0)
+        parts = units(net)
+        start = find_freeze_point(net, "99%")
+        assert parts[start][0] == first
+        sizes = [sum(p.numel() for p in module.parameters()) for _, module in parts]
+        assert sum(sizes[start:]) >= 0.99 * sum(sizes) > sum(sizes[start + 1 :])
+        assert find_freeze_point(net, "100%") == 0
+        last = find_freeze_point(net, "1%")
+        assert sum(sizes[last:]) >= 0.01 * sum(sizes) > sum(sizes[last + 1 :])
+    for wrong in ("0%", "101%", "%", "9.5%", "-1%"):
+        with pytest.raises(BackboneError, match="there is no freeze point"):
+            find_freeze_point(net, wrong)
 
 
 def test_freeze_points_of_xception() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -37,17 +38,35 @@ def find_freeze_point(net: nn.Module, point: str) -> int:
 
     Args:
         net: a backbone.
-        point: 'all' (0), 'head' (all units frozen), a unit's name (`blocks.4`, `layer3`), or the Keras name of an
-            EfficientNet block (`block5a` is timm's `blocks.4`).
+        point: 'all' (0), 'head' (all units frozen), a unit's name (`blocks.4`, `layer3`), the Keras name of an
+            EfficientNet block (`block5a` is timm's `blocks.4`), or a share of the parameters (`99%`: the fewest upper
+            units that hold as much), which any backbone has.
 
     Raises:
         BackboneError: there is no such point; the message lists those there are.
     """
-    names = [name for name, _ in units(net)]
+    parts = units(net)
+    names = [name for name, _ in parts]
     if point in ("all", "head"):
         return 0 if point == "all" else len(names)
     keras = re.fullmatch(r"block(\d+)a", point)
     timm_name = f"blocks.{int(keras[1]) - 1}" if keras else point
     if point in names or timm_name in names:
         return names.index(point if point in names else timm_name)
-    raise BackboneError(f"there is no freeze point {point!r}; name 'head', 'all' or one of {', '.join(names)}")
+    if (share := re.fullmatch(r"(\d{1,3})%", point)) and 0 < int(share[1]) <= 100:
+        return _holding(int(share[1]) / 100, [module for _, module in parts])
+    raise BackboneError(
+        f"there is no freeze point {point!r}; name 'head', 'all', a share of the parameters as in '99%', or one of "
+        f"{', '.join(names)}"
+    )
+
+
+def _holding(share: float, parts: Sequence[nn.Module]) -> int:
+    """Where the fewest upper units begin that hold that share of all parameters."""
+    sizes = [sum(p.numel() for p in module.parameters()) for module in parts]
+    wanted, held = share * sum(sizes), 0
+    for at in range(len(parts) - 1, -1, -1):
+        held += sizes[at]
+        if held >= wanted:
+            return at
+    return 0
