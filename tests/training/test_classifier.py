@@ -86,7 +86,7 @@ def test_freeze_points_by_the_seeds_and_timms_names() -> None:
     assert names[find_freeze_point(net, "block5a")] == names[find_freeze_point(net, "blocks.4")] == "blocks.4"
     assert find_freeze_point(net, "all") == 0
     assert find_freeze_point(net, "head") == len(names)
-    with pytest.raises(BackboneError, match="no freeze point 'block9a'; name .*'99%', or one of conv_stem"):
+    with pytest.raises(BackboneError, match=r"no freeze point 'block9a'; name .*'99%', or one of conv_stem"):
         find_freeze_point(net, "block9a")
 
 
