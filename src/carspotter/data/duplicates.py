@@ -27,7 +27,7 @@ MAX_BITS = 10
 planted copies but some of those cut by 4 % and more (see above), 12 adds twice as many pairs to look at."""
 MIN_LIKENESS = 0.88
 """Candidates less alike are different photos (measured: see above; different photos up to 0.871)."""
-MAYBE_LIKENESS = 0.5
+MAYBE_LIKENESS = 0.6
 """Candidates at least so alike are laid on each other more carefully. Measured: the planted cuts of 7 % that a coarse
 search misses reach 0.84 to 0.88 in it."""
 BANDS = 4
