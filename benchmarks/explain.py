@@ -2,7 +2,7 @@
 
     python benchmarks/explain.py MODEL SOURCE [photos]
 
-Cells of the feature map are hidden in tenths, and the lead of the answer over the runner-up is measured through the
+Cells of the feature map are hidden in fifths, and the lead of the answer over the runner-up is measured through the
 whole net. The figure is the area under the curves of all photos as a share of their whole leads: 1 means that hiding
 changes nothing, lower is better. Chance is the mean of three orders; intervals resample photos (95 %).
 """
@@ -26,6 +26,7 @@ from carspotter.inference.reference import read_head_rows
 from carspotter.records import Photo, Pixels
 
 ORDERS = 3
+SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 PHOTOS = 50
 RESAMPLES = 10_000
 NAMES = ("hottest first", "by chance", "coldest first")
@@ -68,7 +69,7 @@ def lead(predictor: Predictor, a: int, b: int, pixels: Pixels) -> float:
 
 
 def curve(say: Callable[[Pixels], float], view: Pixels, order: np.ndarray) -> float:
-    return area(deletion_curve(say, view, order))
+    return area(deletion_curve(say, view, order, SHARES))
 
 
 if __name__ == "__main__":
