@@ -107,8 +107,6 @@ def _say(found: Explanation, classes: tuple[str, ...], rows: tuple[tuple[Shown, 
     named, against = classes[found.named], classes[found.against]
     say(f"answer   {named}, rather than {against}")
     say(f"lead     {found.lead:.2f} in logits, of which the photo gives {found.seen:.2f}")
-    say(
-        f"check    {found.hottest_hidden:.2f} with the hottest part hidden, {found.drawn_hidden:.2f} with as much by chance"
-    )
+    say(f"check    {found.hottest_hidden:.2f} with the hottest part hidden, {found.drawn_hidden:.2f} with a drawn one")
     for name, row in zip((named, against), rows, strict=False):
         say(f"nearest  {name}: {', '.join(f'{one.neighbour.id} {one.neighbour.distance:.2f}' for one in row)}")
