@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from carspotter.apps.cli import main
 from helpers.tiny import write_tiny_bundle
@@ -23,7 +23,7 @@ def scene(seed: int, channel: int) -> Image.Image:
     coarse = Image.fromarray(rng.integers(40, 90, (6, 8, 3), dtype=np.uint8)).resize((160, 120))
     fine = Image.fromarray(rng.integers(0, 130, (60, 80, 3), dtype=np.uint8)).resize((160, 120))
     pixels = np.array(Image.blend(coarse, fine, 0.5))
-    pixels[:, :, channel] = np.minimum(255, pixels[:, :, channel].astype(int) + 140).astype(np.uint8)
+    pixels[:, :, channel] = np.minimum(255, pixels[:, :, channel].astype(int) + 80).astype(np.uint8)
     return Image.fromarray(pixels)
 
 
@@ -38,8 +38,9 @@ def cars(tmp_path: Path) -> Path:
             exif[270] = "secret place"
             scene(100 * channel + at, channel).save(folder / label / f"{channel}{at:02}.jpg", quality=95, exif=exif)
     scene(999, 1).save(folder / "red" / "wrong.jpg", quality=95)
-    scene(998, 0).point(lambda v: v // 12).save(folder / "red" / "dark.jpg")
-    scene(997, 1).filter(ImageFilter.GaussianBlur(9)).save(folder / "green" / "blurry.jpg")
+    scene(998, 0).point(lambda v: v // 12).save(folder / "red" / "dark.jpg", quality=95)
+    blurred = ImageOps.autocontrast(scene(997, 1).filter(ImageFilter.GaussianBlur(6)))
+    blurred.save(folder / "green" / "blurry.jpg", quality=95)
     scene(3, 0).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "red" / "zmirror.jpg", quality=95)
     (folder / "red" / "zsame.jpg").write_bytes((folder / "red" / "005.jpg").read_bytes())
     return folder

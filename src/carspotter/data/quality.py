@@ -114,7 +114,7 @@ def _look(photo: Photo) -> Quality | Rejected:
 def _blur_along(grey: Grey) -> float:
     """Along the rows of a picture."""
     change = np.abs(np.diff(grey, axis=1))
-    if not change.sum() > 1e-3 * change.size:  # less than a quarter of a grey level from pixel to pixel
+    if not change.sum() > 2e-4 * change.size:  # less than a twentieth of a grey level from pixel to pixel
         return 0.0
     sums = np.cumsum(np.pad(grey, ((0, 0), (REBLUR // 2 + 1, REBLUR // 2)), mode="edge"), axis=1, dtype=np.float64)
     again = (sums[:, REBLUR:] - sums[:, :-REBLUR]) / REBLUR
