@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import subprocess
 import sys
@@ -148,6 +149,14 @@ def test_a_study_has_one_owner_and_a_database_many_studies(address: str) -> None
             assert finish(other, 1.0) == 0
     with study_at(address, "first") as study:
         assert study.tried() == ()
+
+
+def test_a_first_study_leaves_the_programs_logging_alone(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a program of one's own, outside pytest
+    ours = logging.getLogger("carspotter")
+    with study_at(address):
+        assert not ours.disabled
+        assert logging.getLogger().handlers == []
 
 
 def test_studies_lie_beside_the_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -235,12 +236,24 @@ def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
 
 
 @contextmanager
+def _logging_let_alone() -> Iterator[None]:
+    """Optuna's tables come with logging for the whole program where it has none; warnings of ours would fall silent."""
+    some, root = logging.NullHandler(), logging.getLogger()
+    root.addHandler(some)
+    try:
+        yield
+    finally:
+        root.removeHandler(some)
+
+
+@contextmanager
 def _loaded(address: Address, name: str, by: Measure) -> Iterator[optuna.Study]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its greetings are not ours
     options = {"connect_args": {"timeout": PATIENCE}} if address.file else {"pool_pre_ping": True}
-    storage = optuna.storages.RDBStorage(address.uri, engine_kwargs=options)
+    with _logging_let_alone():
+        storage = optuna.storages.RDBStorage(address.uri, engine_kwargs=options)
     try:
         yield optuna.create_study(
             storage=storage,
