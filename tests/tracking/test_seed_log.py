@@ -102,9 +102,7 @@ def test_an_empty_setting_is_left_open(read_one: Callable[..., Run]) -> None:
 
 def test_what_a_recipe_cannot_say_is_noted(read_one: Callable[..., Run]) -> None:
     run = read_one(**{OPTIMIZER: "RMSprop"})
-    assert run.notes == (
-        "C_OPTIMIZER_TYPE = RMSprop: a recipe has nothing like it, so that setting stays unknown",
-    )
+    assert run.notes == ("C_OPTIMIZER_TYPE = RMSprop: a recipe has nothing like it, so that setting stays unknown",)
     assert run.imported is not None
     assert "stage.0.optimizer" not in run.imported.stated
 
