@@ -12,6 +12,7 @@ from PIL import Image
 from tests.training.test_train import recipe
 
 from carspotter.data.cache import PhotoCache
+from carspotter.data.classes import same_classes
 from carspotter.data.scan import scan
 from carspotter.data.source import list_photos, read_source
 from carspotter.errors import SourceError
@@ -22,7 +23,7 @@ from carspotter.training import outside
 from carspotter.training.gather import gather
 from carspotter.training.job import Job
 from carspotter.training.look import NAMED
-from carspotter.training.outside import Offer, Sources, choose, same_classes
+from carspotter.training.outside import Offer, Sources, choose
 from carspotter.training.train import train
 
 

@@ -19,6 +19,7 @@ from carspotter.apps.commands import (
     backbones,
     check,
     demo,
+    evaluate,
     explain,
     lr,
     pretrain,
@@ -53,6 +54,7 @@ app.command("lr")(lr.lr)
 app.command("submit")(answers.submit)
 app.command("predict")(answers.predict)
 app.command("audit")(audit.audit)
+app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")

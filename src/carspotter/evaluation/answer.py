@@ -100,7 +100,7 @@ def _claim(
     group = None if family is None else family.name
     if claimed <= TOP:
         reason = f"{' or '.join(guess.label for guess in guesses[:claimed])}{_promise(trust)}"
-        return Answer(photo, Verdict.ONE_OF, guesses, group, reason)
+        return Answer(photo, Verdict.ONE_OF, guesses, group, reason, claimed=claimed)
     reason = f"a {group}, which one is unsure" if group else f"{claimed} models may be meant"
     return Answer(photo, Verdict.UNSURE, guesses, group, f"{reason}{_promise(trust)}; a person should look")
 

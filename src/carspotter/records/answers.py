@@ -70,6 +70,7 @@ class Answer:
         group: the family that near classes share ("2109 / 21099"), or None.
         reason: empty, or one line: why the verdict is not `named`, or a note about the photo.
         code: the reason code of a bad photo, else None.
+        claimed: how many of `top` the verdict `one_of` means.
     """
 
     id: str
@@ -78,3 +79,11 @@ class Answer:
     group: str | None = None
     reason: str = ""
     code: Reason | None = None
+    claimed: int = 1
+
+    @property
+    def claim(self) -> tuple[str, ...]:
+        """The models that the verdict says it is one of; none where it names none."""
+        if self.verdict in (Verdict.NAMED, Verdict.ONE_OF):
+            return tuple(guess.label for guess in self.top[: self.claimed])
+        return ()

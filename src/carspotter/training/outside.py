@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from carspotter.data.cache import PhotoCache
+from carspotter.data.classes import same_classes
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan, scan
 from carspotter.errors import SourceError
@@ -115,30 +116,6 @@ def _must_be_few(dataset: Dataset) -> None:
             f"{dataset.origin}: {len(dataset.photos):,} outside photos would have to be looked at, {MAX_PHOTOS:,} are "
             "allowed; name a part of them"
         )
-
-
-def same_classes(extra: Dataset, dataset: Dataset) -> Dataset:
-    """The photos of `extra` whose class `dataset` has too, under the names of `dataset`.
-
-    Classes meet by name, whatever the case; where `extra` has codes alone, by the code in which both are written.
-
-    Raises:
-        SourceError: not one class is shared, or there are no labels.
-    """
-    if not extra.classes:
-        raise SourceError(f"{extra.origin} has no labels, so it cannot be trained on; give a table or class folders")
-    by_name = {name.casefold(): name for name in dataset.classes}
-    names = {name: by_name[name.casefold()] for name in extra.classes if name.casefold() in by_name}
-    if not names and extra.classes == extra.codes:  # it has no names, so its codes may be ours
-        by_code = dict(zip(dataset.codes, dataset.classes, strict=True))
-        names = {n: by_code[code] for n, code in zip(extra.classes, extra.codes, strict=True) if code in by_code}
-    if not names:
-        raise SourceError(
-            f"{extra.origin} shares no class with {dataset.origin}: it has {', '.join(extra.classes[:5])}, …; "
-            f"expected some of {', '.join(dataset.classes[:5])}, …"
-        )
-    photos = tuple(replace(p, label=names[p.label]) for p in extra.photos if p.label in names)
-    return replace(extra, photos=photos, classes=dataset.classes, codes=dataset.codes)
 
 
 def choose(offers: Sequence[Offer], inside: Sequence[PhotoFacts], never: Sequence[PhotoFacts]) -> Outside:

@@ -1,0 +1,95 @@
+"""`evaluate`: how good a model is on labelled photos, as a page to look at and figures to compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from carspotter.apps import options
+from carspotter.apps.console import note, notes, progress, say
+from carspotter.errors import EXIT_SOME_REFUSED
+
+if TYPE_CHECKING:
+    from carspotter.inference.examination import Examination
+    from carspotter.records import BundleCard, Dataset
+
+OutFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for report.html and metrics.json.")]
+
+
+def evaluate(
+    model: options.Model,
+    source: options.Source,
+    *,
+    output: OutFolder = Path("report"),
+    tta: options.Tta = 1,
+    photos: options.Photos = None,
+    id_column: options.IdColumn = None,
+    label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
+) -> None:
+    """Judge a model on labelled photos: figures with intervals, calibration, confused pairs, every wrong photo.
+
+    Photos that trained the model are left out where its run is known; otherwise the report says that they may be among
+    them. Unreadable photos make the exit code 3.
+    """
+    import json
+
+    from carspotter.data.disk import whole_file
+    from carspotter.data.source import read_source
+    from carspotter.evaluation.judging import flat
+    from carspotter.evaluation.report_page import report_page
+    from carspotter.inference.examination import examine
+    from carspotter.inference.predictor import load
+
+    predictor = load(model)
+    dataset = read_source(
+        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
+    )
+    notes(dataset.notes)
+    unseen, remark = _unseen(predictor.card, dataset)
+    with progress() as show:
+        found = examine(predictor, unseen, tta=tta, progress=show)
+    remarks = [*_remarks(found, predictor.card), *([remark] if remark else [])]
+    by_id = {photo.id: photo for photo in found.dataset.photos}
+    page = report_page(f"{predictor.card.name} on {source.name}", remarks, found.judged, by_id)
+    for name, text in (
+        ("report.html", page),
+        ("metrics.json", json.dumps(flat(found.judged) | {"photos_per_second": found.photos_per_second}, indent=1)),
+    ):
+        with whole_file(output / name) as part:
+            part.write_text(text, encoding="utf-8")
+    say(f"accuracy {found.judged.evaluation.accuracy}")
+    say(f"top-3    {found.judged.evaluation.top3_accuracy}")
+    notes(remarks)
+    say(f"report in {output / 'report.html'}, figures in {output / 'metrics.json'}")
+    if found.dataset.rejected:
+        note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
+        raise typer.Exit(EXIT_SOME_REFUSED)
+
+
+def _unseen(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]:
+    """The photos that did not train the model, as far as that is known, and what must be said of it."""
+    from carspotter.errors import TrackingError
+    from carspotter.tracking.runs import open_store
+
+    try:
+        split = open_store().split(card.provenance.run_id)
+    except TrackingError:
+        return dataset, "The run that trained this model is not at hand: photos that trained it may be among these."
+    trained = set(split.train) & {photo.id for photo in dataset.photos}
+    if not trained:
+        return dataset, ""
+    held_out = [at for at, photo in enumerate(dataset.photos) if photo.id not in trained]
+    return dataset.subset(held_out), f"{len(trained)} photos with names of photos that trained the model are left out."
+
+
+def _remarks(found: Examination, card: BundleCard) -> list[str]:
+    calibrated = "calibrated" if card.calibration else "not calibrated: probabilities are the plain softmax"
+    told = [f"{found.photos_per_second:.1f} photos a second, read, decoded and answered. The model is {calibrated}."]
+    if found.foreign:
+        told.append(f"{found.foreign} photos of classes that the model does not know are left out.")
+    if found.dataset.rejected:
+        told.append(f"{len(found.dataset.rejected)} photos could not be read.")
+    return told

@@ -1,0 +1,245 @@
+"""Everything that a model's answers on labelled photos tell about it: figures, calibration, refusals, confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.evaluation.answer import answer
+from carspotter.evaluation.metrics import evaluate, softmax, wilson
+from carspotter.evaluation.reliability import (
+    Bin,
+    calibration_error,
+    calibration_p,
+    errors_removed,
+    reliability,
+    risk_coverage,
+)
+from carspotter.records import Answer, Calibration, Evaluation, Figure, Scores, Verdict
+
+RESAMPLES = 2_000
+"""A bound of 2.5 % then lies within 2.5 ± 0.7 % (twice its binomial error)."""
+REFUSED = 0.2
+"""Share of photos, the least sure ones, whose refusal is looked at: what a dealer can still look at by hand."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Photos of one class that were taken for another.
+
+    Attributes:
+        truth: what they are.
+        answered: what was said.
+        photos: their positions, the surest mistakes first.
+        of: how many photos the true class has.
+    """
+
+    truth: str
+    answered: str
+    photos: tuple[int, ...]
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Photos of one kind.
+
+    Attributes:
+        name: the kind.
+        accuracy: on them.
+        rest: accuracy on all others, None where there are none.
+    """
+
+    name: str
+    accuracy: Figure
+    rest: Figure | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A model on N labelled photos.
+
+    Attributes:
+        ids: N photo ids.
+        classes: K names.
+        truth: (N,) class indices.
+        answers: one per photo, as `predict` gives them.
+        probabilities: (N, K) calibrated where the model is.
+        evaluation: accuracy, top-3, log loss, per class, confusion table.
+        macro: precision, recall and F1, each the mean over the classes.
+        bins: calibration curve.
+        error: calibration error, 0 is best.
+        error_p: how often perfect calibration would look as bad.
+        coverage: (N,) share of photos answered, the surest first.
+        risk: (N,) share of wrong answers among them.
+        removed: share of all errors among the least sure `REFUSED` of the photos.
+        confusions: pairs of classes, the most frequent first.
+        slices: kinds of photos.
+        rejected: how many photos could not be used.
+    """
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    truth: Ints
+    answers: tuple[Answer, ...]
+    probabilities: Floats
+    evaluation: Evaluation
+    macro: Mapping[str, Figure]
+    bins: tuple[Bin, ...]
+    error: Figure
+    error_p: float
+    coverage: Floats
+    risk: Floats
+    removed: float
+    confusions: tuple[Confusion, ...]
+    slices: tuple[Slice, ...]
+    rejected: int = 0
+
+    @property
+    def wrong(self) -> tuple[int, ...]:
+        """Positions of the wrong answers, the surest first."""
+        guess = self.probabilities.argmax(1)
+        at = np.flatnonzero(guess != self.truth)
+        return tuple(int(i) for i in at[np.argsort(-self.probabilities.max(1)[at], kind="stable")])
+
+    @property
+    def verdicts(self) -> dict[Verdict, tuple[int, Figure | None]]:
+        """How many photos got each verdict, and how often what it claims holds the truth; None where it claims none."""
+        found: dict[Verdict, tuple[int, Figure | None]] = {}
+        for verdict in Verdict:
+            some = [i for i, one in enumerate(self.answers) if one.verdict is verdict]
+            held = [self.classes[self.truth[i]] in self.answers[i].claim for i in some if self.answers[i].claim]
+            if some:
+                found[verdict] = len(some), wilson(sum(held), len(held)) if held else None
+        return found
+
+
+def judge(
+    scores: Scores,
+    truth: Ints,
+    classes: Sequence[str],
+    calibration: Calibration | None,
+    kinds: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+) -> Judged:
+    """Judge a model by its answers.
+
+    Args:
+        scores: N rows of at least two photos.
+        truth: (N,) class index of each row.
+        classes: the K class names in index order.
+        calibration: the model's own; None judges the plain softmax.
+        kinds: name → (N,) whether a photo is of that kind.
+
+    Raises:
+        ValueError: fewer than two rows, shapes that do not fit, logits that are not finite, a truth outside 0..K-1.
+    """
+    evaluation = evaluate(scores, truth, classes)
+    temperature = 1.0 if calibration is None else calibration.temperature
+    probabilities = softmax(np.asarray(scores.logits, np.float64) / temperature)
+    confidence, guess = probabilities.max(1), probabilities.argmax(1)
+    right = guess == truth
+    coverage, risk = risk_coverage(confidence, right)
+    return Judged(
+        ids=scores.ids,
+        classes=tuple(classes),
+        truth=truth,
+        answers=answer(scores, classes, calibration, scores.ids),
+        probabilities=probabilities,
+        evaluation=evaluation,
+        macro=macro_figures(np.array(evaluation.confusion)),
+        bins=reliability(confidence, right),
+        error=calibration_error(confidence, right),
+        error_p=calibration_p(confidence, right),
+        coverage=coverage,
+        risk=risk,
+        removed=errors_removed(confidence, right, REFUSED),
+        confusions=_confusions(truth, guess, confidence, classes),
+        slices=tuple(_slice(name, right, mask) for name, mask in (kinds or {}).items() if mask.any()),
+        rejected=len(scores.rejected),
+    )
+
+
+def macro_figures(confusion: Ints) -> dict[str, Figure]:
+    """Mean precision, recall and F1 over the classes, with 95 % bootstrap intervals over photos.
+
+    A class that was never answered has precision 0; one without photos counts in none of the three.
+
+    Args:
+        confusion: (K, K) counts; rows truth, columns answers.
+    """
+    n = int(confusion.sum())
+    draws = np.random.default_rng(0).multinomial(n, (confusion / n).ravel(), size=RESAMPLES)
+    drawn = _macro(draws.reshape(-1, *confusion.shape))
+    return {
+        name: Figure(
+            value=value,
+            low=min(value, float(np.quantile(drawn[name], 0.025))),
+            high=max(value, float(np.quantile(drawn[name], 0.975))),
+            n=n,
+        )
+        for name, (value,) in _macro(confusion[None]).items()
+    }
+
+
+def flat(judged: Judged) -> dict[str, float | int]:
+    """`metrics.json`: flat names, each figure with `_low` and `_high` where it has an interval."""
+    shares = {
+        "accuracy": judged.evaluation.accuracy,
+        "top3_accuracy": judged.evaluation.top3_accuracy,
+        **{f"macro_{name}": figure for name, figure in judged.macro.items()},
+        "calibration_error": judged.error,
+    }
+    found: dict[str, float | int] = {"n": len(judged.ids), "rejected": judged.rejected}
+    for name, figure in shares.items():
+        found |= _share(name, figure)
+    found |= {
+        "log_loss": judged.evaluation.log_loss,
+        "calibration_p": judged.error_p,
+        f"errors_removed_by_refusing_{REFUSED * 100:.0f}_percent": judged.removed,
+        "risk_coverage_area": float(judged.risk.mean()),
+    }
+    for verdict, (photos, held) in judged.verdicts.items():
+        found[f"verdict_{verdict}_n"] = photos
+        found |= {} if held is None else _share(f"verdict_{verdict}_true", held)
+    for one in judged.slices:
+        name = one.name.replace(" ", "_")
+        found |= {f"slice_{name}_n": one.accuracy.n} | _share(f"slice_{name}_accuracy", one.accuracy)
+    return found
+
+
+def _share(name: str, figure: Figure) -> dict[str, float | int]:
+    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+
+
+def _macro(tables: Ints) -> dict[str, Floats]:
+    """(R, K, K) confusion tables → (R,) means over the classes that have photos."""
+    right = np.diagonal(tables, axis1=1, axis2=2).astype(np.float64)
+    photos, answered = tables.sum(2), tables.sum(1)
+    there = photos > 0
+    recall = right / np.maximum(photos, 1)
+    precision = right / np.maximum(answered, 1)
+    f1 = 2 * right / np.maximum(photos + answered, 1)
+    means = {"precision": precision, "recall": recall, "f1": f1}
+    return {name: (values * there).sum(1) / np.maximum(there.sum(1), 1) for name, values in means.items()}
+
+
+def _confusions(truth: Ints, guess: Ints, confidence: Floats, classes: Sequence[str]) -> tuple[Confusion, ...]:
+    found: dict[tuple[int, int], list[int]] = {}
+    for i in np.argsort(-confidence, kind="stable"):
+        if truth[i] != guess[i]:
+            found.setdefault((int(truth[i]), int(guess[i])), []).append(int(i))
+    counts = np.bincount(truth, minlength=len(classes))
+    pairs = [Confusion(classes[a], classes[b], tuple(some), int(counts[a])) for (a, b), some in found.items()]
+    return tuple(sorted(pairs, key=lambda pair: (-len(pair.photos), pair.truth, pair.answered)))
+
+
+def _slice(name: str, right: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> Slice:
+    others = right[~mask]
+    rest = wilson(int(others.sum()), len(others)) if len(others) else None
+    return Slice(name, wilson(int(right[mask].sum()), int(mask.sum())), rest)

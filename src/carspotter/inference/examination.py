@@ -1,0 +1,96 @@
+"""A model examined on labelled photos: the shipped predictor answers, what follows is arithmetic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.data.cache import PhotoCache
+from carspotter.data.classes import same_classes
+from carspotter.data.quality import BOUNDS, Quality, measure_all
+from carspotter.data.scan import PhotoFacts, Scan, scan
+from carspotter.errors import SourceError
+from carspotter.evaluation.judging import Judged, judge
+from carspotter.inference.predictor import Predictor
+from carspotter.progress import Progress, silent
+from carspotter.records import Dataset
+
+SMALL = 240
+"""Pixels of the shorter side below which a photo is small: that of the ads at hand is 240 or more."""
+LEAST = 2
+"""Photos that can be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What came out.
+
+    Attributes:
+        judged: the figures.
+        dataset: the photos that were judged, those that could not be read in `rejected`.
+        foreign: photos of classes that the model does not know; nothing is said of them.
+        photos_per_second: read, decoded and answered, all threads together.
+    """
+
+    judged: Judged
+    dataset: Dataset
+    foreign: int
+    photos_per_second: float
+
+
+def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: Progress = silent) -> Examination:
+    """Ask a model about labelled photos and judge what it says.
+
+    Args:
+        predictor: of the model.
+        dataset: labelled; classes meet the model's by name, whatever the case.
+        tta: views per photo.
+        progress: told about photos.
+
+    Raises:
+        SourceError: no labels, no class that the model knows, or fewer than two photos that can be read.
+        BundleError: the network itself fails.
+    """
+    card = predictor.card
+    known = same_classes(dataset, Dataset((), card.classes, card.codes, origin=str(predictor.bundle.folder)))
+    looked = scan(known, progress=progress)
+    if len(looked.dataset.photos) < LEAST:
+        raise SourceError(f"{dataset.origin}: {len(looked.dataset.photos)} photos can be used; judging needs {LEAST}")
+    began = time.perf_counter()
+    # Without a cache, so that the speed is that of photos seen for the first time.
+    scores = predictor.scores(looked.dataset, tta=tta, cache=PhotoCache(None), progress=progress)
+    seconds = time.perf_counter() - began
+    labels = dict(zip((photo.id for photo in looked.dataset.photos), looked.dataset.labels.tolist(), strict=True))
+    truth = np.array([labels[photo] for photo in scores.ids], dtype=np.int64)
+    return Examination(
+        judged=judge(scores, truth, card.classes, card.calibration, kinds_of(looked, scores.ids, progress)),
+        dataset=looked.dataset,
+        foreign=len(dataset.photos) - len(known.photos),
+        photos_per_second=len(scores.ids) / seconds,
+    )
+
+
+def kinds_of(looked: Scan, ids: tuple[str, ...], progress: Progress = silent) -> Mapping[str, npt.NDArray[np.bool_]]:
+    """Kinds of photos that may fare worse: dark, blurry, overexposed, small, portrait.
+
+    Returns:
+        Name → (N,) whether each photo of `ids` is of that kind.
+    """
+    wanted = set(ids)
+    photos = [photo for photo in looked.dataset.photos if photo.id in wanted]
+    quality = {photo.id: found for photo, found in zip(photos, measure_all(photos, progress), strict=True)}
+    facts = {fact.id: fact for fact in looked.facts}
+    rows = [_kinds(quality[i], facts[i]) for i in ids]
+    return {name: np.array([row[name] for row in rows], dtype=bool) for name in rows[0]}
+
+
+def _kinds(quality: object, fact: PhotoFacts) -> dict[str, bool]:
+    faults = {
+        name: isinstance(quality, Quality) and getattr(quality, measure) < BOUNDS[measure]
+        for name, measure in (("dark", "dark"), ("overexposed", "bright"), ("blurry", "blurry"))
+    }
+    return faults | {"small": min(fact.height, fact.width) < SMALL, "portrait": fact.height > fact.width}

@@ -1,0 +1,74 @@
+"""`evaluate` from a model and labelled photos to a page and figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carspotter.apps.cli import main
+from helpers.tiny import COLOURS, write_tiny_bundle
+
+
+def paint(path: Path, colour: int, *, strength: int = 200, size: tuple[int, int] = (320, 240)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name)).integers(0, 40, (size[1], size[0], 3), dtype=np.uint8)
+    pixels[..., colour] += strength
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for number, name in enumerate(COLOURS):
+        for at in range(4):
+            paint(folder / name.upper() / f"{at}.png", number)
+    paint(folder / "RED" / "wrong.png", 2)
+    paint(folder / "RED" / "dark portrait.png", 0, strength=20, size=(120, 160))
+    paint(folder / "violet" / "0.png", 2)
+    return folder
+
+
+def figures(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_model_is_judged(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "report"
+    assert main(["evaluate", str(model), str(photos), "-o", str(out)]) == 0
+    found = figures(out)
+    assert (found["n"], found["accuracy"]) == (14, 13 / 14)
+    assert (found["slice_portrait_n"], found["slice_small_n"]) == (1, 1)
+    assert found["slice_dark_n"] == 6  # pure blue has the luma of a night
+    assert found["photos_per_second"] > 0
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "RED/wrong.png" in html
+    assert "red taken for blue: 1 of 6 photos" in html
+    assert "data:image/jpeg;base64," in html
+    heard = capsys.readouterr()
+    assert "1 photos of classes that the model does not know are left out" in heard.err
+    assert "photos that trained it may be among these" in heard.err
+    assert "accuracy 0.929" in heard.out
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_unreadable_photos_are_counted(photos: Path, tmp_path: Path) -> None:
+    (photos / "BLUE" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    model, out = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "report"
+    assert main(["evaluate", str(model), str(photos), "-o", str(out)]) == 3
+    assert (figures(out)["n"], figures(out)["rejected"]) == (14, 1)
+    assert "1 photos could not be read" in (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_photos_of_other_cars_judge_nothing(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_tiny_bundle(tmp_path / "tiny").folder
+    for name in COLOURS:
+        (photos / name.upper()).rename(photos / f"no {name}")
+    assert main(["evaluate", str(model), str(photos), "-o", str(tmp_path / "report")]) == 2
+    assert "shares no class with" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
