@@ -186,7 +186,7 @@ def test_the_bundle_hash_ignores_name_run_and_times(card: BundleCard) -> None:
         {"geometry": Geometry(height=64, width=128)},
         {"dataset": "c" * 64},
         {"carspotter": "0.2.0"},
-        {"format_version": 2},
+        {"format_version": 1},
     ],
 )
 def test_the_bundle_hash_depends_on_all_the_rest(card: BundleCard, change: dict[str, Any]) -> None:

@@ -264,4 +264,4 @@ def test_planted_copies_of_real_ads(shared: Path) -> None:
 def test_dealers_copies_in_the_inventory(shared: Path) -> None:
     found = near_duplicates(scan(read_source(shared / "inventory")).facts)
     assert len(found) == 488
-    assert len(set(found.tolist())) == 477  # 11 of 12 copies; one cut of 7 % only embeddings find
+    assert len(set(found.tolist())) == 478  # 10 of 12 copies; two cuts of 7 % take the longer search of an audit

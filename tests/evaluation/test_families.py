@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from carspotter.evaluation.families import Family, find_families, smallest_family
+from carspotter.evaluation.families import Family, common_family, find_families, smallest_family
 
 CONTEST = ("BMW_3ER", "BMW_5ER", "BMW_X3", "BMW_X5", "AUDI_A4", "AUDI_A6", "MERCEDES_C_KLASSE", "MERCEDES_S_KLASSE")
 LADA = ("Lada Priora", "Ford Focus", "Lada 2110", "Lada 2107", "Lada 2109", "Lada 21099")
@@ -44,3 +44,10 @@ def test_the_smallest_family_that_is_likely_enough_is_claimed() -> None:
     assert smallest_family(x_model, families, 0.85) == Family("BMW X", (2, 3))
     assert smallest_family(some_bmw, families, 0.9) == Family("BMW", (0, 1, 2, 3))
     assert smallest_family(np.full(8, 1 / 8), families, 0.8) is None
+
+
+def test_claimed_classes_share_a_family_or_none() -> None:
+    families = find_families(CONTEST)
+    assert common_family([3, 2], families) == Family("BMW X", (2, 3))
+    assert common_family([0, 2], families) == Family("BMW", (0, 1, 2, 3))
+    assert common_family([0, 4], families) is None

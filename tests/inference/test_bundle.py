@@ -12,7 +12,7 @@ import pytest
 
 from carspotter.data.disk import hash_file
 from carspotter.errors import BundleError
-from carspotter.inference.bundle import MAX_CARD_BYTES, Bundle, check_target, read_bundle, write_bundle
+from carspotter.inference.bundle import FORMAT_VERSION, MAX_CARD_BYTES, Bundle, check_target, read_bundle, write_bundle
 from helpers.tiny import tiny_card, tiny_files, tiny_onnx, write_tiny_bundle
 
 
@@ -62,8 +62,8 @@ def test_foreign_files_are_noted_and_left_alone(tiny_bundle: Bundle) -> None:
     ("change", "why"),
     [
         (
-            lambda c: c.update(format_version=2, novel=1),
-            "is of format 2, this version reads up to 1; update carspotter",
+            lambda c: c.update(format_version=FORMAT_VERSION + 1, novel=1),
+            f"is of format {FORMAT_VERSION + 1}, this version reads up to {FORMAT_VERSION}; update carspotter",
         ),
         (lambda c: c.update(novel=1), "novel: Extra inputs are not permitted"),
         (lambda c: c["recipe"].update(novel=1), r"recipe\.novel: Extra inputs"),

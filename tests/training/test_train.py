@@ -13,6 +13,7 @@ import torch
 from carspotter.data.cache import PhotoCache
 from carspotter.data.source import read_source
 from carspotter.errors import BackboneError, BundleError, SourceError, TrainingError
+from carspotter.evaluation.calibration import fit_temperature
 from carspotter.inference.predictor import load
 from carspotter.recipe import Recipe, Stage, validate_recipe
 from carspotter.records import Dataset, Geometry, Verdict
@@ -61,6 +62,20 @@ def test_equal_trainings_have_equal_hashes_and_other_seeds_others(lot: Dataset, 
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_bundle_is_calibrated_on_its_held_out_photos_where_they_are_enough(
+    lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = train(lot, recipe(), out=tmp_path / "few")
+    assert load(tmp_path / "few").card.calibration is None
+    monkeypatch.setattr("carspotter.evaluation.calibration.FEWEST", 4)
+    train(lot, recipe(), out=tmp_path / "model")
+    calibration = load(tmp_path / "model").card.calibration
+    assert calibration is not None
+    assert calibration.photos == few.evaluation.accuracy.n
+    kept = open_store().answers(few.id)
+    assert calibration.temperature == pytest.approx(fit_temperature(kept.logits, kept.labels))
 
 
 @pytest.mark.parametrize("deliver", [True, False])

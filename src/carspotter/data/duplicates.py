@@ -107,7 +107,9 @@ def find_copies(facts: Sequence[PhotoFacts], also: Ints | None = None) -> tuple[
 
     Args:
         facts: of N photos.
-        also: (M, 2) positions of further candidates, from embeddings: a hash does not see through a larger cut.
+        also: (M, 2) positions of further candidates, from embeddings: a hash does not see through a larger cut. Where
+            they are given, unclear pairs are also looked at more carefully, some 15 ms each: for an audit, not for
+            every split.
 
     Returns:
         Exact copies first, each paired with the first photo of these bytes, which alone is compared with others.
@@ -118,18 +120,20 @@ def find_copies(facts: Sequence[PhotoFacts], also: Ints | None = None) -> tuple[
             found.append(Copy(first, i, 1.0, exact=True))
     kept = np.array(sorted(distinct.values()), dtype=np.int64)
     stands_for = np.array([distinct[fact.digest] for fact in facts], dtype=np.int64)
-    more = np.empty((0, 2), dtype=np.int64) if also is None else np.sort(stands_for[also], axis=1)
+    more = None if also is None else np.sort(stands_for[also], axis=1)
     seen = {(i, j): (score, mirrored) for i, j, score, mirrored in _joined_pairs(facts, kept, more)}
     return (*found, *(Copy(i, j, score, mirrored=mirrored) for (i, j), (score, mirrored) in sorted(seen.items())))
 
 
-def _joined_pairs(facts: Sequence[PhotoFacts], kept: Ints, more: Ints) -> Iterator[tuple[int, int, float, bool]]:
+def _joined_pairs(facts: Sequence[PhotoFacts], kept: Ints, more: Ints | None) -> Iterator[tuple[int, int, float, bool]]:
     hashes = np.array([facts[i].hash for i in kept], dtype=np.uint64)
     mirrors = np.array([facts[i].mirror_hash for i in kept], dtype=np.uint64)
     for queries, mirrored in ((mirrors, True), (hashes, False)):
-        pairs = np.unique(np.concatenate([kept[candidates(queries, hashes)], more[more[:, 0] < more[:, 1]]]), axis=0)
+        near = kept[candidates(queries, hashes)]
+        pairs = near if more is None else np.unique(np.concatenate([near, more[more[:, 0] < more[:, 1]]]), axis=0)
         for part in np.array_split(pairs, max(1, -(-len(pairs) // PAIR_CHUNK))):
-            scores = _alike(_thumbs(facts, part[:, 0])[:, :, :: -1 if mirrored else 1], _thumbs(facts, part[:, 1]))
+            a, b = _thumbs(facts, part[:, 0])[:, :, :: -1 if mirrored else 1], _thumbs(facts, part[:, 1])
+            scores = likeness(a, b) if more is None else _alike(a, b)
             for (i, j), score in zip(part.tolist(), scores.tolist(), strict=True):
                 if score >= MIN_LIKENESS:
                     yield i, j, min(1.0, score), mirrored

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.table import Cell
 from carspotter.data.wording import some
-from carspotter.evaluation.families import Family, find_families, smallest_family
+from carspotter.evaluation.families import Family, common_family, find_families, smallest_family
 from carspotter.evaluation.metrics import best_first, check_logits, softmax
 from carspotter.records import Answer, Calibration, Guess, Rejected, Scores, Verdict
 
@@ -70,13 +71,19 @@ def answer_rows(answers: Sequence[Answer]) -> tuple[tuple[str, ...], list[tuple[
     return COLUMNS, [_row(a) for a in answers]
 
 
+@lru_cache(maxsize=64)
+def _families_of(classes: tuple[str, ...]) -> tuple[Family, ...]:
+    """Of a model's classes: the same for every photo, and quadratic in their number."""
+    return find_families(classes)
+
+
 def _claimed(scores: Scores, classes: Sequence[str], calibration: Calibration | None) -> list[Answer]:
     if not scores.ids:
         return []
     trust = calibration or UNFITTED
     probabilities = softmax(np.asarray(scores.logits, dtype=np.float64) / trust.temperature)
     tops = best_first(scores.logits, len(classes))
-    families = find_families(classes) if trust.name_at else ()
+    families = _families_of(tuple(classes)) if trust.name_at else ()
     return [
         _claim(photo, row, top, classes, families, trust)
         for photo, row, top in zip(scores.ids, probabilities, tops, strict=True)
@@ -96,17 +103,19 @@ def _claim(
     if guesses[0].probability >= trust.name_at:
         return Answer(id=photo, verdict=Verdict.NAMED, top=guesses)
     claimed = max(2, int((probabilities >= trust.set_at).sum()))
-    family = smallest_family(probabilities, families, trust.name_at)
-    group = None if family is None else family.name
     if claimed <= TOP:
-        reason = f"{' or '.join(guess.label for guess in guesses[:claimed])}{_promise(trust)}"
+        reason = " or ".join(guess.label for guess in guesses[:claimed])
+        if trust.error is not None:
+            reason += f"; another model in about {100 * trust.error:g} % of photos that are not named"
+        group = _name(common_family(top[:claimed].tolist(), families))
         return Answer(photo, Verdict.ONE_OF, guesses, group, reason, claimed=claimed)
+    group = _name(smallest_family(probabilities, families, trust.name_at))
     reason = f"a {group}, which one is unsure" if group else f"{claimed} models may be meant"
-    return Answer(photo, Verdict.UNSURE, guesses, group, f"{reason}{_promise(trust)}; a person should look")
+    return Answer(photo, Verdict.UNSURE, guesses, group, f"{reason}; a person should look")
 
 
-def _promise(trust: Calibration) -> str:
-    return "" if trust.error is None else f" (another one in at most {trust.error:.0%} of photos like these)"
+def _name(family: Family | None) -> str | None:
+    return None if family is None else family.name
 
 
 def _guesses(probabilities: Floats, top: npt.NDArray[np.int64], classes: Sequence[str]) -> tuple[Guess, ...]:

@@ -23,6 +23,10 @@ ERROR = 0.05
 WRONG = 5.0
 """Photos that a person looks at for the cost of one wrong name. Assumption: looking takes seconds, a wrong call a
 drive."""
+FEWEST = 40
+"""Photos below which nothing is fitted. Assumption: a set that may miss 5 % of so few would be decided by one photo."""
+PARTS = 5
+"""Parts that are fitted without each other (assumption, as usual in cross-validation)."""
 GOLDEN = (5**0.5 - 1) / 2
 
 Floats = npt.NDArray[np.float64]
@@ -134,29 +138,49 @@ def cross_fitted(
 
 def calibrate(
     logits: npt.NDArray[np.float32], labels: Index, parts: Index, *, error: float = ERROR, wrong: float = WRONG
-) -> Calibration:
+) -> Calibration | None:
     """What a bundle carries: the temperature of all photos, sets judged by temperatures that had not seen them.
 
     Args:
         logits: (N, K) of photos that trained nothing.
         labels: (N,) class indices.
         parts: (N,) part of each photo, as for `cross_fitted`.
-        error: share of photos whose truth the claimed classes may miss.
+        error: share of the photos not named whose truth the claimed classes may miss.
         wrong: cost of a wrong name, in photos that a person looks at.
 
+    Returns:
+        None where the photos are fewer than `FEWEST`, or all of one part.
+
     Raises:
-        ValueError: all photos are of one part, or a figure is out of range.
+        ValueError: a figure is out of range.
     """
+    if len(labels) < FEWEST or len(np.unique(parts)) < 2:
+        return None
     probabilities, _ = cross_fitted(logits, labels, parts, error)
+    alone = name_at(wrong)
+    # Sets are claimed where nothing is named, on the harder photos: what holds over all would not hold over these.
+    open_ = probabilities.max(1) < alone
+    enough = (open_.sum() + 1) * error >= 1
+    judged = open_ if enough else np.ones(len(labels), dtype=bool)
     return Calibration(
         temperature=fit_temperature(logits, labels),
         method="temperature (Guo et al. 2017) and least ambiguous sets (Sadinle et al. 2019) on held-out photos",
         photos=len(labels),
-        name_at=name_at(wrong),
+        name_at=alone,
         costs=f"a wrong name costs as much as {wrong:g} photos that a person looks at",
-        set_at=set_threshold(probabilities, labels, error),
-        error=error,
+        set_at=set_threshold(probabilities[judged], labels[judged], error),
+        error=error if enough else None,
     )
+
+
+def parts_of(groups: Index, parts: int = PARTS) -> Index:
+    """(N,) a part for each photo, those of one group in the same; the groups are dealt out by their numbers.
+
+    Args:
+        groups: (N,) group number of each photo.
+        parts: how many, at most.
+    """
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64) % parts
 
 
 def name_at(wrong: float, asked: float = 1.0) -> float:

@@ -64,6 +64,11 @@ def smallest_family(probabilities: npt.NDArray[np.float64], families: Sequence[F
     return next((f for f in families if float(probabilities[list(f.members)].sum()) >= least), None)
 
 
+def common_family(members: Sequence[int], families: Sequence[Family]) -> Family | None:
+    """The smallest family that all these classes belong to."""
+    return next((f for f in families if set(members) <= set(f.members)), None)
+
+
 def _told(classes: Sequence[str], parents: Mapping[str, str]) -> list[tuple[str, tuple[int, ...]]]:
     above: dict[str, list[int]] = {}
     for index, name in enumerate(classes):

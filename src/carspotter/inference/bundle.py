@@ -24,7 +24,7 @@ from carspotter.errors import BundleError
 from carspotter.records import BundleCard
 
 CARD, MODEL, WEIGHTS = "card.json", "model.onnx", "model.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The newest format this version reads."""
 MAX_CARD_BYTES = 16 * 2**20
 """Assumption: a card of 1,000 classes with its confusion table takes about 3 MB."""

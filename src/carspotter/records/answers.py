@@ -31,7 +31,10 @@ class Calibration(Record):
         description="below `name_at`, classes of at least this probability are claimed together",
     )
     error: float | None = Field(
-        default=None, gt=0, lt=1, description="share of photos whose truth may lie outside those classes; None: unknown"
+        default=None,
+        gt=0,
+        lt=1,
+        description="share of the photos not named whose truth lies outside those classes; None: too few to tell",
     )
 
 

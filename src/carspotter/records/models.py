@@ -47,7 +47,7 @@ class Provenance(Record):
 class BundleCard(Record):
     """`card.json`: everything needed to answer, nothing to guess at load."""
 
-    format_version: int = Field(default=1, description="a reader refuses a newer one")
+    format_version: int = Field(default=2, description="a reader refuses a newer one")
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
     codes: tuple[str, ...] = Field(description="how the training table writes each class; same order")

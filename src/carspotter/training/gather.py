@@ -28,11 +28,13 @@ class Gathered:
         looked: the source, read once.
         split: which of its photos train and which validate.
         outside: photos of other sources, which train too.
+        groups: (N,) near-copy group of each photo of `looked`.
     """
 
     looked: Scan
     split: Split
     outside: Outside
+    groups: npt.NDArray[np.int64]
 
     @property
     def train(self) -> Dataset:
@@ -51,6 +53,12 @@ class Gathered:
         return _some(self.looked.dataset, self.split.validation)
 
     @property
+    def held_out_groups(self) -> npt.NDArray[np.int64]:
+        """(M,) near-copy group of each photo that validates."""
+        group = dict(zip((photo.id for photo in self.looked.dataset.photos), self.groups.tolist(), strict=True))
+        return np.array([group[photo] for photo in self.split.validation], dtype=np.int64)
+
+    @property
     def held_out_facts(self) -> tuple[PhotoFacts, ...]:
         """What the one look told of the photos that validate."""
         held_out = set(self.split.validation)
@@ -66,18 +74,19 @@ def gather(
         SourceError: no labels, too few photos, or outside photos that do not fit.
     """
     looked = source if isinstance(source, Scan) else look(source, progress=progress)
-    divided = divide(looked, recipe)
+    groups = near_duplicates(looked.facts)
+    divided = divide(looked.dataset, groups, recipe)
     joined = join(outside, looked, divided, recipe, cache=cache, progress=progress)
     release_memory()
-    return Gathered(looked, divided, joined)
+    return Gathered(looked, divided, joined, groups)
 
 
-def divide(looked: Scan, recipe: Recipe) -> Split:
+def divide(dataset: Dataset, groups: npt.NDArray[np.int64], recipe: Recipe) -> Split:
     """Which photos train and which validate; near copies and groups stay on one side."""
     how = recipe.split
     return split(
-        looked.dataset,
-        near_duplicates(looked.facts),
+        dataset,
+        groups,
         method=how.method,
         share=how.share,
         folds=how.folds,

@@ -13,6 +13,7 @@ import numpy as np
 import carspotter
 from carspotter.data.disk import hash_file
 from carspotter.errors import TrainingError
+from carspotter.evaluation.calibration import calibrate, parts_of
 from carspotter.evaluation.metrics import evaluate
 from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, write_bundle
 from carspotter.inference.predictor import load
@@ -93,7 +94,8 @@ def ship(
         trial = write_bundle(Path(place) / "trial", draft, files)
         scores = load(trial.folder, threads=course.recipe.threads).scores(held_out, cache=course.cache)
         evaluation = evaluate(scores, held_out.labels, held_out.classes) if held_out.photos else None
-        final = draft.model_copy(update={"evaluation": evaluation})
+        calibration = calibrate(scores.logits, held_out.labels, parts_of(course.groups))
+        final = draft.model_copy(update={"evaluation": evaluation, "calibration": calibration})
         return write_bundle(folder, final, files), scores, evaluation
 
 

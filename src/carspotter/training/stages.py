@@ -35,6 +35,7 @@ class Course:
         train: photos that fit the weights, those from outside last.
         held_out: photos that validate.
         weights: how much each of `train` counts in the loss.
+        groups: (M,) near-copy group of each held-out photo.
         cache: decoded photos; its folder also keeps what frozen parts made.
         started: told what a stage trains and what it leaves alone.
         report: told about each epoch.
@@ -46,6 +47,7 @@ class Course:
     train: Dataset
     held_out: Dataset
     weights: npt.NDArray[np.float32]
+    groups: npt.NDArray[np.int64]
     cache: PhotoCache
     started: Callable[[FreezeSummary], None]
     report: Callable[[EpochRecord, int], None]

@@ -141,6 +141,7 @@ def _course(
         train=photos.train,
         held_out=photos.held_out,
         weights=photos.weights,
+        groups=photos.held_out_groups,
         cache=cache,
         started=run.freezing,
         report=report,
