@@ -61,6 +61,17 @@ def test_auroc_counts_pairs() -> None:
         auroc(np.zeros(0), np.ones(3))
 
 
+def test_the_interval_of_an_area_covers_it() -> None:
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(300):  # normal scores one standard deviation apart: an area of .760
+        found = auroc(rng.normal(size=30), rng.normal(1, 1, size=20))
+        held += found.low <= 0.7602 <= found.high
+    assert 0.92 <= held / 300 <= 0.99
+    few, many = (auroc(np.zeros(n), np.ones(n)) for n in (5, 500))
+    assert few.value == few.high == 1.0
+    assert few.low < 0.8 < 0.98 < many.low
+
+
 def test_a_bound_refuses_no_more_known_photos_than_it_says() -> None:
     rng = np.random.default_rng(0)
     refused = [(rng.normal(size=200) > strangeness_bound(rng.normal(size=100), 0.05)).mean() for _ in range(200)]

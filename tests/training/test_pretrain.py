@@ -105,6 +105,11 @@ def test_another_net_in_its_place_is_not_kept(inside: Dataset, tmp_path: Path) -
         pretrain(inside, recipe(), "third", job=Job(resume=first.id))
 
 
+def test_photos_that_would_be_named_nowhere_do_not_train(inside: Dataset) -> None:  # noqa: F811
+    with pytest.raises(RecipeError, match="learns from one source"):
+        pretrain(inside, recipe(), "mine", job=Job(outside=Sources(extra=(inside,))))
+
+
 def test_photos_left_out_are_told_by_the_exit_code(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,9 @@ def test_both_generations_are_kept(facts: tuple[PhotoFacts, ...], held_out: tupl
         (f"{HEADER}\nabc 1 2 AAAA\n", "the line of abc is damaged"),
         (f"{HEADER}\nabc 1 2 ä\n", "cannot tell what mine has seen"),
         (f"{HEADER}\nabc zz 2 {'A' * 3072}\n", "the line of abc is damaged"),
+        (f"{HEADER}\n{'a' * 64} {'f' * 17} {'0' * 16} {'A' * 3072}\n", "the line of aaaa.* is damaged"),
+        (f"{HEADER}\n{'a' * 64} {'-1':>16} {'0' * 16} {'A' * 3072}\n", "the line of aaaa.* is damaged"),
+        (f"{HEADER}\nabc {'0' * 16} {'0' * 16} {'A' * 3072}\n", "the line of abc is damaged"),
         (f"{HEADER}\nabc 1 2 3 4\n", "the line of abc is damaged"),
     ],
 )

@@ -22,6 +22,8 @@ from carspotter.records import Answer, Calibration, Evaluation, Figure, Scores, 
 
 RESAMPLES = 2_000
 """A bound of 2.5 % then lies within 2.5 ± 0.7 % (twice its binomial error)."""
+CHUNK = 2_000_000
+"""Counts drawn at once: 16 MB."""
 REFUSED = 0.2
 """Share of photos, the least sure ones, whose refusal is looked at: what a dealer can still look at by hand."""
 
@@ -173,9 +175,15 @@ def macro_figures(confusion: Ints) -> dict[str, Figure]:
     Args:
         confusion: (K, K) counts; rows truth, columns answers.
     """
-    n = int(confusion.sum())
-    draws = np.random.default_rng(0).multinomial(n, (confusion / n).ravel(), size=RESAMPLES)
-    drawn = _macro(draws.reshape(-1, *confusion.shape))
+    n, rng = int(confusion.sum()), np.random.default_rng(0)
+    rows = max(1, CHUNK // confusion.size)
+    parts = [
+        _macro(
+            rng.multinomial(n, (confusion / n).ravel(), size=min(rows, RESAMPLES - at)).reshape(-1, *confusion.shape)
+        )
+        for at in range(0, RESAMPLES, rows)
+    ]
+    drawn = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {
         name: Figure(
             value=value,

@@ -85,8 +85,7 @@ def calibration_p(confidence: Floats, right: Hits, bins: int = BINS) -> float:
     "Increasing the reliability of reliability diagrams", Weather and Forecasting 22 (2007), 651-661.
     """
     rng, seen = np.random.default_rng(SEED), _debiased(confidence, right, bins)
-    drawn = rng.random((RESAMPLES, len(confidence))) < confidence
-    worse = sum(_debiased(confidence, one, bins) >= seen for one in drawn)
+    worse = sum(_debiased(confidence, rng.random(len(confidence)) < confidence, bins) >= seen for _ in range(RESAMPLES))
     return (1 + worse) / (1 + RESAMPLES)
 
 

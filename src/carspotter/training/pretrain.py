@@ -18,6 +18,7 @@ from carspotter.training.beginning import bundle_place
 from carspotter.training.job import USUAL, Job
 from carspotter.training.kept import check_name, keep_backbone
 from carspotter.training.look import look
+from carspotter.training.outside import ALONE
 from carspotter.training.seen import Seen, seen_photos, write_seen
 from carspotter.training.train import train
 from carspotter.workers import processes
@@ -51,6 +52,8 @@ def pretrain(
     """
     if processes() > 1:
         raise RecipeError(f"pretrain works in one process, not in {processes()}; start it without a launcher")
+    if job.outside != ALONE:
+        raise RecipeError("pretrain learns from one source; photos from others would train it and be named nowhere")
     check_name(name)
     parent = find_backbone(recipe.backbone, recipe.weights)
     before = seen_photos(parent) if parent.source == "own" else Seen()  # unreadable: said now, not after an hour

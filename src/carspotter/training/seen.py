@@ -7,6 +7,7 @@ format had no such line and digests alone; it is still read, and then only exact
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from carspotter.records import BackboneCard
 from carspotter.training.kept import SEEN, kept_folder
 
 HEADER = "carspotter seen 2"
+_DIGEST, _HASH = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{16}")
 MAX_PICTURES = 100_000
 """Photos whose pictures are kept, 3.2 kB each; of any more the digest alone. Assumption: what two cores pretrain on is
 fewer, and 320 MB are still no burden beside a backbone."""
@@ -135,12 +137,16 @@ def _parse(lines: Sequence[str]) -> Seen:
 
 
 def _fact(words: Sequence[str]) -> PhotoFacts:
-    try:
-        digest, hashed, mirrored, picture = words
-        thumb = b64decode(picture, validate=True)
-        found = PhotoFacts(digest, digest, 0, 0, "", int(hashed, 16), int(mirrored, 16), thumb)
-    except ValueError:
-        found = None
-    if found is None or len(found.thumb) != THUMB * THUMB:
+    # Exactly as it was written: `int` would also take signs, spaces and numbers that fit into no hash.
+    sound = len(words) == 4 and _DIGEST.fullmatch(words[0]) and all(_HASH.fullmatch(word) for word in words[1:3])
+    thumb = _decoded(words[3]) if sound else b""
+    if len(thumb) != THUMB * THUMB:
         raise ValueError(f"the line of {brief(words[0])} is damaged")
-    return found
+    return PhotoFacts(words[0], words[0], 0, 0, "", int(words[1], 16), int(words[2], 16), thumb)
+
+
+def _decoded(picture: str) -> bytes:
+    try:
+        return b64decode(picture, validate=True)
+    except ValueError:
+        return b""
