@@ -11,8 +11,9 @@ import numpy.typing as npt
 from carspotter.data.photo import decode, read_bytes
 from carspotter.data.views import fit
 from carspotter.errors import PhotoRefused
+from carspotter.evaluation.sphere import distances
 from carspotter.inference.predictor import Predictor
-from carspotter.inference.reference import Neighbour, Reference, nearest, sphere_distances
+from carspotter.inference.reference import Neighbour, Reference, nearest
 from carspotter.records import Photo, Pixels
 
 SAME_PHOTO = 0.1
@@ -70,6 +71,6 @@ def _show(predictor: Predictor, reference: Reference, photos: Mapping[str, Photo
         return Shown(one, None, str(refused.reason))
     remembered = reference.embeddings[reference.ids.index(one.id)].astype(np.float32)
     seen = predictor.outputs(fit(pixels, predictor.card.geometry)).embeddings
-    if sphere_distances(seen, remembered)[0] > SAME_PHOTO:
+    if distances(seen, remembered)[0] > SAME_PHOTO:
         return Shown(one, None, "another photo has its name")
     return Shown(one, pixels)

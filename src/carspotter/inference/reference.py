@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 from carspotter.data.wording import brief, cause, one_line
 from carspotter.errors import BundleError
 from carspotter.evaluation.explain import HeadRows, head_rows
+from carspotter.evaluation.sphere import distances
 from carspotter.inference.bundle import WEIGHTS, Bundle
 from carspotter.records import Scores
 
@@ -182,18 +183,10 @@ def nearest(reference: Reference, embedding: npt.NDArray[np.float32], label: int
         k: how many at most.
     """
     members = np.flatnonzero(reference.labels == label)
-    distances = sphere_distances(reference.embeddings[members].astype(np.float32), embedding)
+    far = distances(reference.embeddings[members].astype(np.float32), embedding)
     return tuple(
-        Neighbour(reference.ids[int(members[at])], float(distances[at]))
-        for at in np.argsort(distances, kind="stable")[:k]
+        Neighbour(reference.ids[int(members[at])], float(far[at])) for at in np.argsort(far, kind="stable")[:k]
     )
-
-
-def sphere_distances(rows: Embeddings, embedding: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """(N,) distances of (N, D) to (D,) on the unit sphere, 0..2; a zero vector is as far as a right angle."""
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(embedding)
-    cosine = (rows @ embedding).astype(np.float64) / np.maximum(lengths, 1e-12)
-    return np.asarray(np.sqrt(np.clip(2 - 2 * cosine, 0, 4)))
 
 
 # ---- making ---------------------------------------------------------------------------------------------------------
