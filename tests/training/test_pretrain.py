@@ -22,6 +22,7 @@ from carspotter.training import kept
 from carspotter.training.backbones import find_backbone
 from carspotter.training.job import Job
 from carspotter.training.kept import kept_folder
+from carspotter.training.outside import Sources
 from carspotter.training.pretrain import pretrain
 
 pytestmark = pytest.mark.usefixtures("runs_db", "_own_backbones")
