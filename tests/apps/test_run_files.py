@@ -105,6 +105,24 @@ def test_a_recovery_names_what_it_cannot_read(log: Path, runs_db: Path, capsys: 
     assert said.err == f"{folder / 'journal.jsonl'}, line 1 is damaged; restore the file from a copy\n"
 
 
+def test_another_database_s_runs_are_named_with_the_way_to_have_them(
+    log: Path, runs_db: Path, template: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", "import-seed", str(log)]) == 0
+    place = runs_db.with_name("other.db")
+    place.write_bytes(template.read_bytes())
+    words = ["runs", "recover", "--store", f"sqlite:///{place}"]
+    capsys.readouterr()
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.out == "0 runs recovered, 0 already there\n"
+    assert said.err == (
+        "3 more here are of the database runs.db and were left to it; if it is gone, add --of runs.db\n"
+    )
+    assert main([*words, "--of", "runs.db"]) == 0
+    assert capsys.readouterr().out == "3 runs recovered (3 finished), 0 already there\n"
+
+
 def test_nothing_to_recover_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "recover", "--store", f"sqlite:///{tmp_path}/x/runs.db"]) == 0
     said = capsys.readouterr()

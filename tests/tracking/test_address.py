@@ -33,6 +33,19 @@ def test_a_file_is_absolute_wherever_one_goes(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("sqlite:///some/where/runs.db?timeout=3", "runs.db"),
+        ("postgresql://me:s3cret@host:5432/runs?sslmode=require&password=s3cret", "postgresql://host:5432/runs"),
+        ("postgresql+psycopg://host/runs", "postgresql://host/runs"),
+        ("postgresql://me:s3cret@/runs?user=me&host=/run/pg&port=5433", "postgresql:///runs:/run/pg:5433"),
+    ],
+)
+def test_the_name_of_a_database_holds_no_secret(text: str, name: str) -> None:
+    assert read_address(text, "run database", "runs.db", "X").name == name
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "postgresql://me@host/runs",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -252,6 +254,96 @@ def test_a_folder_that_cannot_be_read_is_named(store: RunStore, runs_db: Path) -
         store.recover()
 
 
+def test_a_run_folder_that_may_not_be_searched_is_named_and_keeps_nobody_else_out(
+    finish: Callable[[], Run], runs_db: Path, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patched, because root may search every folder."""
+    good, shut = finish(), finish()
+    home, stat = runs_db.parent / "artifacts", Path.stat
+
+    def refuse(path: Path, **how: bool) -> os.stat_result:
+        if path.is_relative_to(home / shut.id) and path != home / shut.id:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    sentence = f"cannot look into {home / shut.id} (Permission denied); make it a readable folder"
+    fresh = lose(runs_db, template)
+    runs, told = fresh.survey()
+    assert runs == ()
+    assert told[0] == sentence
+    assert told[1].startswith("1 run lies below")
+    found = fresh.recover()
+    assert (found.added, found.known, found.damaged) == ((good,), 0, (sentence,))
+    assert fresh.damaged() == (sentence,)
+
+
+# ---- several databases in one folder --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def neighbour(runs_db: Path, template: Path, recipe: Recipe, dataset: Dataset, machine: Machine) -> RunStore:
+    """The store of another database beside the first one, with two runs."""
+    place = runs_db.with_name("other.db")
+    shutil.copy(template, place)
+    other = open_store(f"sqlite:///{place}")
+    for _ in range(2):
+        with other.start(recipe, dataset, machine) as writer:
+            writer.finish()
+    return other
+
+
+def test_another_database_s_runs_are_left_to_it(
+    store: RunStore, neighbour: RunStore, finish: Callable[[], Run], runs_db: Path, template: Path
+) -> None:
+    own = finish()
+    assert (store.list(), store.damaged(), neighbour.damaged()) == ((own,), (), ())
+    found = store.recover()
+    assert (found.added, found.known, found.others) == ((), 1, {"other.db": 2})
+    fresh = lose(runs_db, template)
+    assert fresh.damaged()[0].startswith("1 run lies below")
+    assert fresh.recover().added == (own,)
+    assert len(neighbour.list()) == 2
+
+
+def test_a_database_that_is_gone_is_named_to_have_its_runs(
+    neighbour: RunStore, finish: Callable[[], Run], store: RunStore, runs_db: Path
+) -> None:
+    own, lost = finish(), neighbour.list()
+    runs_db.with_name("other.db").unlink()
+    found = store.recover(of="other.db")
+    assert ({run.id for run in found.added}, found.known, found.others) == ({run.id for run in lost}, 1, {})
+    assert {run.id for run in store.list()} == {own.id, *(run.id for run in lost)}
+
+
+def test_runs_of_older_versions_come_back_and_may_be_another_s(
+    store: RunStore, neighbour: RunStore, runs_db: Path
+) -> None:
+    for note in (runs_db.parent / "artifacts").glob("*/database.txt"):
+        assert note.read_text() == "other.db\n"
+        note.unlink()
+    (told,) = store.damaged()
+    assert told.startswith("2 runs lie below ")
+    assert "or of another database here, for an older version did not note whose they are; `carspotter" in told
+    assert {run.id for run in store.recover().added} == {run.id for run in neighbour.list()}
+
+
+def test_imported_runs_are_noted_too(store: RunStore, runs_db: Path, tmp_path: Path) -> None:
+    import_seed_log(store, read_seed_log(write_log(tmp_path / "log", [training(1)])))
+    (note,) = (runs_db.parent / "artifacts").glob("*/database.txt")
+    assert note.read_text() == "runs.db\n"
+
+
+def test_a_note_that_cannot_be_read_is_named(store: RunStore, neighbour: RunStore, runs_db: Path) -> None:
+    one, *_ = sorted((runs_db.parent / "artifacts").glob("*/database.txt"))
+    one.unlink()
+    one.mkdir()
+    assert store.damaged() == (f"cannot read {one} (Is a directory); make it readable",)
+    found = store.recover()
+    assert (found.added, found.damaged, found.others) == ((), store.damaged(), {"other.db": 1})
+    assert len(neighbour.list()) == 2
+
+
 @pytest.mark.slow
 def test_two_that_recover_at_once_enter_each_run_once(finish: Callable[[], Run], runs_db: Path) -> None:
     """Without any database at all, as after a lost disk: one of them makes it."""
@@ -297,7 +389,10 @@ def test_runs_live_in_postgresql_and_come_back_there_too(
         ended = writer.finish()
     assert writer.folder == tmp_path / "runs" / "artifacts" / writer.id / "artifacts"
     assert second.list() == ()
-    assert second.recover().added == (ended,)
+    name = first._index.address.name
+    assert name.startswith("postgresql:///postgres:/tmp/carspotter-pg-")
+    assert (second.damaged(), second.recover().others) == ((), {name: 1})
+    assert second.recover(of=name).added == (ended,)
     monkeypatch.chdir("/")  # a server keeps the one place of its runs
     for address in servers:
         store = open_store(address)

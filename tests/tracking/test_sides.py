@@ -12,6 +12,7 @@ from carspotter.recipe import Recipe
 from carspotter.records import Dataset, Evaluation, HeldOut, Machine, Run, Scores
 from carspotter.tracking.compare import compare_sides
 from carspotter.tracking.held_out import NAME
+from carspotter.tracking.index import Index, Known
 from carspotter.tracking.runs import RunStore
 from carspotter.tracking.sides import Side, make_side, match, read_sides
 
@@ -208,6 +209,27 @@ def test_a_run_stands_in_one_place_only(side: Callable[..., Side]) -> None:
 # ---- from the store -------------------------------------------------------------------------------------------------
 
 
+def test_the_index_is_read_no_more_often_for_more_ids(
+    store: RunStore, recipe: Recipe, dataset: Dataset, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for _ in range(4):
+        with store.start(recipe, dataset, machine) as run:
+            run.finish()
+        ids.append(run.id)
+    known, asked = Index.known, []
+
+    def counting(index: Index) -> dict[str, Known]:
+        asked.append(index)
+        return known(index)
+
+    monkeypatch.setattr(Index, "known", counting)
+    read_sides(store, ids[:2])
+    few = len(asked)
+    read_sides(store, [",".join(ids[:2]), *ids[2:]])
+    assert len(asked) == 2 * few
+
+
 def test_sides_are_read_with_their_answers(store: RunStore, recipe: Recipe, dataset: Dataset, machine: Machine) -> None:
     ids = []
     for number in range(3):
@@ -226,5 +248,7 @@ def test_sides_are_read_with_their_answers(store: RunStore, recipe: Recipe, data
     (_, second), damaged = read_sides(store, ids[:1] + ids[2:])
     assert second.answers == ()
     assert NAME in damaged[0]
+    (first, second), _ = read_sides(store, [f"{ids[0]},{ids[1]},{ids[0]}", ids[1][:10]])
+    assert [run.id for run in (*first.runs, *second.runs)] == [ids[0], ids[1], ids[0], ids[1]]
     with pytest.raises(TrackingError, match="an id is missing beside a comma"):
         read_sides(store, ["a,", "b"])

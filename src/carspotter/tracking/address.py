@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from carspotter.errors import MissingExtra, TrackingError
 
@@ -17,6 +18,8 @@ SQLITE = "sqlite:///"
 POSTGRES, DRIVER = "postgresql://", "postgresql+psycopg://"
 """What users write, and what SQLAlchemy takes: before 2.1 it would choose psycopg2 for the first."""
 HIDDEN = "***"
+PLACES = ("host", "hostaddr", "port", "dbname")
+"""Settings of libpq that say where a database is."""
 _PARTS = re.compile(
     r"(?P<scheme>[a-z][\w+.-]*://)"
     r"((?P<user>[^:/?#\[\]@\s]*)(?P<password>:[^/?#\[\]@\s]*)?@)?"
@@ -45,6 +48,18 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
+
+    @property
+    def name(self) -> str:
+        """What tells it from other databases that keep their runs in one folder: no user, no password, no settings.
+
+        An SQLite file's folder goes along when it is moved, so its file name is enough.
+        """
+        if self.file is not None:
+            return self.file.name
+        found = _PARTS.fullmatch(self.uri)
+        place, query = (found["place"], parse_qs((found["query"] or "").removeprefix("?"))) if found else ("", {})
+        return ":".join([f"{POSTGRES}{place}", *(value for key in PLACES for value in query.get(key, ()))])
 
     def need_driver(self) -> None:
         """What the database needs beside SQLAlchemy.

@@ -17,7 +17,7 @@ from carspotter.data.disk import hash_file, sync
 from carspotter.data.wording import cause
 from carspotter.errors import TrackingError
 from carspotter.records import Run
-from carspotter.tracking.folder import JOURNAL, read_own_run
+from carspotter.tracking.folder import JOURNAL, note_database, read_own_run
 from carspotter.tracking.index import Index
 from carspotter.tracking.mirror import catch_up, milliseconds
 
@@ -43,7 +43,7 @@ def take_in(index: Index, run_id: str, fill: Fill) -> Run:
         try:
             fill(beside)
             read_own_run(beside, run_id)
-            _put(beside, target)
+            _put(beside, target, index.address.name)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as fault:
@@ -65,7 +65,7 @@ def enter(index: Index, run: Run) -> Run:
     return run
 
 
-def _put(beside: Path, target: Path) -> None:
+def _put(beside: Path, target: Path, database: str) -> None:
     """Rename the whole folder into its place, unless the same run already lies there (a kill before the index)."""
     if target.exists():
         there = target / JOURNAL
@@ -73,6 +73,7 @@ def _put(beside: Path, target: Path) -> None:
             raise TrackingError(f"{target} exists and is another run's; move it away")
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    note_database(target, database)
     for file in beside.rglob("*"):
         if file.is_file():
             sync(file)

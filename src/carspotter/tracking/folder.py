@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from carspotter.data.disk import whole_file
+from carspotter.data.wording import cause
 from carspotter.errors import SourceError, TrackingError
 from carspotter.records import Run, Split
 from carspotter.tracking.journal import read_journal
@@ -20,6 +21,10 @@ BUNDLE = "bundle"
 """Folder beside the journal: the model of a run that was brought from another store."""
 LOCK = "running.lock"
 """Lies above the folder, so that it does not travel with it."""
+DATABASE = "database.txt"
+"""Lies there too: the name of the database in which the run was born, for several may share the folder of all runs."""
+MAX_NAME = 1000
+"""Characters of that name that are read (assumption)."""
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -64,6 +69,32 @@ def read_split(folder: Path) -> Split:
         return Split(train, validation, stored["method"], stored["folds"])
     except (OSError, ValueError, TypeError, KeyError) as fault:
         raise TrackingError(f"cannot read {path} ({fault}); the run ended before its split, or restore it") from None
+
+
+def note_database(folder: Path, name: str) -> None:
+    """Note in which database a new run is; what is noted stays.
+
+    Raises:
+        TrackingError: the disk refuses.
+    """
+    if noted_database(folder) is None:
+        keep(folder.parent / DATABASE, f"{name}\n".encode())
+
+
+def noted_database(folder: Path) -> str | None:
+    """The database in which a run was born; None where an older version did not note it.
+
+    Raises:
+        TrackingError: the note is there and cannot be read.
+    """
+    path = folder.parent / DATABASE
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_NAME).strip()
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        raise TrackingError(f"cannot read {path} ({cause(fault)}); make it readable") from None
 
 
 def write_json(path: Path, content: Any) -> None:

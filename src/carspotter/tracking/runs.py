@@ -13,23 +13,22 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from carspotter.data.wording import count
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe
 from carspotter.records import Birth, Dataset, HeldOut, Machine, Run, Split
 from carspotter.tracking.adoption import Fill, take_in
-from carspotter.tracking.folder import JOURNAL, LOCK, read_run, read_split
+from carspotter.tracking.folder import JOURNAL, LOCK, note_database, read_run, read_split
 from carspotter.tracking.held_out import has_held_out, read_held_out
 from carspotter.tracking.index import DEFAULT_PATIENCE, Index, Known
 from carspotter.tracking.journal import write_journal
 from carspotter.tracking.machine import code_version, this_machine
 from carspotter.tracking.mirror import Mirror, catch_up_all
-from carspotter.tracking.recovery import Recovered, recover, runs_on_disk
+from carspotter.tracking.recovery import Recovered, lost, recover, runs_on_disk
 from carspotter.tracking.writer import RunWriter
 
 __all__ = ["DEFAULT_URI", "LOCK", "RunStore", "RunWriter", "open_store"]
@@ -99,7 +98,9 @@ class RunStore:
             split="",
             birth=birth,
         )
-        return RunWriter.begin(run, self._index.folder(run_id), dataset, Mirror(self._index, run_id))
+        folder = self._index.folder(run_id)
+        note_database(folder, self._index.address.name)  # before the journal: whoever can read the run sees whose it is
+        return RunWriter.begin(run, folder, dataset, Mirror(self._index, run_id))
 
     def resume(self, run_id: str, dataset: Dataset) -> RunWriter:
         """Take up a run that was interrupted or failed; its writer must say `resumed` before anything else.
@@ -134,13 +135,13 @@ class RunStore:
         known = self._known()
         runs, damaged = _read_all(known)
         catch_up_all(self._index, known, runs)
-        return runs, (*damaged, *self._lost(here - known.keys()))
+        return runs, (*damaged, *lost(self._index, here, known))
 
     def damaged(self) -> tuple[str, ...]:
         """A sentence for each run that `list` had to leave out, and one on those that the database has lost."""
         here = runs_on_disk(self._index)
         known = self._known()
-        return (*_read_all(known)[1], *self._lost(here - known.keys()))
+        return (*_read_all(known)[1], *lost(self._index, here, known))
 
     def get(self, run_id: str) -> Run:
         """One run, by its id or by a beginning of it that no other run shares.
@@ -156,9 +157,18 @@ class RunStore:
         Raises:
             TrackingError: one does not exist, is one of several, or its record is damaged.
         """
+        return tuple({run.id: run for run in self.each(run_ids)}.values())
+
+    def each(self, run_ids: Iterable[str]) -> tuple[Run, ...]:
+        """A run for every id, in order; whoever is named twice comes twice.
+
+        Raises:
+            TrackingError: as `find`.
+        """
         known = self._known()
-        found = dict(self._find(run_id, known) for run_id in run_ids)
-        return tuple(read_run(one.folder) for one in found.values())
+        found = [self._find(run_id, known) for run_id in run_ids]
+        runs = {run_id: read_run(one.folder) for run_id, one in dict(found).items()}
+        return tuple(runs[run_id] for run_id, _ in found)
 
     def split(self, run_id: str) -> Split:
         """The photos a run trained on and was judged on.
@@ -246,13 +256,16 @@ class RunStore:
                 raise TrackingError(f"run {min(there)} is already there, and runs are never edited")
             return self._take_in(fills)
 
-    def recover(self) -> Recovered:
+    def recover(self, of: str | None = None) -> Recovered:
         """Enter every run whose files lie here and which the database lacks, because it was lost or moved.
+
+        Args:
+            of: name of another database here that is gone, whose runs are taken in too.
 
         Raises:
             TrackingError: the database or the folder of runs cannot be used.
         """
-        return recover(self._index)
+        return recover(self._index, of)
 
     def _take_in(self, fills: Mapping[str, Fill]) -> tuple[Run, ...]:
         return tuple(take_in(self._index, run_id, fill) for run_id, fill in fills.items())
@@ -270,12 +283,6 @@ class RunStore:
             more = f" and {len(found) - CANDIDATES} more" if len(found) > CANDIDATES else ""
             raise TrackingError(f"{len(found)} runs begin with {run_id!r}: {shown}{more}; give more of the id")
         return found[0], known[found[0]]
-
-    def _lost(self, unknown: Collection[str]) -> tuple[str, ...]:
-        """A sentence on runs that lie here and were not thrown away, but which the database lacks."""
-        lost = set(unknown) if self._index.is_new or not unknown else set(unknown) - self._index.ids()
-        where = f"below {self.home} and not in the database; `carspotter runs recover` brings them back"
-        return (f"{count(len(lost), 'run lies', 'runs lie')} {where}",) if lost else ()
 
 
 def _write_only_journal(run: Run, folder: Path) -> None:

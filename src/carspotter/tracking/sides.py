@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,7 +88,8 @@ def read_sides(store: RunStore, words: Sequence[str]) -> tuple[tuple[Side, ...],
     wanted = [word.split(",") for word in words]
     if any(not part for parts in wanted for part in parts):
         raise TrackingError(f"an id is missing beside a comma in {list(words)}; write a1,a2 without spaces")
-    runs = [tuple(store.get(part) for part in parts) for parts in wanted]
+    named = iter(store.each(part for parts in wanted for part in parts))
+    runs = [tuple(islice(named, len(parts))) for parts in wanted]
     answers, damaged = store.kept_answers([run for side in runs for run in side])
     return tuple(make_side(side, answers) for side in runs), damaged
 

@@ -42,6 +42,15 @@ Store = Annotated[
         show_default=False,
     ),
 ]
+Of = Annotated[
+    str | None,
+    typer.Option(
+        "--of",
+        metavar="NAME",
+        help="A database of this folder that is gone, as `recover` names it: take in its runs too.",
+        show_default=False,
+    ),
+]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Of the page.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on; any other than this opens it to others.")]
 
@@ -116,20 +125,24 @@ def import_runs(file: Zip) -> None:
 
 
 @app.command("recover")
-def recover_runs(address: Store = None) -> None:
+def recover_runs(address: Store = None, of: Of = None) -> None:
     """Rebuild a lost or moved run database: take in every run whose files lie beside it and which it lacks.
 
-    Files of runs are only read. Runs that are already there, and those thrown away on MLflow's page, stay as they are.
+    Files of runs are only read. What the database knows stays as it is, runs thrown away on MLflow's page included; a
+    database that was lost took that mark along, so its thrown-away runs come back. Runs of another database in the
+    same folder are left to it.
     """
     from carspotter.tracking.runs import open_store
 
     store = open_store(address)
-    found = store.recover()
+    found = store.recover(of)
     states = Counter(run.status for run in found.added)
     listed = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     say(f"{len(found.added)} runs recovered{f' ({listed})' if listed else ''}, {found.known} already there")
     notes(found.damaged)
-    if not found.added and not found.known:
+    for name, number in found.others.items():
+        note(f"{number} more here are of the database {name} and were left to it; if it is gone, add --of {name}")
+    if not (found.added or found.known or found.others or found.damaged):
         note(f"no run lies below {store.home}; name the database beside its `artifacts` folder with --store")
     if found.damaged:
         raise typer.Exit(EXIT_SOME_REFUSED)
