@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from carspotter.data.duplicates import candidates
-from carspotter.evaluation.audit import blend, label_faults, nearest, out_of_fold, outlier_scores, overlaps, vote
+from carspotter.evaluation.audit import blend, find_near, label_faults, out_of_fold, outlier_scores, overlaps, vote
 
 CLASSES = 50
 
@@ -40,7 +40,7 @@ def judge(photos: int, dimensions: int) -> dict[str, float]:
         return time.process_time()
 
     at = time.process_time()
-    near = nearest(embeddings)
+    near = find_near(embeddings)
     at = timed("neighbours", at)
     outlier_scores([near])
     at = timed("outliers", at)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +95,50 @@ def test_a_set_without_labels_is_audited_for_the_rest(
     err = capsys.readouterr().err
     assert "labels were not judged" in err
     assert "1 photos could not be read" in err
+
+
+def thumbnails(page: str) -> list[str]:
+    return re.findall(r'src="data:[^"]+"', page)
+
+
+def test_equal_ids_in_two_sets_are_two_photos(cars: Path, tmp_path: Path) -> None:
+    """The leak's pair shows both photos, not the own one twice."""
+    model, out = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "audit"
+    other = tmp_path / "test"
+    (other / "green").mkdir(parents=True)
+    scene(104, 1).convert("L").save(other / "green" / "104.jpg", quality=90)
+    assert main(["audit", str(cars), "--model", str(model), "--against", str(other), "-o", str(out)]) == 0
+    assert [(row["id"], row["suggestion"]) for row in issues(out)["leak"]] == [("green/104.jpg", "green/104.jpg")]
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    first, second = thumbnails(page[page.index('id="leak"') :])[:2]
+    assert first != second
+
+
+def test_a_contests_test_photos_stand_beside_a_set_called_test(
+    cars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, contest, test = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "contest", tmp_path / "test"
+    shutil.copytree(cars, contest / "train")
+    rows = [f"{path.name},{path.parent.name}" for path in sorted(cars.glob("*/*.jpg"))]
+    (contest / "train.csv").write_text("Id,Category\n" + "\n".join(rows), encoding="utf-8")
+    (contest / "sample-submission.csv").write_text("Id,Category\nt.jpg,red\n", encoding="utf-8")
+    for folder, seed in ((contest / "test", 104), (test, 105)):
+        folder.mkdir()
+        scene(seed, 1).resize((80, 60)).save(folder / "t.jpg", quality=90)
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", "contest", "--model", str(model), "--against", "test", "-o", "audit"]) == 0
+    leaks = issues(tmp_path / "audit")["leak"]
+    assert {(row["id"], row["why"].split("is also in ")[1]) for row in leaks} == {
+        ("104.jpg", "the contest's test photos"),
+        ("105.jpg", "test"),
+    }
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    assert main(["audit", str(tmp_path / "nowhere"), "-o", str(tmp_path / "taken")]) == 2
+    err = capsys.readouterr().err
+    assert f"cannot write {tmp_path / 'taken' / 'findings.csv'}" in err
+    assert "nowhere" not in err

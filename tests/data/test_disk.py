@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from carspotter.data.disk import hash_file, read_capped, whole_file
+from carspotter.data.disk import check_writable, hash_file, read_capped, whole_file
 from carspotter.errors import SourceError
 
 
@@ -66,3 +66,15 @@ def test_a_hash_is_sha256_of_the_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 10_000
     (tmp_path / "a").write_bytes(data)
     assert hash_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_place_is_tried_before_the_work_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "there.txt").write_text("old")
+    check_writable(tmp_path / "there.txt")
+    check_writable(tmp_path / "new" / "page.html")
+    assert (tmp_path / "there.txt").read_text() == "old"
+    assert names(tmp_path) == ["new", "there.txt"]
+    assert names(tmp_path / "new") == []
+    for taken in (tmp_path / "there.txt" / "page.html", tmp_path / "new"):
+        with pytest.raises(SourceError, match=r"cannot write .*; choose another place"):
+            check_writable(taken)

@@ -7,7 +7,7 @@ import openpyxl
 import pytest
 
 from carspotter.data import known
-from carspotter.data.source import read_contest, read_source
+from carspotter.data.source import find_contest, read_contest, read_source
 from carspotter.errors import Reason, SourceError
 from carspotter.records import Dataset, Location
 
@@ -369,3 +369,11 @@ def test_read_contest_says_what_is_not_there(tmp_path: Path) -> None:
     fill(tmp_path / "test", "q.jpg")
     with pytest.raises(SourceError, match="1 id given more than once"):
         read_contest(tmp_path)
+
+
+def test_a_contest_has_both_a_sample_and_test_photos(contest: Path) -> None:
+    assert find_contest(contest) == contest
+    assert find_contest(contest / "train.csv") == contest
+    (contest / "sample-submission.csv").unlink()
+    assert find_contest(contest) is None
+    assert find_contest(contest / "train.csv") is None

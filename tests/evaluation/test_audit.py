@@ -9,9 +9,9 @@ from carspotter.evaluation import audit
 from carspotter.evaluation.audit import (
     Near,
     blend,
+    find_near,
     label_faults,
     log_loss,
-    nearest,
     out_of_fold,
     outlier_scores,
     overlaps,
@@ -33,7 +33,7 @@ def made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def judged(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
     heads = out_of_fold([embeddings], labels, folds, CLASSES)
-    return blend(heads, vote(nearest(embeddings), labels, np.arange(len(labels)), CLASSES))
+    return blend(heads, vote(find_near(embeddings), labels, np.arange(len(labels)), CLASSES))
 
 
 def test_planted_label_errors_come_first(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
@@ -76,6 +76,40 @@ def test_a_class_that_a_fold_never_saw_gets_nothing() -> None:
     assert only_one_left.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
 
 
+def test_a_rare_class_survives_the_draw_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,000 photos 20 fit a head; a plain draw would leave none of the rare ten to most."""
+    monkeypatch.setattr(audit, "MAX_FITTED", 20)
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [600, 390, 10])
+    embeddings = (rng.normal(0, 2, (3, 60))[labels] + rng.normal(0, 2, (1_000, 60))).astype(np.float32)
+    answers = out_of_fold([embeddings], labels, np.arange(1_000) % 5, 3)
+    assert (answers[-10:].argmax(axis=1) == 2).sum() >= 8
+
+
+def test_a_draw_keeps_shares_and_leaves_every_class_its_fewest() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 5], [6_000, 3_000, 900, 10]))
+    drawn = audit._draw(labels, 1_000)
+    assert len(set(drawn.tolist())) == len(drawn)
+    assert np.bincount(labels[drawn]).tolist() == [605, 302, 90, 0, 0, 10]
+    assert np.bincount(labels[audit._draw(labels, 100)]).tolist() == [60, 30, 25, 0, 0, 10]
+    many = np.arange(900) % 300
+    assert np.bincount(many[audit._draw(many, 600)]).tolist() == [2] * 300
+    assert audit._draw(labels, 10_000).tolist() == list(range(len(labels)))
+
+
+def test_where_most_photos_are_copies_the_others_are_not_strange(
+    made: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    embeddings, _, _ = made
+    noise = np.random.default_rng(1).normal(0, 1e-6, (300, WIDTH)).astype(np.float32)
+    scores, beyond = outlier_scores([find_near(np.concatenate([embeddings, embeddings[:1] + noise]))])
+    assert (scores[:200] < 0.5).mean() < 0.1
+    assert np.abs(beyond).max() < 20
+    same, off = outlier_scores([find_near(np.ones((30, 4), dtype=np.float32))])
+    assert (same == 1).all()
+    assert (off == 0).all()
+
+
 def test_a_copy_has_no_vote() -> None:
     near = Near(np.array([[1, 2], [0, 2], [0, 1]]), np.array([[1.0, 0.5], [1.0, 0.5], [0.5, 0.5]], dtype=np.float32))
     votes = vote(near, np.array([0, 0, 1]), np.array([7, 7, 8]), 2)
@@ -92,19 +126,19 @@ def test_neighbours_are_the_nearest_by_angle_and_never_oneself() -> None:
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     cosine = unit @ unit.T
     np.fill_diagonal(cosine, -2)
-    near = nearest(embeddings, 5)
+    near = find_near(embeddings, 5)
     assert near.photos.tolist() == np.argsort(-cosine, axis=1)[:, :5].tolist()
     assert near.cosine == pytest.approx(-np.sort(-cosine, axis=1)[:, :5], abs=1e-5)
 
 
 def test_equal_photos_are_each_others_neighbours_and_not_their_own() -> None:
-    near = nearest(np.ones((30, 4), dtype=np.float32), 3)
+    near = find_near(np.ones((30, 4), dtype=np.float32), 3)
     assert not (near.photos == np.arange(30)[:, None]).any()
     assert (near.photos >= 0).all()
 
 
 def test_fewer_photos_than_asked_for_are_filled_up() -> None:
-    near = nearest(np.eye(3, dtype=np.float32), 5)
+    near = find_near(np.eye(3, dtype=np.float32), 5)
     assert near.photos.shape == (3, 5)
     assert (near.photos[:, 2:] == -1).all()
     assert (near.photos[:, :2] >= 0).all()
@@ -115,9 +149,9 @@ def test_the_graph_finds_what_comparing_all_finds(monkeypatch: pytest.MonkeyPatc
     embeddings = (rng.normal(size=(50, 40))[rng.integers(0, 50, 2_000)] + rng.normal(0, 0.3, (2_000, 40))).astype(
         np.float32
     )
-    exact = nearest(embeddings, 5)
+    exact = find_near(embeddings, 5)
     monkeypatch.setattr(audit, "EXACT", 100)
-    graph = nearest(embeddings, 5)
+    graph = find_near(embeddings, 5)
     shared = [len(set(a) & set(b)) for a, b in zip(exact.photos.tolist(), graph.photos.tolist(), strict=True)]
     assert np.mean(shared) > 4.5
 
@@ -125,7 +159,7 @@ def test_the_graph_finds_what_comparing_all_finds(monkeypatch: pytest.MonkeyPatc
 def test_strange_photos_come_first(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     embeddings, _, _ = made
     strange = np.random.default_rng(5).normal(0, 3, (4, WIDTH)).astype(np.float32)
-    scores, beyond = outlier_scores([nearest(np.concatenate([embeddings, strange]))])
+    scores, beyond = outlier_scores([find_near(np.concatenate([embeddings, strange]))])
     assert set(np.argsort(scores)[:4].tolist()) == {200, 201, 202, 203}
     assert (scores[200:] < 0.5).all()
     assert (scores[:200] < 0.5).mean() < 0.03

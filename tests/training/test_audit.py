@@ -10,7 +10,8 @@ from carspotter.data.source import read_source
 from carspotter.data.synthetic import Faults, draw_lot
 from carspotter.errors import SourceError
 from carspotter.records import Dataset, Kind, Photo
-from carspotter.training.audit import Audit, audit, backbone_embeddings
+from carspotter.training.audit import Audit, audit
+from carspotter.training.embeddings import backbone_embeddings
 
 
 def ids(found: Audit, kind: Kind) -> set[str]:

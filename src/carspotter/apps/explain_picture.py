@@ -73,10 +73,15 @@ def draw_explanation(
         sheet.image().save(part, FORMATS[Path(path).suffix.casefold()])
 
 
+def lead(found: Explanation) -> str:
+    """How far the answer leads, and how far to believe what the photo gives of it."""
+    source = "exact: the head is linear" if found.exact else "to first order: the head is not linear"
+    return f"{found.lead:.2f} in logits, of which the photo gives {found.seen:.2f} ({source})"
+
+
 def _lead(found: Explanation) -> str:
     sure = f"{found.answer.top[0].probability:.0%} sure. " if found.answer.top else ""
-    source = "exact: the head is linear" if found.exact else "to first order: the head is not linear"
-    return f"{sure}It leads by {found.lead:.2f} in logits, of which the photo gives {found.seen:.2f} ({source})."
+    return f"{sure}It leads by {lead(found)}."
 
 
 def _check(found: Explanation) -> str:

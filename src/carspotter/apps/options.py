@@ -39,8 +39,10 @@ Tta = Annotated[
 ]
 
 
-def asked(source: Path | None, photos: Path | None, **columns: str | None) -> dict[str, str]:
+def asked(
+    source: Path | None, photos: Path | None, decisions: Path | None = None, /, **columns: str | None
+) -> dict[str, str]:
     """What the user names of a source, absolute where it is a place; the rest is as it was recorded."""
-    places = {"source": source, "photos": photos}
+    places = {"source": source, "photos": photos, "decisions": decisions}
     named = {key: str(place.absolute()) for key, place in places.items() if place is not None}
     return named | {key: column for key, column in columns.items() if column is not None}

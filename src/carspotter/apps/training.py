@@ -12,6 +12,7 @@ import typer
 
 from carspotter.apps.console import note, notes, progress, say
 from carspotter.data.cache import PhotoCache
+from carspotter.data.wording import brief
 from carspotter.errors import EXIT_SOME_REFUSED, SourceError, TrackingError
 from carspotter.progress import silent
 from carspotter.recipe import Recipe
@@ -25,17 +26,35 @@ if TYPE_CHECKING:
     from carspotter.training.outside import Sources
 
 
-def read_labelled(source: Path, photos: Path | None = None, **columns: str | None) -> Dataset:
-    """A source as the user names it; what the reader skipped or decided is said.
+def read_labelled(
+    source: Path, photos: Path | None = None, decisions: Path | None = None, /, **columns: str | None
+) -> Dataset:
+    """A source as the user names it; what the reader skipped or a person decided is said.
 
     Args:
         source: see `read_source`.
         photos: of a table.
+        decisions: a table of what a person decided about its photos; carried out before anything is looked at.
         columns: `id_column`, `label_column`, `group_column`, as given; None: found.
+
+    Raises:
+        SourceError: all problems of the source, or of the decisions.
     """
     from carspotter.data.source import read_source
 
-    return _noted(read_source(source, photos=photos, **columns))
+    return _noted(_decided(read_source(source, photos=photos, **columns), decisions))
+
+
+def _decided(dataset: Dataset, table: Path | None) -> Dataset:
+    """The set after the decisions of a table, which its reading then names; what they change is in its fingerprint."""
+    from carspotter.tracking.decisions import apply_decisions, read_decisions
+
+    if table is None:
+        return dataset
+    decided = apply_decisions(dataset, read_decisions(table))
+    unchanged = (f"{brief(table)} changes no photo of {dataset.origin}",) if decided is dataset else ()
+    reading = dataset.reading and dataset.reading.model_copy(update={"decisions": str(table.absolute())})
+    return replace(decided, reading=reading, notes=(*decided.notes, *unchanged))
 
 
 def _noted(dataset: Dataset) -> Dataset:
@@ -56,20 +75,21 @@ def read_recorded(run: Run, asked: Mapping[str, str] | None = None) -> tuple[Dat
 
     Args:
         run: to repeat or to go on with.
-        asked: what the user names anew; the photos may lie elsewhere by now.
+        asked: what the user names anew; the photos, or the decisions on them, may lie elsewhere by now.
     """
     from carspotter.data.source import read_again
 
     birth = run.birth or Birth()
     then = birth.source or Reading(source=run.origin)
     here = then.model_copy(update=dict(asked or {}))
+    dataset = _decided(read_again(here), None if here.decisions is None else Path(here.decisions))
     labelled, pools = ([read_again(reading) for reading in some] for some in (birth.extra, birth.unlabelled))
     teacher = None if birth.teacher is None else Path(birth.teacher)
-    return _noted(read_again(here)), _sources(Path(here.source), labelled, pools, teacher)
+    return _noted(dataset), _sources(Path(here.source), labelled, pools, teacher)
 
 
 def _sources(source: Path, labelled: Sequence[Dataset], pools: Sequence[Dataset], teacher: Path | None) -> Sources:
-    from carspotter.data.source import SAMPLE_TABLES, TEST_PLACES, read_contest
+    from carspotter.data.source import find_contest, read_contest
     from carspotter.training.outside import ALONE, Sources
 
     if teacher is not None and not pools:
@@ -80,9 +100,8 @@ def _sources(source: Path, labelled: Sequence[Dataset], pools: Sequence[Dataset]
         return ALONE
     for dataset in (*labelled, *pools):
         notes(dataset.notes)
-    folder = source.parent if source.is_file() else source
-    contest = any((folder / name).exists() for name in (*TEST_PLACES, *SAMPLE_TABLES))
-    return Sources(tuple(labelled), tuple(pools), teacher, read_contest(folder).test if contest else None)
+    contest = find_contest(source)
+    return Sources(tuple(labelled), tuple(pools), teacher, read_contest(contest).test if contest else None)
 
 
 def fit(

@@ -26,7 +26,7 @@ from carspotter.data.wording import brief, cause, count, some
 from carspotter.errors import Reason, SourceError
 from carspotter.records import Dataset, Photo, Reading
 
-__all__ = ["Contest", "list_photos", "read_contest", "read_source"]
+__all__ = ["Contest", "find_contest", "list_photos", "read_again", "read_contest", "read_source"]
 
 READABLE_TABLES = frozenset({".csv", ".tsv", ".parquet", ".xlsx"})
 TRAIN_TABLE = "train.csv"
@@ -87,12 +87,12 @@ def read_source(
 
 
 def read_again(reading: Reading) -> Dataset:
-    """The same source, read in the same way.
+    """The same source, read in the same way; decisions on its photos are not carried out (`tracking/decisions.py`).
 
     Raises:
         SourceError: as for `read_source`.
     """
-    return read_source(**reading.model_dump())
+    return read_source(**reading.model_dump(exclude={"decisions"}))
 
 
 def _read(path: Path, source: str | Path, photos: str | Path | None, asked: Columns) -> Dataset:
@@ -108,6 +108,20 @@ def _read(path: Path, source: str | Path, photos: str | Path | None, asked: Colu
     return _with_notes(_read_places(path), str(source))
 
 
+def find_contest(source: str | Path) -> Path | None:
+    """The contest's folder that a training source is, or lies in; None where it belongs to none.
+
+    A contest has a sample submission and test photos; one of them alone, as a class folder `test`, makes none.
+    """
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    whole = _first(folder, SAMPLE_TABLES) is not None and _first(folder, TEST_PLACES) is not None
+    return folder if whole else None
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
 def read_contest(source: str | Path) -> Contest:
     """Read the sample submission and the test photos of a contest's folder.
 
@@ -115,8 +129,7 @@ def read_contest(source: str | Path) -> Contest:
         SourceError: no sample, no test photos, or any test photo that the sample names is not there.
     """
     folder = Path(source)
-    sample_path = next((folder / name for name in SAMPLE_TABLES if (folder / name).is_file()), None)
-    place = next((folder / name for name in TEST_PLACES if (folder / name).exists()), None)
+    sample_path, place = _first(folder, SAMPLE_TABLES), _first(folder, TEST_PLACES)
     faults: list[str] = []
     if sample_path is None:
         faults.append(f"{brief(folder)} has no {SAMPLE_TABLES[0]}; expected the contest's folder with it")

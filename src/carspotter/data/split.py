@@ -96,8 +96,13 @@ def _labelled(dataset: Dataset) -> tuple[Photo, ...]:
     return dataset.photos
 
 
-def _blocks(photos: Sequence[Photo], groups: npt.NDArray[np.int64]) -> list[Block]:
-    """Photos joined by a group of either kind, in the order of their smallest ids."""
+def together(photos: Sequence[Photo], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(N,) a number for each photo, shared by those that a group of either kind joins, if only by way of others.
+
+    Args:
+        photos: N, with `Photo.group` where known.
+        groups: (N,) near-duplicate group of each.
+    """
     if len(groups) != len(photos):
         raise ValueError(f"{len(groups)} groups for {len(photos)} photos")
     unions = Unions(len(photos))
@@ -106,9 +111,14 @@ def _blocks(photos: Sequence[Photo], groups: npt.NDArray[np.int64]) -> list[Bloc
         unions.join(i, first.setdefault(("near", int(groups[i])), i))
         if photo.group is not None:
             unions.join(i, first.setdefault(("group", photo.group), i))
+    return np.array([unions.root(i) for i in range(len(photos))], dtype=np.int64)
+
+
+def _blocks(photos: Sequence[Photo], groups: npt.NDArray[np.int64]) -> list[Block]:
+    """Photos that belong together, in the order of their smallest ids."""
     members: dict[int, list[Photo]] = defaultdict(list)
-    for i, photo in enumerate(photos):
-        members[unions.root(i)].append(photo)
+    for photo, number in zip(photos, together(photos, groups).tolist(), strict=True):
+        members[number].append(photo)
     blocks = [Block(tuple(sorted(p.id for p in m)), Counter(str(p.label) for p in m)) for m in members.values()]
     return sorted(blocks, key=lambda block: block.ids)
 

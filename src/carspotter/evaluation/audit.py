@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from carspotter.errors import MissingExtra
 from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.sphere import unit
 
 NEIGHBOURS = 10
 """Nearest photos that are asked. Measured on 488 ads: 10 and 30 find strange photos alike (AUROC .973 and .969)."""
@@ -30,6 +31,8 @@ LINKS, BUILD_EFFORT, SEARCH_EFFORT = 16, 80, 64
 navigable small world graphs", IEEE TPAMI 42 (2020), find 12 to 48 links and such efforts right for most data."""
 MAX_FITTED = 20_000
 """Rows that fit one head, a seeded draw (assumption: a linear head on 1,280 dimensions gains little beyond)."""
+FEWEST_FITTED = 50
+"""Photos that such a draw leaves each class at least, or all it has (assumption: a head knows a class from ten)."""
 STRENGTH = 12.8
 """scikit-learn's C times the dimensions, on standardised embeddings, so that logits may vary as much in 3 dimensions as
 in 1,280. Measured there on 488 ads with a frozen car net: log loss 1.45; 1.57 with a tenth of it."""
@@ -45,6 +48,10 @@ SURE = 0.5
 SPREADS = 3.5
 """Robust standard deviations beyond the median at which a photo is strange and scores 0.5. Source: B. Iglewicz,
 D. Hoaglin, "How to detect and handle outliers", 1993."""
+HALF_AGREE = 0.1
+"""The median deviation counts for nothing where it is below this part of the mean one, both made standard deviations:
+then half the photos agree almost exactly, as copies do. If normal they are equal; with a tenth of all photos 40 spreads
+off the part is still 0.17."""
 OVERLAP_CHANCE = 3.0
 """Classes overlap where they are mistaken for each other surely more often than that many times the usual
 (assumption)."""
@@ -107,7 +114,7 @@ class Overlap:
 # ---- neighbours -----------------------------------------------------------------------------------------------------
 
 
-def nearest(embeddings: Vectors, count: int = NEIGHBOURS, queries: Vectors | None = None) -> Near:
+def find_near(embeddings: Vectors, count: int = NEIGHBOURS, queries: Vectors | None = None) -> Near:
     """The nearest photos by the angle between embeddings as they are: centred ones lose what is common to all cars.
 
     Args:
@@ -130,8 +137,8 @@ def nearest(embeddings: Vectors, count: int = NEIGHBOURS, queries: Vectors | Non
         index.hnsw.efConstruction, index.hnsw.efSearch = BUILD_EFFORT, SEARCH_EFFORT
     else:
         index = faiss.IndexFlatIP(embeddings.shape[1])
-    index.add(_unit(embeddings))
-    cosine, photos = index.search(_unit(asked), min(count + 1, len(embeddings)))
+    index.add(unit(embeddings))
+    cosine, photos = index.search(unit(asked), min(count + 1, len(embeddings)))
     return _without_self(photos.astype(np.int64), cosine, count)
 
 
@@ -155,11 +162,6 @@ def _basis(embeddings: Vectors) -> Vectors:
     return cast("Vectors", np.ascontiguousarray(axes[:, ::-1][:, :FEWER_DIMENSIONS]).astype(np.float32))
 
 
-def _unit(rows: Vectors) -> Vectors:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return cast("Vectors", np.ascontiguousarray(rows / np.maximum(length, 1e-12), dtype=np.float32))
-
-
 def outlier_scores(nears: Sequence[Near]) -> tuple[Floats, Floats]:
     """How strange each photo is to the others; several nets are asked, and the mean counts.
 
@@ -171,9 +173,15 @@ def outlier_scores(nears: Sequence[Near]) -> tuple[Floats, Floats]:
 
 
 def _robust(values: Floats) -> Floats:
-    """Deviations from the median in units of 1.4826 times the median deviation: a standard deviation, if normal."""
-    middle = np.median(values)
-    return np.asarray((values - middle) / max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6))
+    """Deviations from the median, in units of 1.4826 times the median deviation: a standard deviation, if normal.
+
+    Where more than half of the photos are copies the median deviation is next to nothing, and any other photo would be
+    millions of it off; sqrt(pi/2) times the mean deviation, a standard deviation too if normal, then stands in.
+    """
+    off = values - np.median(values)
+    middle, mean = 1.4826 * float(np.median(np.abs(off))), np.sqrt(np.pi / 2) * float(np.abs(off).mean())
+    spread = mean if middle < HALF_AGREE * mean else middle
+    return np.asarray(off / spread if spread > 0 else off)
 
 
 # ---- labels ---------------------------------------------------------------------------------------------------------
@@ -189,7 +197,8 @@ def out_of_fold(views: Sequence[Vectors], labels: Index, folds: Index, classes: 
         classes: K.
 
     Returns:
-        (N, K) probabilities; rows of photos that always fit are those of a head that knows them, see `LabelFaults`.
+        (N, K) probabilities. Photos that always fit are answered by a head that knows their labels: leave these rows
+        out of any judgement.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
@@ -212,7 +221,7 @@ def _answers(views: Sequence[Vectors], labels: Index, fit: Index, held: Index, c
     if len(known) < 2:
         made[:, known] = 1.0
         return made
-    some = np.random.default_rng(0).permutation(fit)[: MAX_FITTED // len(views)]
+    some = fit[_draw(labels[fit], MAX_FITTED // len(views))]
     rows = np.concatenate([view[some] for view in views])
     mean, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-6
     head = LogisticRegression(C=STRENGTH / rows.shape[1], max_iter=ITERATIONS, tol=TOLERANCE)
@@ -222,9 +231,32 @@ def _answers(views: Sequence[Vectors], labels: Index, fit: Index, held: Index, c
     return made
 
 
-def vote(near: Near, labels: Index, groups: Index, classes: int) -> Floats:
-    """(N, K) shares of the neighbours' labels, the nearer the weightier; a copy of a photo has no vote on it."""
-    asked = (near.photos >= 0) & (groups[near.photos] != groups[:, None])
+def _draw(labels: Index, most: int) -> Index:
+    """Positions of all rows, or of about `most`, each class in its share but never below FEWEST_FITTED, nor its all.
+
+    Where there are so many classes that their fewest come to more, each has `most // classes`: never over twice `most`.
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    order = np.random.default_rng(0).permutation(len(labels))
+    counts = np.bincount(labels)
+    fewest = min(FEWEST_FITTED, max(1, most // int((counts > 0).sum())))
+    quota = np.maximum(counts * most // len(labels), fewest)
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return by_class[rank < quota[labels[by_class]]]
+
+
+def vote(near: Near, labels: Index, blocks: Index, classes: int) -> Floats:
+    """(N, K) shares of the neighbours' labels, the nearer the weightier; who shares a photo's block has no vote on it.
+
+    Args:
+        near: of N photos.
+        labels: (N,) class indices.
+        blocks: (N,) number of what no fold parts: copies, and photos of one ad, which are mislabelled together.
+        classes: K.
+    """
+    asked = (near.photos >= 0) & (blocks[near.photos] != blocks[:, None])
     weight = np.where(asked, np.exp(SHARPNESS * near.cosine), 0.0)
     votes = np.zeros((len(labels), classes))
     np.add.at(votes, (np.arange(len(labels))[:, None], labels[near.photos]), weight)

@@ -10,6 +10,9 @@ from carspotter.data.wording import count
 from carspotter.evaluation.page import page, text, thumbnail
 from carspotter.records import Finding, Kind, Photo
 
+Photos = Mapping[tuple[str, str], Photo]
+"""(set, id) → photo; the audited set is called "". Two sets may well have photos of one id."""
+
 SHOWN = 60
 """Findings of a kind on the page; the table has all (assumption: a page of a few megabytes still opens on a phone)."""
 PAIRED = (Kind.LEAK, Kind.EXACT_DUPLICATE, Kind.NEAR_DUPLICATE)
@@ -31,14 +34,14 @@ TITLES = MappingProxyType(
 )
 
 
-def audit_page(title: str, notes: Sequence[str], findings: Sequence[Finding], photos: Mapping[str, Photo]) -> str:
+def audit_page(title: str, notes: Sequence[str], findings: Sequence[Finding], photos: Photos) -> str:
     """The page as HTML.
 
     Args:
         title: the source, as given.
         notes: how far to trust the findings.
         findings: only issues are shown, the first SHOWN of each kind.
-        photos: by id, those of other sets that copies lie in too.
+        photos: those of other sets that copies lie in too.
     """
     issues = {kind: list(some) for kind, some in groupby((f for f in findings if f.is_issue), key=lambda f: f.kind)}
     links = "".join(f'<a href="#{kind}">{TITLES[kind]}: {len(some):,}</a>' for kind, some in issues.items())
@@ -47,7 +50,7 @@ def audit_page(title: str, notes: Sequence[str], findings: Sequence[Finding], ph
     return page(f"Audit of {title}", f"{said}<nav>{links or 'Nothing was found.'}</nav>{parts}")
 
 
-def _section(kind: Kind, findings: Sequence[Finding], photos: Mapping[str, Photo]) -> str:
+def _section(kind: Kind, findings: Sequence[Finding], photos: Photos) -> str:
     more = f" The first {SHOWN} are shown." if len(findings) > SHOWN else ""
     head = f'<h2 id="{kind}">{TITLES[kind]}</h2><p>{count(len(findings), "finding")}, the surest first.{more}</p>'
     if kind is Kind.CLASS_OVERLAP:
@@ -57,12 +60,12 @@ def _section(kind: Kind, findings: Sequence[Finding], photos: Mapping[str, Photo
     return f'{head}<div class="grid{wide}">{"".join(_figure(f, photos) for f in findings[:SHOWN])}</div>'
 
 
-def _figure(finding: Finding, photos: Mapping[str, Photo]) -> str:
-    photo = photos.get(finding.id)
+def _figure(finding: Finding, photos: Photos) -> str:
+    photo = photos.get(("", finding.id))
     label = "" if photo is None or photo.label is None else f"labelled <b>{text(photo.label)}</b>"
     picture = thumbnail(photo)
     if finding.kind in PAIRED:
-        picture = f'<div class="pair">{picture}{thumbnail(photos.get(finding.suggestion))}</div>'
+        picture = f'<div class="pair">{picture}{thumbnail(photos.get((finding.within, finding.suggestion)))}</div>'
     hint = f", perhaps <b>{text(finding.suggestion)}</b>" if finding.kind is Kind.LABEL_ERROR else ""
     other = f" and {text(finding.suggestion)}" if finding.kind in PAIRED else ""
     caption = f"{text(finding.id)}{other}<br>{label}{hint}<br><small>{text(finding.why)} · {finding.score:.3f}</small>"

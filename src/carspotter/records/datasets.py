@@ -22,6 +22,9 @@ class Reading(Record):
     id_column: str | None = Field(default=None, description="as given; None: found")
     label_column: str | None = None
     group_column: str | None = None
+    decisions: str | None = Field(
+        default=None, description="table of decisions that were carried out on it, absolute; None: none"
+    )
 
 
 @dataclass(frozen=True, slots=True)

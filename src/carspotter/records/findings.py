@@ -33,6 +33,7 @@ class Finding:
         is_issue: whether a person should look; other findings show where the line was drawn.
         why: one sentence with the measure.
         suggestion: the likelier class of a label error, the other id of a copy, the other class of an overlap, or "".
+        within: the set that the suggested photo of a leak is in; empty: the audited one.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Finding:
     is_issue: bool
     why: str
     suggestion: str = ""
+    within: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:

@@ -13,8 +13,12 @@ from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
     from carspotter.records import Dataset
-    from carspotter.training.audit import Audit, Embed
+    from carspotter.training.audit import Audit
+    from carspotter.training.embeddings import Embed
 
+TABLE, PAGE = "findings.csv", "audit.html"
+CONTEST = "the contest's test photos"
+"""Their name among other sets, which are called as the user called them."""
 COLUMNS = ("id", "kind", "score", "is_issue", "why", "suggestion")
 OutFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for findings.csv and audit.html.")]
 MaybeModel = Annotated[
@@ -58,15 +62,19 @@ def audit(
 ) -> None:
     """Find wrong labels, strange photos, copies, leaks, dark and blurry photos, and classes that overlap.
 
-    Findings are suspicions, the surest first of each kind: look at them, and decide in a decisions.csv. Unreadable
-    photos make the exit code 3.
+    Findings are suspicions, the surest first of each kind: look at them, and decide in a table with the columns id,
+    kind, decision (keep, relabel, drop), label, who, when, why, for `train --decisions`. Unreadable photos make the
+    exit code 3.
     """
+    from carspotter.data.disk import check_writable
     from carspotter.data.source import read_source
     from carspotter.data.table import write_table
     from carspotter.training.audit import audit as judge
 
     if model is not None and backbone:
         raise typer.BadParameter("--model looks by itself; leave --backbone out")
+    for name in (TABLE, PAGE):
+        check_writable(output / name)
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
@@ -75,10 +83,10 @@ def audit(
     with progress() as show:
         found = judge(dataset, _eyes(model, backbone), against=others, progress=show)
     rows = [(f.id, str(f.kind), f.score, int(f.is_issue), f.why, f.suggestion) for f in found.findings]
-    write_table(output / "findings.csv", COLUMNS, rows)
-    _write_page(output / "audit.html", str(source), found, others)
+    write_table(output / TABLE, COLUMNS, rows)
+    _write_page(output / PAGE, str(source), found, others)
     _summarise(found)
-    say(f"findings in {output / 'findings.csv'}, to look at in {output / 'audit.html'}")
+    say(f"findings in {output / TABLE}, to look at in {output / PAGE}")
     if found.dataset.rejected:
         note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
         raise typer.Exit(EXIT_SOME_REFUSED)
@@ -86,18 +94,16 @@ def audit(
 
 def _others(source: Path, against: list[Path]) -> dict[str, Dataset]:
     """Sets that must stay apart, by name; the test photos of a contest are among them."""
-    from carspotter.data.source import SAMPLE_TABLES, TEST_PLACES, read_contest, read_source
+    from carspotter.data.source import find_contest, read_contest, read_source
 
-    found = {str(place): read_source(place) for place in against}
-    folder = source if source.is_dir() else source.parent
-    if all(any((folder / name).exists() for name in names) for names in (SAMPLE_TABLES, TEST_PLACES)):
-        found["test"] = read_contest(folder).test
-    return found
+    contest = find_contest(source)
+    test = {} if contest is None else {CONTEST: read_contest(contest).test}
+    return test | {str(place): read_source(place) for place in against}
 
 
 def _eyes(model: Path | None, backbones: list[str] | None) -> Embed:
     from carspotter.data.cache import PhotoCache, default_cache_folder
-    from carspotter.training.audit import backbone_embeddings, model_embeddings
+    from carspotter.training.embeddings import backbone_embeddings, model_embeddings
 
     cache = PhotoCache(default_cache_folder())
     if model is None:
@@ -111,8 +117,8 @@ def _write_page(path: Path, title: str, found: Audit, others: dict[str, Dataset]
     from carspotter.data.disk import whole_file
     from carspotter.evaluation.audit_page import audit_page
 
-    photos = {photo.id: photo for other in others.values() for photo in other.photos}
-    photos |= {photo.id: photo for photo in found.dataset.photos}
+    photos = {(name, photo.id): photo for name, other in others.items() for photo in other.photos}
+    photos |= {("", photo.id): photo for photo in found.dataset.photos}
     with whole_file(path) as part:
         part.write_text(audit_page(title, found.notes, found.findings, photos), encoding="utf-8")
 

@@ -104,9 +104,11 @@ def _neighbours(
 
 
 def _say(found: Explanation, classes: tuple[str, ...], rows: tuple[tuple[Shown, ...], ...]) -> None:
+    from carspotter.apps.explain_picture import lead
+
     named, against = classes[found.named], classes[found.against]
     say(f"answer   {named}, rather than {against}")
-    say(f"lead     {found.lead:.2f} in logits, of which the photo gives {found.seen:.2f}")
+    say(f"lead     {lead(found)}")
     say(f"check    {found.hottest_hidden:.2f} with the hottest part hidden, {found.drawn_hidden:.2f} with a drawn one")
     for name, row in zip((named, against), rows, strict=False):
         say(f"nearest  {name}: {', '.join(f'{one.neighbour.id} {one.neighbour.distance:.2f}' for one in row)}")

@@ -68,6 +68,16 @@ Teacher = Annotated[
         show_default=False,
     ),
 ]
+Decisions = Annotated[
+    Path | None,
+    typer.Option(
+        "--decisions",
+        metavar="FILE",
+        help="A table of photos to relabel or to drop, with the columns id, kind, decision, label, who, when, why; see "
+        "`audit`. The source stays as it is.",
+        show_default=False,
+    ),
+]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA where there is one.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with unreadable photos.")]
 
@@ -77,7 +87,8 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         metavar="ID",
-        help="Go on with an interrupted run, to the same weights; only where its photos lie may be said anew.",
+        help="Go on with an interrupted run, to the same weights; only where its photos and decisions lie may be "
+        "said anew.",
         show_default=False,
     ),
 ]
@@ -90,6 +101,7 @@ def train(
     recipe: RecipeName = None,
     settings: Settings = None,
     output: ModelFolder = None,
+    decisions: Decisions = None,
     extra: Extra = None,
     unlabelled: Unlabelled = None,
     teacher: Teacher = None,
@@ -113,14 +125,14 @@ def train(
     if resume is not None:
         if extra or unlabelled or teacher:
             raise typer.BadParameter("--resume reads outside photos as the run did; leave them out")
-        asked = options.asked(source, photos, **columns)
+        asked = options.asked(source, photos, decisions, **columns)
         run = go_on(resume, asked, chosen, out=output, strict=strict, device=device)
     elif source is None or chosen is None:
         raise typer.BadParameter("name a source, or a run by --resume", param_hint="SOURCE")
     else:
         from carspotter.training.job import Job
 
-        dataset = read_labelled(source, photos, **columns)
+        dataset = read_labelled(source, photos, decisions, **columns)
         outside = read_outside(source, extra or (), unlabelled or (), teacher)
         run = fit(dataset, chosen, out=output, job=Job(outside, device=device), strict=strict)
     if not is_first():  # of several processes one prints
