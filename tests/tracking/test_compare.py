@@ -238,6 +238,7 @@ def test_another_hash_names_all_that_changed(make_run: Callable[..., Run], recip
     assert rerun_differences(make_run(), new) == (
         "not the same settings (seed)",
         "not the same data (10 and 10 photos, fingerprints dddddddd and eeeeeeee)",
+        "not the same validation photos",
         "not the same code (0.1.0+g0123456789ab and 9)",
     )
 
@@ -249,7 +250,16 @@ def test_another_hash_from_equal_conditions_is_admitted(make_run: Callable[..., 
 
 def test_another_split_of_the_same_data_is_seen(make_run: Callable[..., Run]) -> None:
     found = rerun_differences(make_run(), make_run(B, bundle_hash="c" * 64, validation="w" * 64))
-    assert found == ("not the same validation photos, although the data and the way of splitting are",)
+    assert found == ("not the same validation photos, although data and way of splitting are",)
+
+
+def test_other_validation_photos_are_said_beside_other_code(make_run: Callable[..., Run]) -> None:
+    """Newer code may group near copies in another way: the settings do not tell."""
+    found = rerun_differences(make_run(), make_run(B, bundle_hash="c" * 64, validation="w" * 64, code_version="9"))
+    assert found == (
+        "not the same validation photos, although data and way of splitting are",
+        "not the same code (0.1.0+g0123456789ab and 9)",
+    )
 
 
 def test_uncommitted_code_may_be_other_code(make_run: Callable[..., Run]) -> None:

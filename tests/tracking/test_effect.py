@@ -238,6 +238,38 @@ def test_folds_of_one_division_are_one_contrast(trained: Callable[..., Run], rec
     assert found.remarks == ("left out: 1 without a partner that differs in head.dropout alone",)
 
 
+def test_folds_of_two_divisions_stay_apart(trained: Callable[..., Run], recipe: Recipe) -> None:
+    """Near copies were grouped in another way meanwhile: the same settings, other folds."""
+
+    def fold(n: int, dropout: float, number: int, blocks: int) -> Run:
+        parts = recipe.split.model_copy(update={"method": "folds", "fold": number})
+        said = f"fold {number} of 5, seed 0, stratified by class; near copies on one side ({blocks} blocks)"
+        photos = f"{number}{blocks}".ljust(64, "0")
+        return trained(n, dropout, 0, 0.5 + dropout / 10, {"split": parts}, validation=photos, split=said)
+
+    pairs = [(dropout, number) for number in (0, 1) for dropout in (0.0, 0.5)]
+    one = [fold(n, *pair, blocks=95) for n, pair in enumerate(pairs)]
+    assert len(effect(one, "head.dropout").contrasts) == 1
+    mixed = [*one[:2], *[fold(10 + n, *pair, blocks=90) for n, pair in enumerate(pairs[2:])]]
+    first, second = effect(mixed, "head.dropout").contrasts
+    assert first.settings["validation"] == "5 folds, seed 0, stratified by class; near copies on one side (95 blocks)"
+    assert first.title.startswith("100 validation photos, set 09500000 (fold 0 of 5")
+    assert "(90 blocks)" in str(second.settings["validation"])
+
+
+def test_that_contrasts_are_not_corrected_for_one_another_is_said(trained: Callable[..., Run]) -> None:
+    runs = [
+        trained(10 * n + level, level / 2, 0, 0.5, validation=photos * 64)
+        for n, photos in enumerate("vw")
+        for level in (0, 1)
+    ]
+    answers = {run.id: answered(20) for run in runs}
+    (remark,) = effect(runs, "head.dropout", answers).remarks
+    assert remark.startswith("p is corrected for the values of one contrast, not for the 2 contrasts at once")
+    assert effect(runs, "head.dropout").remarks == ()  # without answers there is no p
+    assert effect(runs[:2], "head.dropout", answers).remarks == ()
+
+
 def test_other_code_is_said(three_seeds: list[Run]) -> None:
     newer = three_seeds[0].model_copy(update={"code_version": "0.2.0"})
     (remark,) = effect([newer, *three_seeds[1:]], "head.dropout").remarks

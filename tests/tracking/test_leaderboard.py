@@ -8,7 +8,8 @@ import pytest
 
 from carspotter.evaluation.metrics import evaluate
 from carspotter.records import HeldOut, Run, Scores
-from carspotter.tracking.leaderboard import CHOSEN, LUCKY, UNPAIRED, leaderboards
+from carspotter.tracking import leaderboard
+from carspotter.tracking.leaderboard import APPROXIMATE, CHOSEN, LUCKY, NEAR, UNPAIRED, leaderboards
 
 IDS = tuple(f"{i}.jpg" for i in range(400))
 TRUTH = (np.arange(400) % 2).astype(np.int64)
@@ -115,6 +116,38 @@ def test_by_log_loss_being_too_sure_costs_the_first_place(judged: Callable[..., 
     assert board.rows[0][3].startswith("0.347 [0.")
     assert modest[0].evaluation is not None
     assert modest[0].evaluation.log_loss == pytest.approx(0.347, abs=5e-4)
+
+
+def test_what_the_test_of_log_losses_is_worth_is_said(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    pairs = [judged("a", 40), judged("b", 44)]
+    (board,), _ = leaderboards([run for run, _ in pairs], kept(*pairs), "log_loss")
+    assert board.remarks == (CHOSEN.format(2), APPROXIMATE)
+
+
+def test_that_compare_may_say_otherwise_is_said_where_it_may(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    for missed, said in ((45, True), (90, False), (40, False)):
+        pairs = [judged("a", 40), judged("b", missed)]
+        (board,), _ = leaderboards([run for run, _ in pairs], kept(*pairs))
+        assert (NEAR in board.remarks) == said, missed
+
+
+def test_of_too_many_runs_the_first_are_tested(
+    judged: Callable[..., tuple[Run, HeldOut]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaderboard, "MOST", 2)
+    pairs = [judged("a", 100), judged("b", 40), judged("c", 43), judged("d", 101)]
+    (board,), _ = leaderboards([run for run, _ in pairs], kept(*pairs))
+    assert [(row[1], row[5].partition(",")[0]) for row in board.rows] == [
+        ("b", "best"),
+        ("c", "not distinguishable"),
+        ("a", "not tested"),
+        ("d", "not tested"),
+    ]
+    assert board.remarks == (
+        CHOSEN.format(2),
+        "only the first 2 of 4 with answers are tested against one another",
+        LUCKY,
+    )
 
 
 def test_no_runs_are_no_tables() -> None:

@@ -126,9 +126,48 @@ def test_folds_stand_in_the_table_as_the_one_set_they_are(
     assert found["accuracy"] == "0.600 [0.531, 0.665] (2 folds)"
     assert found["log loss"] == "1.250 (2 folds)"
     assert found["validation photos"] == "200 in 2 folds"
-    # Another division, or another hold-out, may share photos.
+    # Another division, or another hold-out, may share photos; what parts their figures is not chance alone.
     for other in (fold(1, 0.7, seed=1), fold(1, 0.7, method="holdout")):
-        assert cells(fold(0, 0.5), other)["accuracy"] == "0.600 ± 0.141 (2 runs)"
+        assert cells(fold(0, 0.5), other)["accuracy"] == "0.600 (2 runs on 2 sets of photos)"
+
+
+def test_folds_of_near_copies_grouped_anew_are_another_division(make_run: Callable[..., Run], recipe: Recipe) -> None:
+    """The settings are the same; the stored split tells that the blocks are not."""
+
+    def fold(number: int, blocks: int) -> Run:
+        own = recipe.model_copy(
+            update={"split": recipe.split.model_copy(update={"method": "folds", "fold": number, "folds": 5})}
+        )
+        kept = f"groups and near copies kept on one side ({blocks} blocks of 100 photos)"
+        said = f"fold {number} of 5, seed 0, stratified by class; {kept}"
+        return make_run(f"{number}" * 32, recipe=own, validation=f"{number}" * 64, split=said)
+
+    assert Side((fold(0, 95), fold(1, 95))).folds
+    assert not Side((fold(0, 95), fold(1, 90))).folds
+
+
+def test_folds_times_seeds_show_what_seeds_move_and_not_what_folds_do(
+    make_run: Callable[..., Run], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    """Fold 1 is 20 points easier; a seed moves a figure by a point."""
+    figures = [(fold, seed, 0.5 + 0.2 * fold + 0.01 * seed) for fold in range(2) for seed in range(3)]
+    runs = [
+        make_run(f"{n:x}" * 32, validation=f"{fold}" * 64, evaluation=make_evaluation(value - 0.1, value, value + 0.1))
+        for n, (fold, _, value) in enumerate(figures)
+    ]
+    rows = {name: cells for name, *cells in compare_sides([Side(tuple(runs)), Side((make_run("f" * 32),))]).rows()}
+    assert rows["accuracy"][0] == "0.610 ± 0.010 (6 runs on 2 sets of photos)"
+
+
+def test_trainings_that_share_photos_but_no_set_tell_nothing_of_seeds(
+    make_run: Callable[..., Run], recipe: Recipe
+) -> None:
+    kept = {"a" * 32: answers([], IDS[:60], TRUTH[:60]), "b" * 32: answers([], IDS[40:], TRUTH[40:])}
+    runs = [make_run("a" * 32), make_run("b" * 32, validation="w" * 64)]
+    one = make_run("c" * 32, validation="x" * 64)
+    sides = [make_side(runs, kept), make_side([one], {one.id: answers([1])})]
+    (verdict,) = compare_sides(sides).verdicts
+    assert verdict.endswith("how far seeds move either figure is not known.")
 
 
 def test_several_comparisons_at_once_are_corrected(side: Callable[..., Side]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from carspotter.errors import TrackingError
 from carspotter.evaluation.metrics import wilson
 from carspotter.records import Figure, Run
+from carspotter.tracking.contrast import pooled
 from carspotter.tracking.curves import draw_curves
 from carspotter.tracking.differences import (
     ABSENT,
@@ -169,19 +170,32 @@ def _phase(side: Side, phase: str) -> str:
 
 
 def _figure(of: Callable[[Run], Figure | float | None]) -> Callable[[Side], str]:
-    """One run's figure as it is; folds as the one set they are; of other runs mean and standard deviation."""
+    """One run's figure as it is; folds as the one set they are; of other runs the mean and how far seeds move it."""
 
     def cell(side: Side) -> str:
         known = [figure for run in side.runs if (figure := of(run)) is not None]
         if len(known) < 2:
             return show_figure(known[0]) if known else ABSENT
-        shares = [figure for figure in known if isinstance(figure, Figure)]
-        values = [figure.value if isinstance(figure, Figure) else figure for figure in known]
         if not side.folds:
-            return f"{mean(values):.3f} ± {stdev(values):.3f} ({len(values)} runs)"
-        return f"{show_figure(_pool(shares) if shares else mean(values))} ({len(values)} folds)"
+            return _spread([(run.validation, figure) for run in side.runs if (figure := of(run)) is not None])
+        shares = [figure for figure in known if isinstance(figure, Figure)]
+        return f"{show_figure(_pool(shares) if shares else mean(map(_value, known)))} ({len(known)} folds)"
 
     return cell
+
+
+def _spread(known: Sequence[tuple[str | None, Figure | float]]) -> str:
+    """Mean, and the standard deviation between runs on the same photos: that some photos are easier is none of it."""
+    sets: dict[str | None, list[float]] = {}
+    for photos, figure in known:
+        sets.setdefault(photos, []).append(_value(figure))
+    found = pooled(sets.values())
+    shown = f"{mean(map(mean, sets.values())):.3f}" + (f" ± {found[0]:.3f}" if found else "")
+    return f"{shown} ({len(known)} runs{f' on {len(sets)} sets of photos' if len(sets) > 1 else ''})"
+
+
+def _value(figure: Figure | float) -> float:
+    return figure.value if isinstance(figure, Figure) else figure
 
 
 def _pool(shares: Sequence[Figure]) -> Figure:

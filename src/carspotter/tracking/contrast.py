@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import mean, variance
@@ -63,7 +63,12 @@ class Level:
 
 def pooled_spread(levels: Sequence[Level]) -> tuple[float, int] | None:
     """Standard deviation between seeds on the same photos, and its degrees of freedom; None without any."""
-    repeated = [some for level in levels for some in level.repeats.values() if len(some) > 1]
+    return pooled(some for level in levels for some in level.repeats.values())
+
+
+def pooled(groups: Iterable[Sequence[float]]) -> tuple[float, int] | None:
+    """Standard deviation within groups, and its degrees of freedom; None where none has two values."""
+    repeated = [some for some in groups if len(some) > 1]
     freedom = sum(len(some) - 1 for some in repeated)
     if not freedom:
         return None
@@ -87,6 +92,7 @@ class Contrast:
         base: the value that the others are compared with: the one with most runs, so that no result has chosen it.
         differences: by how much each other value is ahead of the base, in order; None where no photos say it.
         sentences: what that means, a sentence each.
+        tests: how many values were tested photo by photo; their p are corrected for one another (Holm).
     """
 
     letter: str
@@ -96,6 +102,7 @@ class Contrast:
     base: Level
     differences: tuple[Figure | None, ...]
     sentences: tuple[str, ...]
+    tests: int
 
     @property
     def noise(self) -> tuple[float, int] | None:
@@ -131,7 +138,7 @@ def contrast(
         differences.append(difference)
         sentences.append(f"{letter}: {said}; {_counted(some, more)}")
     sentences.append(f"{letter}: {_noise(pooled_spread(levels))}")
-    return Contrast(letter, title, tuple(levels), settings, base, tuple(differences), tuple(sentences))
+    return Contrast(letter, title, tuple(levels), settings, base, tuple(differences), tuple(sentences), tests)
 
 
 def show_value(value: Any) -> str:

@@ -66,11 +66,17 @@ def rerun_differences(old: Run, new: Run) -> tuple[str, ...]:
         return tuple(f"run {run.id[:SHORT]} is {run.status} and has no model to compare" for run in missing)
     settings = differing_settings(old, new)
     changed = [f"not the same settings ({', '.join(settings)})"] if settings else []
-    changed += [*data_changes(old, new), *split_changes(old, new), *place_changes(old, new)]
-    if not changed and old.validation != new.validation:
-        changed = ["not the same validation photos, although the data and the way of splitting are"]
+    changed += [*_photo_changes(old, new), *place_changes(old, new)]
     hashes = f"the bundle hash is {short_hash(new)} instead of {short_hash(old)}"
     return tuple(changed) or (f"nothing recorded changed, and yet {hashes}: the training does not repeat itself",)
+
+
+def _photo_changes(old: Run, new: Run) -> list[str]:
+    """What differs of data and split; other validation photos are said whatever made them others."""
+    found = [*data_changes(old, new), *split_changes(old, new)]
+    if old.validation == new.validation:
+        return found
+    return [*found, f"not the same validation photos{'' if found else ', although data and way of splitting are'}"]
 
 
 def data_changes(a: Run, b: Run) -> list[str]:

@@ -20,6 +20,10 @@ COLUMNS = ("contrast", "value", "accuracy", "runs", "seeds", "spread", "differen
 DECIDE_NOTHING = ("name", "about", "seed", "threads")
 """Names, and what moves a figure by chance alone: seeds, and the rounding of another number of threads. The way of
 splitting is no setting here either: runs on other validation photos are apart already."""
+EACH_ALONE = (
+    "p is corrected for the values of one contrast, not for the {} contrasts at once: the more there are, the likelier "
+    "one of them is distinguishable by luck"
+)
 CANDIDATES = 8  # assumption: as many as one still reads in a one-line message
 
 
@@ -66,6 +70,9 @@ def effect(runs: Sequence[Run], axis: str, answers: Mapping[str, HeldOut] | None
     if not told:
         raise TrackingError(f"no two runs differ in {key} alone ({'; '.join(remarks)}); train one that does")
     contrasts = _contrasts(told, key, answers or {})
+    tested = sum(contrast.tests > 0 for contrast in contrasts)
+    if tested > 1:
+        remarks.append(EACH_ALONE.format(tested))
     return Effect(key, contrasts, tuple(remarks) + tuple(_other_code(c) for c in contrasts if _other_code(c)))
 
 
@@ -109,7 +116,7 @@ def _place(run: Run, ground: Ground) -> Ground:
     """Folds of one division are taken together; runs pair up within each."""
     if len(whole := division(run)) == 1:
         return ground
-    return Ground(f"{whole[1]} folds, seed {whole[2]}", ground.outside)
+    return Ground(str(whole[-1]), ground.outside)
 
 
 def _other_settings(run: Run, axis: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def describe(ground: Ground, runs: Sequence[Run]) -> str:
     first = runs[0]
     photos = first.accuracy.n if first.accuracy else 0
     where = "with outside photos" if ground.outside else "no outside photos"
-    name = ground.photos if first.validation is None else f"set {ground.photos[:SHORT]} ({first.split})"
+    name = ground.photos if first.validation is None else f"set {first.validation[:SHORT]} ({first.split})"
     return f"{photos} validation photos, {name}, {where}"
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.contenders import may_be_best
+from carspotter.evaluation.contenders import MOST, may_be_best
 from carspotter.evaluation.metrics import best_first, log_softmax
 from carspotter.evaluation.paired import ALPHA, bootstrap_mean, show_p
 from carspotter.records import HeldOut, Run
@@ -23,6 +23,18 @@ CHOSEN = (
     "p allows for choosing the best among {} by these photos: in 95 of 100 such tables none of the truly best is "
     "called worse"
 )
+APPROXIMATE = (
+    "p of log losses is approximate: with few photos, a net that is seldom but badly wrong makes an equally good one "
+    "look worse too often"
+)
+NEAR = (
+    "`runs compare` may say otherwise of a pair whose p is near .05: it tests pairs named beforehand, by the method "
+    "that gives its interval"
+)
+NEARLY = (0.01, 0.2)
+"""The p for which the two methods were seen on different sides of .05, with room (assumption)."""
+BEYOND = "only the first {} of {} with answers are tested against one another"
+UNTESTED = "not tested"
 UNPAIRED = "intervals allow for no choice among {}: without answers, even those that do not overlap may be luck"
 LUCKY = "the best of them is partly the luckiest one: its figure is a little too good"
 
@@ -65,12 +77,30 @@ def leaderboards(
 
 def _table(title: str, runs: Sequence[Run], answers: Mapping[str, HeldOut], by: Measure) -> Leaderboard:
     ranked = sorted(runs, key=_rank_by_accuracy if by == "accuracy" else _rank_by_log_loss)
-    ps = _ps([run for run in ranked if run.id in answers], answers, by)
-    rows = tuple(_row(run, answers, by, _standing(ranked[0], run, ps, by)) for run in ranked)
-    remarks = [CHOSEN.format(len(ps))] if len(ps) > 1 else []
-    if by == "accuracy" and len(ranked) > max(2, len(ps)):
+    kept = [run for run in ranked if run.id in answers]
+    ps = _ps(kept[:MOST], answers, by)
+    beyond = {run.id for run in kept[MOST:]}
+    rows = tuple(
+        _row(run, answers, by, UNTESTED if run.id in beyond else _standing(ranked[0], run, ps, by)) for run in ranked
+    )
+    remarks = _remarks(ps, by)
+    if beyond:
+        remarks.append(BEYOND.format(MOST, len(kept)))
+    if by == "accuracy" and len(ranked) > max(2, len(kept) if ps else 0):
         remarks.append(UNPAIRED.format(len(ranked)))
     return Leaderboard(title, rows, tuple(remarks + ([LUCKY] if len(ranked) > 2 else [])))
+
+
+def _remarks(ps: Mapping[str, float], by: Measure) -> list[str]:
+    """What the p say, and what they do not."""
+    if len(ps) < 2:
+        return []
+    remarks = [CHOSEN.format(len(ps))]
+    if by == "log_loss":
+        remarks.append(APPROXIMATE)
+    elif any(NEARLY[0] < p < NEARLY[1] for p in ps.values()):
+        remarks.append(NEAR)
+    return remarks
 
 
 def _rank_by_accuracy(run: Run) -> tuple[float, float]:

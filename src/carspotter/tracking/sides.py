@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,8 @@ from carspotter.records import HeldOut, Run
 if TYPE_CHECKING:
     from carspotter.tracking.runs import RunStore
 
+FOLD = re.compile(r"^fold \d+ of (\d+)")
+"""How the sentence of a split into folds begins."""
 SHORT = 8  # characters of an id or hash: enough among thousands of runs
 
 
@@ -45,6 +48,11 @@ class Side:
         return frozenset(run.validation for run in self.runs)
 
     @property
+    def repeated(self) -> bool:
+        """Whether some of its runs validated on the same photos, so that they show how far seeds move a figure."""
+        return len(self.validations) < len(self.runs)
+
+    @property
     def folds(self) -> bool:
         """Whether its runs validated on parts of one set, no photo twice."""
         if len(self.runs) < 2:
@@ -56,11 +64,15 @@ class Side:
 
 
 def division(run: Run) -> tuple[object, ...]:
-    """What runs have in common whose validation photos are folds of one division; every other run has its own."""
+    """What runs have in common whose validation photos are folds of one division; every other run has its own.
+
+    The last part is the stored split's own sentence without the fold: near copies that were grouped in another way make
+    another division of the same settings.
+    """
     split = run.recipe.split
     if split.method != "folds" or run.imported is not None:
         return (run.id,)
-    return (run.dataset, split.folds, run.recipe.seed if split.seed is None else split.seed)
+    return (run.dataset, split.folds, run.recipe.split_seed, FOLD.sub(r"\1 folds", run.split))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from carspotter.evaluation.paired import holm
+from carspotter.evaluation.paired import ALPHA, Paired, holm
 from carspotter.records import Figure, Run
 from carspotter.tracking.sides import SHORT, Match, Side, match
 
+UNKNOWN_SEEDS = "This speaks for other photos with these trainings; how far seeds move either figure is not known."
 ONE_TRAINING = "This is one training each; another seed moves either figure."
 FOLDS = (
     "Folds are pooled, no photo was answered twice ({} and {} trainings); how far another seed moves either figure is "
@@ -47,14 +48,16 @@ def _paired(a: Side, b: Side, found: Match, tests: int, raised: float) -> str:
     if found.paired is None:
         return f"{lead}: {found.remark}: no verdict."
     sentence = found.paired.sentence(*_names(a, b), tests=tests, raised=raised)
-    seeds = ""
-    if found.paired.several:
-        seeds = THESE_TRAININGS
-    elif a.folds or b.folds:
-        seeds = FOLDS.format(len(a.runs), len(b.runs))
-    elif sentence.startswith("distinguishable"):
-        seeds = ONE_TRAINING
-    return " ".join(filter(None, (f"{lead}: {sentence}.", found.remark, seeds)))
+    return " ".join(filter(None, (f"{lead}: {sentence}.", found.remark, _seeds(a, b, found.paired, raised))))
+
+
+def _seeds(a: Side, b: Side, paired: Paired, raised: float) -> str:
+    """What the verdict says of other seeds; empty where it claims nothing."""
+    if paired.several:
+        return THESE_TRAININGS if a.repeated or b.repeated else UNKNOWN_SEEDS
+    if a.folds or b.folds:
+        return FOLDS.format(len(a.runs), len(b.runs))
+    return ONE_TRAINING if raised < ALPHA else ""
 
 
 def show_figure(figure: Figure | float) -> str:
