@@ -17,13 +17,14 @@ from carspotter.data.scan import scan
 from carspotter.data.source import list_photos, read_source
 from carspotter.errors import SourceError
 from carspotter.progress import silent
-from carspotter.records import Dataset
+from carspotter.records import Dataset, Split
 from carspotter.tracking.runs import open_store
 from carspotter.training import outside
 from carspotter.training.gather import gather
 from carspotter.training.job import Job
 from carspotter.training.look import NAMED
 from carspotter.training.outside import Offer, Sources, choose
+from carspotter.training.pseudo import pseudo_labels
 from carspotter.training.train import train
 
 
@@ -131,6 +132,31 @@ def test_a_teacher_labels_what_it_is_sure_of(inside: Dataset, tmp_path: Path) ->
         )
     with pytest.raises(SourceError, match="no labels that are believed; name a model"):
         train(inside, settings, job=Job(Sources((), (pool,)), deliver=False))
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_teacher_held_out_the_very_photos_that_validate(
+    inside: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings do not tell: newer code may find other near copies and divide the same photos in another way."""
+    folder(tmp_path / "pool", {"0.png": picture(700)})
+    pool, settings, teacher = list_photos([tmp_path / "pool"]), recipe(split={"share": 0.3}), tmp_path / "teacher"
+    run = train(inside, settings, out=teacher)
+    dataset, same = scan(inside).dataset, open_store().split(run.id)
+
+    def named(divided: Split) -> int:
+        return len(pseudo_labels(pool, teacher, dataset, divided, settings.model_copy(update={"pseudo_bar": 0})).photos)
+
+    assert named(same) == 1
+    other = Split((*same.train[1:], same.validation[0]), (*same.validation[1:], same.train[0]), same.method)
+    with pytest.raises(SourceError, match="other data or another split, so it may have learned"):
+        named(other)
+    assert named(Split((*same.train, *same.validation), (), "every photo trains")) == 1
+    monkeypatch.setenv("CARSPOTTER_RUNS", f"sqlite:///{tmp_path / 'none' / 'runs.db'}")
+    with pytest.raises(
+        SourceError, match=rf"its run cannot be asked \(there is no run '{run.id}'.*CARSPOTTER_RUNS, bring"
+    ):
+        named(same)
 
 
 @pytest.mark.usefixtures("runs_db")

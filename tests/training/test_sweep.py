@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ import pytest
 
 from carspotter.apps.cli import main
 from carspotter.data.source import read_source
-from carspotter.errors import ManyProblems, RecipeError, TrainingError
+from carspotter.errors import ManyProblems, RecipeError, TrackingError, TrainingError
 from carspotter.progress import Progress
 from carspotter.recipe import load_recipe
 from carspotter.records import Dataset
 from carspotter.tracking.runs import open_store
+from carspotter.training.look import look
 from carspotter.training.space import Axis, Space, load_space
 from carspotter.training.study import Tried, default_storage, open_study
-from carspotter.training.sweep import Plan, Sweep, sweep
+from carspotter.training.sweep import Plan, Sweep, _conditions, sweep
 from helpers.colours import RECIPE, write_colours
 
 pytestmark = pytest.mark.usefixtures("runs_db")
@@ -219,6 +221,26 @@ def test_a_name_that_is_no_name_is_refused_before_anything(lot: Path, space: Any
     for name in ("a/b", "", "x" * 81, "a\nb"):
         with pytest.raises(RecipeError, match=r"--study .*: needs 1 to 80 printable characters"):
             sweep(on(lot), load_space(space(GOOD)), Plan(1, study=name))
+
+
+def test_near_copies_found_anew_make_another_study(lot: Path, space: Any) -> None:
+    """The photos, the settings and the search are the same, and yet other photos validate: no trial compares."""
+    chosen, looked = load_space(space(GOOD)), look(on(lot))
+    base = load_recipe(chosen.recipe, chosen.fixed)
+    firsts = [fact for fact in looked.facts[::2] for _ in range(2)]
+    copies = tuple(
+        replace(first, id=fact.id, digest=fact.digest) for first, fact in zip(firsts, looked.facts, strict=True)
+    )
+    before, after = (_conditions(chosen, base, scan, "log_loss") for scan in (looked, replace(looked, facts=copies)))
+    assert {key for key in before if before[key] != after[key]} == {"validation photos"}
+
+    def begin(conditions: dict[str, Any]) -> None:
+        with open_study("mine", chosen, conditions, by="log_loss", seed=0, storage=default_storage()):
+            pass
+
+    begin(before)
+    with pytest.raises(TrackingError, match="study mine was begun with other validation photos, so its trials cannot"):
+        begin(after)
 
 
 def test_a_recipe_is_not_written_under_another_ending(lot: Path, capsys: pytest.CaptureFixture[str]) -> None:

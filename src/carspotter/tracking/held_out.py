@@ -1,4 +1,4 @@
-"""A run's answers on its validation photos, as one safetensors file beside its journal.
+"""A run's validation photos, and its answers on them as one safetensors file beside its journal.
 
 Tensors `logits` (N, K) f32 and `labels` (N,) i64; the ids stand in the header as JSON, with a sha256 over all three.
 """
@@ -15,12 +15,23 @@ import numpy.typing as npt
 
 from carspotter.data.disk import read_capped
 from carspotter.errors import SourceError, TrackingError
-from carspotter.records import HeldOut, Logits
+from carspotter.records import Dataset, HeldOut, Logits, Split, hash_json
 from carspotter.tracking.folder import keep
 
 NAME = "held_out.safetensors"
 MAX_BYTES = 1 << 30
 """Assumption: a million photos with 200 classes are 0.8 GB; a larger file is no validation set."""
+
+
+def validation_hash(dataset: Dataset, split: Split) -> str | None:
+    """A hash over the ids, labels and contents of the validation photos: equal where figures can be compared.
+
+    None where nothing validates.
+    """
+    if not split.validation:
+        return None
+    wanted = set(split.validation)
+    return hash_json(sorted((p.id, p.label or "", p.digest or "") for p in dataset.photos if p.id in wanted))
 
 
 def write_held_out(folder: Path, ids: Sequence[str], logits: Logits, labels: npt.NDArray[np.int64]) -> None:

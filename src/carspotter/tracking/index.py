@@ -1,14 +1,12 @@
 """MLflow behind one seam: which runs exist, and their figures for MLflow's own page.
 
-What a run *is* lies in its journal; this is the index over all of them. No other module imports MLflow.
+What a run *is* lies in its journal; this is the index over all of them. No other module uses MLflow; `quiet.py` brings
+it in.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +17,11 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from carspotter.errors import MissingExtra, TrackingError
+from carspotter.errors import TrackingError
 from carspotter.tracking import database
 from carspotter.tracking.address import read_address
 from carspotter.tracking.lock import Lock
+from carspotter.tracking.quiet import import_mlflow, no_chatter
 
 EXPERIMENT = "carspotter"
 MAX_PARAMS = 100  # MLflow's MAX_PARAMS_TAGS_PER_BATCH
@@ -212,7 +211,7 @@ class Index:
 
     @cached_property
     def _client(self) -> Any:
-        mlflow = _import_mlflow()
+        mlflow = import_mlflow()
         self.address.need_driver()
         if self.address.file:
             self._ready_sqlite(self.address.file)
@@ -247,43 +246,15 @@ class Index:
     @contextmanager
     def _clear(self) -> Iterator[None]:
         """One clear line instead of what MLflow, SQLAlchemy and the database say."""
-        _import_mlflow()
+        import_mlflow()
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with _no_chatter():
+            with no_chatter():
                 yield
         except (MlflowException, SQLAlchemyError, OSError) as fault:
             raise TrackingError(database.sentence(str(self.address), str(fault))) from None
-
-
-def _import_mlflow() -> Any:
-    # Before the import: MLflow reads both there. A program that imported MLflow itself keeps its own choice.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    try:
-        with _no_chatter():
-            mlflow = import_module("mlflow")
-            import_module("mlflow.store.tracking.sqlalchemy_store")  # wants sqlalchemy and alembic too
-    except ImportError:
-        raise MissingExtra("keeping runs", "train") from None
-    return mlflow
-
-
-@contextmanager
-def _no_chatter() -> Iterator[None]:
-    """No log line of a first migration or a failed statement, and no deprecation that only MLflow can mend."""
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    before = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"The ``noload`` loader strategy", category=DeprecationWarning)
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL + 1)
-            yield
-        finally:
-            for logger, level in zip(loggers, before, strict=True):
-                logger.setLevel(level)
 
 
 def _create(file: Path, artifacts: Path) -> None:

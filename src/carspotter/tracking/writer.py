@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.errors import TrackingError
-from carspotter.records import Dataset, EpochRecord, Evaluation, FreezeSummary, Run, Scores, Split, hash_json
+from carspotter.records import Dataset, EpochRecord, Evaluation, FreezeSummary, Run, Scores, Split
 from carspotter.tracking.folder import JOURNAL, LOCK, RECIPE, SPLIT, write_json
-from carspotter.tracking.held_out import write_held_out
+from carspotter.tracking.held_out import validation_hash, write_held_out
 from carspotter.tracking.journal import Journal, read_journal
 from carspotter.tracking.lock import Lock
 from carspotter.tracking.mirror import Mirror
@@ -95,7 +95,7 @@ class RunWriter:
         """Keep which photos train and which validate."""
         self._refuse_if_ended()
         write_json(self.folder / SPLIT, {**asdict(split), "folds": dict(split.folds)})
-        self._add("split", {"method": split.method, "validation": _held_out(self._dataset, split)})
+        self._add("split", {"method": split.method, "validation": validation_hash(self._dataset, split)})
 
     def answers(self, scores: Scores, labels: npt.NDArray[np.int64]) -> None:
         """Keep what the shipped net answered on the validation photos, for comparing runs photo by photo.
@@ -194,14 +194,6 @@ def _locked(folder: Path, patience: float | None = None) -> Iterator[Lock]:
     except TrackingError:
         lock.release()  # or this run would seem to go on for as long as the process lives
         raise
-
-
-def _held_out(dataset: Dataset, split: Split) -> str | None:
-    """A hash over the ids, labels and contents of the validation photos: equal where figures can be compared."""
-    if not split.validation:
-        return None
-    wanted = set(split.validation)
-    return hash_json(sorted((p.id, p.label or "", p.digest or "") for p in dataset.photos if p.id in wanted))
 
 
 def _one_line(fault: BaseException) -> str:

@@ -85,7 +85,7 @@ def join(
         if sources.teacher is None:
             raise SourceError(f"{pool.origin} has no labels that are believed; name a model that labels it (--teacher)")
         _must_be_few(pool)
-        sure = pseudo_labels(pool, sources.teacher, looked.dataset, recipe, cache=cache, progress=progress)
+        sure = pseudo_labels(pool, sources.teacher, looked.dataset, divided, recipe, cache=cache, progress=progress)
         offers.append(Offer(_looked_at(sure, progress), recipe.pseudo_weight))
     if not offers:
         return Outside()

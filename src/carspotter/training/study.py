@@ -6,20 +6,19 @@ process that is gone: it is marked failed, and its settings are queued again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from carspotter.errors import MissingExtra, TrackingError
 from carspotter.tracking.address import SQLITE, Address, hide_secrets, read_address
-from carspotter.tracking.lock import Lock, is_held
 from carspotter.tracking.runs import DEFAULT_URI
+from carspotter.training.claim import claimed
 from carspotter.training.space import Axis, Space, Value
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def open_study(
         TrackingError: the database cannot be used, another process runs this study, or it has other conditions.
     """
     address = check_storage(storage)
-    with _clear(address), _owned(address, name), _loaded(address, name, by) as loaded:
+    with _clear(address), claimed(address, name), _loaded(address, name, by) as loaded:
         study = Study(loaded, space)
         study.refuse_other(conditions)
         study.requeue_left()
@@ -265,28 +264,6 @@ def _loaded(address: Address, name: str, by: Measure) -> Iterator[optuna.Study]:
         )
     finally:
         storage.engine.dispose()
-
-
-@contextmanager
-def _owned(address: Address, name: str) -> Iterator[None]:
-    """Nobody else runs the study meanwhile; the claim ends with the process, however that ends."""
-    taken = TrackingError(f"study {name} is being run by another process; wait for it, or name another with --study")
-    key = hashlib.sha256(name.encode()).digest()
-    if address.file:
-        path = address.file.with_name(f"{address.file.name}.{key.hex()[:12]}.lock")
-        if is_held(path):
-            raise taken
-        with Lock(path):
-            yield
-        return
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(address.uri, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
-    with closing(engine.connect()) as connection:
-        number = int.from_bytes(key[:8], "big", signed=True)
-        if not connection.scalar(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(number))):
-            raise taken
-        yield
 
 
 @contextmanager

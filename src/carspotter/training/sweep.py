@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import Scan
 from carspotter.errors import RecipeError, TrainingError
 from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe, load_recipe, recipe_settings
 from carspotter.records import Dataset, hash_json
+from carspotter.tracking.held_out import validation_hash
+from carspotter.training.gather import divide
 from carspotter.training.session import Plan, Session
 from carspotter.training.space import Space
 from carspotter.training.study import Measure, Tried, default_storage, open_study
@@ -145,12 +148,18 @@ def _best(tried: Sequence[Tried], by: Measure) -> Tried:
 
 
 def _conditions(space: Space, base: Recipe, looked: Scan, by: Measure) -> dict[str, Any]:
-    """What makes trials comparable. The order of axes and the number of threads are no part of it."""
+    """What makes trials comparable. The order of axes and the number of threads are no part of it.
+
+    The validation photos stand there themselves: near copies that are grouped in another way, by newer code, are
+    divided in another way with the same settings.
+    """
+    divided = divide(looked.dataset, near_duplicates(looked.facts), base)
     axes = sorted((asdict(axis) for axis in space.axes), key=lambda axis: str(axis["key"]))
     settings = {key: value for key, value in recipe_settings(base).items() if key not in {"name", "about", "threads"}}
     return {
         "axes": hash_json(axes),
         "settings": hash_json(settings),
         "photos": looked.dataset.fingerprint,
+        "validation photos": validation_hash(looked.dataset, divided),
         "measure": by,
     }
