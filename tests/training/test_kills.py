@@ -18,6 +18,7 @@ from carspotter.apps.cli import main
 from carspotter.apps.toml import toml_lines
 from carspotter.errors import EXIT_INTERRUPTED, EXIT_UNUSABLE
 from carspotter.records import Dataset
+from carspotter.tracking.decisions import COLUMNS
 from carspotter.tracking.runs import open_store
 
 DRIVER = Path(__file__).with_name("killed.py")
@@ -105,13 +106,22 @@ def test_a_rerun_reads_as_the_run_did_and_notices_other_photos(
     rows = [f"{photo.id};{photo.label}" for photo in lot.photos]
     (tmp_path / "cars.csv").write_text("\n".join(["which;what", *rows]), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    decided = f"{','.join(COLUMNS)}\n{lot.photos[7].id},outlier,drop,,ann,2026-11-22,\n"
+    (tmp_path / "decisions.csv").write_text(decided, encoding="utf-8")
     table = ["cars.csv", "--photos", "lot", "--id-column", "which", "--label-column", "what"]
+    table += ["--decisions", "decisions.csv"]
     assert main(["train", *table, "--recipe", str(recipe_file), "--set", "stage.2.epochs=0", "-o", "m"]) == 0
     monkeypatch.chdir("/")
     (run,) = open_store().list()
     assert run.birth is not None
     assert run.birth.source is not None
     assert run.birth.source.label_column == "what"
+    assert run.birth.source.decisions == str(tmp_path / "decisions.csv")
+    assert run.photos == len(lot.photos) - 1
+    (tmp_path / "decisions.csv").write_text(decided.replace("drop", "keep"), encoding="utf-8")
+    assert main(["runs", "rerun", run.id[:8]]) == EXIT_UNUSABLE
+    assert f"{run.photos} photos then" in capsys.readouterr().err
+    (tmp_path / "decisions.csv").write_text(decided, encoding="utf-8")
     (tmp_path / "lot" / "red" / "3.png").write_bytes((tmp_path / "lot" / "red" / "4.png").read_bytes())
     capsys.readouterr()
     assert main(["runs", "rerun", run.id[:8]]) == EXIT_UNUSABLE
