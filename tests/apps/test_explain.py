@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from carspotter.apps.cli import main
+from carspotter.apps.explain_picture import lead
 from carspotter.data.disk import hash_file
 from carspotter.data.source import read_source
 from carspotter.evaluation.explain import HeadRows
 from carspotter.inference.bundle import write_bundle
+from carspotter.inference.explanation import Explanation
 from carspotter.inference.predictor import load
 from carspotter.inference.reference import REFERENCE, make_reference, write_reference
+from carspotter.records import Answer, Verdict
 from helpers.tiny import HEIGHT, SHARPNESS, WIDTH, colour_photo, png, tiny_card, tiny_files
 
 ROWS = HeadRows(SHARPNESS * np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
@@ -85,6 +89,15 @@ def test_the_picture_and_what_is_said(
     heat = drawn[120:500, 672:1300]  # the map lies over the right photo: vermilion at its left, no blue there
     assert heat[:, :200, 0].mean() > heat[:, :200, 2].mean() + 50
     assert heat[-60:, -60:, 2].mean() > heat[-60:, -60:, 0].mean() + 50
+
+
+def test_a_map_of_gradients_is_not_called_exact() -> None:
+    """Its sum is not the lead: what the photo gives is true to first order only."""
+    view, scores = np.zeros((8, 8, 3), np.uint8), np.zeros(4, np.float32)
+    answer = Answer("photo", Verdict.NAMED)
+    found = Explanation(answer, 0, 1, 2.0, np.full((2, 2), 0.5), False, 1.0, 1.5, view, scores)
+    assert lead(found) == "2.00 in logits, of which the photo gives 0.50 (to first order: the head is not linear)"
+    assert lead(replace(found, exact=True)).endswith("gives 0.50 (exact: the head is linear)")
 
 
 def test_without_reference_a_line_says_what_to_do(
