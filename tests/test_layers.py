@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import lint_imports
 
 import carspotter
 
@@ -42,10 +41,11 @@ def loaded_after(code: str) -> list[str]:
     return done.stdout.splitlines()[-1].split()[1:]
 
 
-def test_imports_go_only_downwards_and_vendors_stay_in_their_files(capsys: pytest.CaptureFixture[str]) -> None:
-    """The contracts of pyproject.toml, as `lint-imports` checks them."""
-    broken = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
-    assert not broken, capsys.readouterr().out
+def test_imports_go_only_downwards_and_vendors_stay_in_their_files() -> None:
+    """The contracts of pyproject.toml; in a process of its own, for the check silences every logger there is."""
+    check = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(check, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_check_itself_sees_a_heavy_library() -> None:
