@@ -10,6 +10,14 @@ import pytest
 from PIL import Image
 
 from carspotter.apps.cli import main
+from carspotter.apps.commands.evaluate import leave_out_trained
+from carspotter.data.scan import scan
+from carspotter.data.source import read_source
+from carspotter.errors import SourceError
+from carspotter.inference.bundle import read_bundle
+from carspotter.recipe import load_recipe
+from carspotter.records import Split
+from carspotter.tracking.runs import open_store
 from helpers.tiny import COLOURS, write_tiny_bundle
 
 
@@ -72,3 +80,20 @@ def test_photos_of_other_cars_judge_nothing(photos: Path, tmp_path: Path, capsys
     assert main(["evaluate", str(model), str(photos), "-o", str(tmp_path / "report")]) == 2
     assert "shares no class with" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_photos_that_trained_are_left_out_and_those_that_fitted_are_told(photos: Path, tmp_path: Path) -> None:
+    dataset = scan(read_source(photos)).dataset
+    ids = [photo.id for photo in dataset.photos]
+    with open_store().start(load_recipe("fast"), dataset) as run:
+        run.split(Split(tuple(ids[:8]), tuple(ids[8:11]), "by hand"))
+        run.finish()
+    card = read_bundle(write_tiny_bundle(tmp_path / "tiny").folder).card
+    ours = card.model_copy(update={"provenance": card.provenance.model_copy(update={"run_id": run.id})})
+    unseen, told = leave_out_trained(ours, dataset)
+    assert [photo.id for photo in unseen.photos] == ids[8:]
+    assert told.startswith("8 photos with names of photos that trained the model are left out. 3 photos validated")
+    assert leave_out_trained(ours, dataset.subset(range(11, 15)))[1] == ""
+    with pytest.raises(SourceError, match=r"all 8 photos of .* have names of photos that trained this model"):
+        leave_out_trained(ours, dataset.subset(range(8)))

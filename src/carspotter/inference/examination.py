@@ -17,7 +17,7 @@ from carspotter.errors import SourceError
 from carspotter.evaluation.judging import Judged, judge
 from carspotter.inference.predictor import Predictor
 from carspotter.progress import Progress, silent
-from carspotter.records import Dataset
+from carspotter.records import Dataset, Rejected
 
 SMALL = 240
 """Pixels of the shorter side below which a photo is small: that of the ads at hand is 240 or more."""
@@ -58,12 +58,12 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
     card = predictor.card
     known = same_classes(dataset, Dataset((), card.classes, card.codes, origin=str(predictor.bundle.folder)))
     looked = scan(known, progress=progress)
-    if len(looked.dataset.photos) < LEAST:
-        raise SourceError(f"{dataset.origin}: {len(looked.dataset.photos)} photos can be used; judging needs {LEAST}")
     began = time.perf_counter()
     # Without a cache, so that the speed is that of photos seen for the first time.
     scores = predictor.scores(looked.dataset, tta=tta, cache=PhotoCache(None), progress=progress)
     seconds = time.perf_counter() - began
+    if len(scores.ids) < LEAST:
+        raise SourceError(f"{dataset.origin}: {len(scores.ids)} photos can be used; judging needs {LEAST} or more")
     labels = dict(zip((photo.id for photo in looked.dataset.photos), looked.dataset.labels.tolist(), strict=True))
     truth = np.array([labels[photo] for photo in scores.ids], dtype=np.int64)
     return Examination(
@@ -88,7 +88,7 @@ def kinds_of(looked: Scan, ids: tuple[str, ...], progress: Progress = silent) ->
     return {name: np.array([row[name] for row in rows], dtype=bool) for name in rows[0]}
 
 
-def _kinds(quality: object, fact: PhotoFacts) -> dict[str, bool]:
+def _kinds(quality: Quality | Rejected, fact: PhotoFacts) -> dict[str, bool]:
     faults = {
         name: isinstance(quality, Quality) and getattr(quality, measure) < BOUNDS[measure]
         for name, measure in (("dark", "dark"), ("overexposed", "bright"), ("blurry", "blurry"))

@@ -48,7 +48,7 @@ def evaluate(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
     notes(dataset.notes)
-    unseen, remark = _unseen(predictor.card, dataset)
+    unseen, remark = leave_out_trained(predictor.card, dataset)
     with progress() as show:
         found = examine(predictor, unseen, tta=tta, progress=show)
     remarks = [*_remarks(found, predictor.card), *([remark] if remark else [])]
@@ -69,20 +69,27 @@ def evaluate(
         raise typer.Exit(EXIT_SOME_REFUSED)
 
 
-def _unseen(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]:
+def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]:
     """The photos that did not train the model, as far as that is known, and what must be said of it."""
-    from carspotter.errors import TrackingError
+    from carspotter.errors import SourceError, TrackingError
     from carspotter.tracking.runs import open_store
 
     try:
         split = open_store().split(card.provenance.run_id)
     except TrackingError:
         return dataset, "The run that trained this model is not at hand: photos that trained it may be among these."
-    trained = set(split.train) & {photo.id for photo in dataset.photos}
-    if not trained:
-        return dataset, ""
-    held_out = [at for at, photo in enumerate(dataset.photos) if photo.id not in trained]
-    return dataset.subset(held_out), f"{len(trained)} photos with names of photos that trained the model are left out."
+    trained = set(split.train)
+    unseen = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id not in trained])
+    left_out = len(dataset.photos) - len(unseen.photos)
+    if left_out and not unseen.photos:
+        raise SourceError(
+            f"all {left_out} photos of {dataset.origin} have names of photos that trained this model; "
+            "judge it on others, or rename these if they are others"
+        )
+    told = f"{left_out} photos with names of photos that trained the model are left out. " if left_out else ""
+    if fitted := set(split.validation) & {photo.id for photo in unseen.photos}:
+        told += f"{len(fitted)} photos validated the training and fitted its calibration, which looks too good on them."
+    return unseen, told.strip()
 
 
 def _remarks(found: Examination, card: BundleCard) -> list[str]:

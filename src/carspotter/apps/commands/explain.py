@@ -87,7 +87,7 @@ def _neighbours(
     from carspotter.inference.neighbours import find_neighbours
 
     if reference is None:
-        return (), "no like training photos: the model has no reference.safetensors; train it again"
+        return (), "no like training photos: the model has no reference.safetensors, and `train` writes none yet"
     known = {}
     if photos is not None:
         dataset = read_source(photos)
