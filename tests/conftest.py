@@ -1,4 +1,4 @@
-"""What every test shares: the real photos when they are there, and no network."""
+"""What every test shares: the real photos and the servers when they are there, and no network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from uuid import uuid4
 
 import pytest
 
@@ -18,6 +20,14 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]
+SERVERS = "CARSPOTTER_REQUIRE_SERVERS"
+
+
+def _absent(what: str, forbids_skip: str) -> NoReturn:
+    """Skip the test for want of this, or fail it where the variable is set: a green CI has seen everything."""
+    if os.environ.get(forbids_skip):
+        pytest.fail(f"{what} ({forbids_skip} forbids the skip)")
+    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +38,7 @@ def shared() -> Path:
     """
     folder = Path(os.environ.get("CARSPOTTER_SHARED", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        absent = f"no real photos at {folder}; set CARSPOTTER_SHARED to their folder"
-        if os.environ.get("CARSPOTTER_REQUIRE_REAL"):
-            pytest.fail(f"{absent} (CARSPOTTER_REQUIRE_REAL forbids the skip)")
-        pytest.skip(absent)
+        _absent(f"no real photos at {folder}; set CARSPOTTER_SHARED to their folder", "CARSPOTTER_REQUIRE_REAL")
     return folder
 
 
@@ -74,37 +81,76 @@ def runs_db(template: Path, _own_folders: None) -> Path:
     return file
 
 
-@pytest.fixture
-def postgresql() -> Iterator[str]:
-    """The address of a PostgreSQL server of this test's own, on a socket in a temporary folder."""
-    pytest.importorskip("psycopg", reason="the driver is missing: pip install 'carspotter[postgres]'")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("no PostgreSQL server here (Debian: apt install postgresql)")
-    user = None
-    if os.geteuid() == 0:  # the server refuses to be root
-        if "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
-            pytest.skip("the tests run as root, and there is no user postgres to run a server")
-        user = "postgres"
+# ---- PostgreSQL -----------------------------------------------------------------------------------------------------
+
+
+def _postgresql_programs() -> Path:
+    """The folder of `initdb` and `pg_ctl`: $CARSPOTTER_POSTGRES, else the newest that Debian's packages brought."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), key=lambda programs: float(programs.parent.name))
+    named = os.environ.get("CARSPOTTER_POSTGRES")
+    for programs in [Path(named).absolute()] if named else reversed(debian):
+        if (programs / "initdb").exists():  # a client alone has a folder too
+            return programs
+    _absent(f"no PostgreSQL server at {named or '/usr/lib/postgresql'}; Debian: apt install postgresql", SERVERS)
+
+
+def _postgresql_user() -> str | None:
+    """Whom the server runs as: us, but it refuses to be root."""
+    if os.geteuid() != 0:
+        return None
+    if "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+        _absent("the tests run as root, and there is no user postgres to run a server", SERVERS)
+    return "postgres"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The address of a PostgreSQL server of this test process's own.
+
+    It listens on no port, only on a socket in a folder that none but its user may enter; so it needs no password.
+    With CARSPOTTER_REQUIRE_SERVERS set (CI) a server that is absent is a failure, else a skip.
+    """
+    try:
+        import_module("psycopg")
+    except ImportError as fault:
+        _absent(f"no PostgreSQL driver ({fault}); pip install 'carspotter[postgres]'", SERVERS)
+    programs, user = _postgresql_programs(), _postgresql_user()
     folder = Path(tempfile.mkdtemp(prefix="carspotter-pg-", dir="/tmp"))  # sockets need a short path
     if user:
         shutil.chown(folder, user)
 
     def run(program: str, *words: str) -> None:
-        subprocess.run(
-            [f"{found[-1]}/{program}", "-D", str(folder / "data"), *words],
-            check=True,
-            user=user,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-        )
+        command = [str(programs / program), "-D", str(folder / "data"), *words]
+        subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL)
 
     try:
-        run("initdb", "--auth=trust", "--username=me", "--no-sync")
-        run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", f"-c listen_addresses= -k {folder}", "start")
+        # Whatever this machine's language: under LC_ALL=C text would come back as bytes, and a missing locale is fatal.
+        run("initdb", "--auth=trust", "--username=me", "--no-sync", "--encoding=UTF8", "--locale=C")
+        options = f"-c listen_addresses= -c fsync=off -k {folder}"
+        run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
         try:
             yield f"postgresql://me:s3cret@/postgres?host={folder}"
         finally:
             run("pg_ctl", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def new_database(postgresql_server: str) -> Callable[[], str]:
+    """Makes an empty PostgreSQL database and gives its address."""
+    import psycopg
+
+    def make() -> str:
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(postgresql_server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return postgresql_server.replace("/postgres?", f"/{name}?")
+
+    return make
+
+
+@pytest.fixture
+def postgresql(new_database: Callable[[], str]) -> str:
+    """The address of an empty PostgreSQL database of this test's own."""
+    return new_database()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -362,14 +363,10 @@ def test_two_that_recover_at_once_enter_each_run_once(finish: Callable[[], Run],
 
 
 @pytest.fixture
-def servers(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+def servers(new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Addresses of two empty databases; runs lie below the working folder."""
-    import psycopg
-
     monkeypatch.chdir(tmp_path)
-    with psycopg.connect(postgresql, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE another")
-    return postgresql, postgresql.replace("/postgres?", "/another?")
+    return new_database(), new_database()
 
 
 @pytest.mark.slow
@@ -390,7 +387,7 @@ def test_runs_live_in_postgresql_and_come_back_there_too(
     assert writer.folder == tmp_path / "runs" / "artifacts" / writer.id / "artifacts"
     assert second.list() == ()
     name = first._index.address.name
-    assert name.startswith("postgresql:///postgres:/tmp/carspotter-pg-")
+    assert re.fullmatch(r"postgresql:///test_\w+:/tmp/carspotter-pg-\w+", name)
     assert (second.damaged(), second.recover().others) == ((), {name: 1})
     assert second.recover(of=name).added == (ended,)
     monkeypatch.chdir("/")  # a server keeps the one place of its runs

@@ -70,25 +70,6 @@ def check_sqlite(path: Path, known: Collection[str], head: str, *, patience: flo
         raise TrackingError(sentence(place, "out-of-date database schema" if revision in known else "locate revision"))
 
 
-def check_server(uri: str, *, patience: float) -> None:
-    """Connect once.
-
-    Args:
-        uri: as SQLAlchemy takes it.
-        patience: seconds to wait for the connection, where the address itself sets no `connect_timeout`.
-
-    Raises:
-        sqlalchemy.exc.SQLAlchemyError: the server does not answer, or refuses.
-    """
-    import sqlalchemy
-
-    url = sqlalchemy.make_url(uri)
-    wait = {} if "connect_timeout" in url.query else {"connect_timeout": max(1, round(patience))}
-    engine = sqlalchemy.create_engine(url, connect_args=wait, poolclass=sqlalchemy.NullPool)
-    with closing(engine.connect()):
-        pass
-
-
 def _open(path: Path, patience: float) -> sqlite3.Connection:
     # Not read-only: what a killed writer left half-written is rolled back by whoever opens it next. A file that may not
     # be written is opened for reading all the same, and none is made.

@@ -10,18 +10,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from carspotter.errors import TrackingError
 from carspotter.tracking import database
 from carspotter.tracking.address import read_address
+from carspotter.tracking.first_use import first_use
 from carspotter.tracking.lock import Lock
 from carspotter.tracking.quiet import import_mlflow, no_chatter
+
+if TYPE_CHECKING:
+    import sqlalchemy
 
 EXPERIMENT = "carspotter"
 MAX_PARAMS = 100  # MLflow's MAX_PARAMS_TAGS_PER_BATCH
@@ -75,7 +79,7 @@ class Index:
 
     Args:
         uri: `sqlite:///PATH` or `postgresql://…`.
-        patience: seconds to wait for another program's lock on opening.
+        patience: seconds to wait for another program's lock on opening, and for a server to answer.
 
     Raises:
         TrackingError: the address is of another kind.
@@ -213,11 +217,12 @@ class Index:
     def _client(self) -> Any:
         mlflow = import_mlflow()
         self.address.need_driver()
+        connect = partial(mlflow.MlflowClient, self.address.uri, registry_uri=self.address.uri)
         if self.address.file:
             self._ready_sqlite(self.address.file)
-        else:
-            database.check_server(self.address.uri, patience=self._patience)
-        return mlflow.MlflowClient(self.address.uri, registry_uri=self.address.uri)
+            return connect()
+        with first_use(self.address, "run database", _look(), patience=self._patience):
+            return connect()
 
     @cached_property
     def _experiment(self) -> Any:
@@ -280,6 +285,14 @@ def _revisions() -> tuple[frozenset[str], str]:
 
     script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
     return frozenset(step.revision for step in script.walk_revisions()), str(script.get_current_head())
+
+
+def _look() -> sqlalchemy.Executable:
+    """Has a row once MLflow is done with a new database: its last step is an experiment named Default."""
+    import sqlalchemy
+
+    made = "SELECT 1 FROM alembic_version WHERE version_num = :head AND EXISTS (SELECT 1 FROM experiments)"
+    return sqlalchemy.text(made).bindparams(head=_revisions()[1])
 
 
 def _own_id(run: Any) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from carspotter.errors import MissingExtra, TrackingError
 from carspotter.tracking.address import SQLITE, Address, hide_secrets, read_address
+from carspotter.tracking.first_use import first_use
 from carspotter.tracking.runs import DEFAULT_URI
 from carspotter.training.claim import claimed
 from carspotter.training.space import Axis, Space, Value
@@ -28,7 +29,9 @@ Measure = Literal["log_loss", "accuracy"]
 State = Literal["finished", "pruned", "failed", "repeated", "open"]
 FILE = "sweeps.db"
 PATIENCE = 20.0
-"""Seconds to wait for another program that holds the SQLite file; as the run store does."""
+"""Seconds to wait for another program that holds the SQLite file or makes the tables; as the run store does."""
+MADE = "SELECT 1 FROM alembic_version WHERE EXISTS (SELECT 1 FROM version_info)"
+"""Has a row once Optuna is done with a new database: its last step is to note the version of the tables."""
 RETRIES = 2
 """Times that settings are tried again after their process died: one kill is bad luck, three are not (assumption)."""
 STARTUP = 5
@@ -248,10 +251,11 @@ def _logging_let_alone() -> Iterator[None]:
 @contextmanager
 def _loaded(address: Address, name: str, by: Measure) -> Iterator[optuna.Study]:
     import optuna
+    from sqlalchemy import text
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its greetings are not ours
     options = {"connect_args": {"timeout": PATIENCE}} if address.file else {"pool_pre_ping": True}
-    with _logging_let_alone():
+    with _logging_let_alone(), first_use(address, "study database", text(MADE), patience=PATIENCE):
         storage = optuna.storages.RDBStorage(address.uri, engine_kwargs=options)
     try:
         yield optuna.create_study(

@@ -1,0 +1,94 @@
+"""Whoever finds a database empty makes its tables alone; others wait for that.
+
+Neither MLflow nor Optuna takes turns. PostgreSQL refuses all but one of those that make one table at the same moment,
+`IF NOT EXISTS` or not: `duplicate key … pg_type_typname_nsp_index`. SQLite says that the table already exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from carspotter.errors import TrackingError
+from carspotter.tracking.address import Address
+from carspotter.tracking.lock import Lock
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+_DIGEST = hashlib.sha256(b"carspotter").digest()
+KEY = tuple(int.from_bytes(_DIGEST[start : start + 4], "big", signed=True) for start in (0, 4))
+"""Of the lock in a PostgreSQL database. PostgreSQL keeps pairs apart from single numbers, which `claim.py` takes."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's code for a wait that was longer than its `lock_timeout`."""
+
+
+@contextmanager
+def first_use(address: Address, kind: str, look: sqlalchemy.Executable, *, patience: float) -> Iterator[None]:
+    """Nobody else makes tables in the database meanwhile.
+
+    A server whose tables are there is asked `look` once, and nothing is locked. The lock ends with this process,
+    however that ends.
+
+    Args:
+        address: of the database; a file beside an SQLite one bears the lock, else the server does.
+        kind: of database, for the refusal.
+        look: a query that has a row once everything is made, the last thing included.
+        patience: seconds to wait for the connection, where the address itself sets no `connect_timeout`, and for
+            another process that makes the tables.
+
+    Raises:
+        TrackingError: another process kept the lock.
+        sqlalchemy.exc.SQLAlchemyError: the server does not answer, or refuses.
+    """
+    if address.file:
+        with Lock(address.file.with_name(f"{address.file.name}.lock"), patience):
+            yield
+        return
+    with closing(_connect(address.uri, patience)) as connection:
+        if not _is_made(connection, look):
+            _take_turn(connection, f"{kind} {address}", patience)
+            if not _is_made(connection, look):  # still, now that nobody else is making it
+                yield
+                return
+    yield
+
+
+def _connect(uri: str, patience: float) -> sqlalchemy.Connection:
+    import sqlalchemy
+
+    url = sqlalchemy.make_url(uri)
+    wait = {} if "connect_timeout" in url.query else {"connect_timeout": max(1, round(patience))}
+    # Every statement by itself: a transaction left open would keep what it has read from being altered. And no pool:
+    # to close the connection is to end the session, and its lock.
+    engine = sqlalchemy.create_engine(
+        url, connect_args=wait, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT"
+    )
+    return engine.connect()
+
+
+def _is_made(connection: sqlalchemy.Connection, look: sqlalchemy.Executable) -> bool:
+    from sqlalchemy.exc import ProgrammingError
+
+    try:
+        return connection.execute(look).first() is not None
+    except ProgrammingError:  # there is no such table
+        return False
+
+
+def _take_turn(connection: sqlalchemy.Connection, place: str, patience: float) -> None:
+    from sqlalchemy import func, select
+    from sqlalchemy.exc import OperationalError
+
+    milliseconds = max(1, round(patience * 1000))  # 0 would be for ever
+    connection.execute(select(func.set_config("lock_timeout", f"{milliseconds}ms", False)))
+    try:
+        connection.execute(select(func.pg_advisory_lock(*KEY)))
+    except OperationalError as fault:
+        if getattr(fault.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise TrackingError(
+            f"another process is still making the tables of {place}, after {patience:g} s; wait for its end"
+        ) from None
