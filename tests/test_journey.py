@@ -101,6 +101,25 @@ def test_a_drawn_contest_from_check_to_rerun(
     assert Path("curves.png").is_file()
 
 
+def test_every_fold_becomes_one_model_and_finished_folds_are_not_trained_again(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_lot("contest", train=60, test=10, height=96, width=128)
+    words = ["train", "contest", "--recipe", "tiny.toml", "--set", "stage.1.epochs=0", "--set", "split.folds=2"]
+    words += ["--every-fold", "-o", "models/all"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert out.count("fold ") == 2
+    assert "on 60 photos" in out
+    assert len(open_store().list()) == 2
+    assert main(words) == 0
+    assert "2 of 2 folds had been trained before" in capsys.readouterr().err
+    assert len(open_store().list()) == 2
+    assert main(["submit", "models/all", "contest", "-o", "submission.csv"]) == 0
+    assert len(columns(Path("submission.csv"))) == 11
+    assert main([*words, "--resume", "x"]) == 2
+
+
 def test_the_python_of_the_readme(workplace: Path) -> None:
     draw_lot("contest", train=40, test=10, height=96, width=128, faults=False)
     dataset = carspotter.read_source("contest")

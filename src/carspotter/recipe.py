@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from carspotter.errors import RecipeError
 
 Fit = Literal["pad", "crop", "stretch"]
+Frame = Literal["whole", "car"]
 MIN_ZOOM = 0.1
 """Assumption: a photo shown at a tenth of its size has nothing left to learn, and its border costs 100 photos."""
 Span = Annotated[tuple[float, float], Field(description="[low, high], drawn evenly")]
@@ -193,7 +194,11 @@ class Recipe(Part):
         0.9, gt=0, le=1, description="least probability at which a teacher's label is believed (`train --teacher`)"
     )
     pseudo_weight: float = Field(0.5, gt=0, le=100, description="weight in the loss of a photo that a teacher labelled")
-    fit: Fit = Field("pad", description="how a photo of another aspect ratio becomes the rectangle")
+    frame: Frame = Field(
+        "whole",
+        description="what of a photo is shown: all of it, or (car) the part in which an ImageNet net sees a vehicle",
+    )
+    fit: Fit = Field("pad", description="how what is shown becomes the rectangle, where its aspect ratio is another")
     backbone: str = Field("tf_efficientnet_lite0", description="a timm model name, see `carspotter backbones`")
     weights: str | None = Field(
         None, description="a local safetensors file for the backbone instead of its own source; 'random': none"

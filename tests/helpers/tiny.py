@@ -68,6 +68,33 @@ def tiny_onnx(
     return make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=8)
 
 
+def tiny_finder(height: int = HEIGHT, width: int = WIDTH, channels: int = 1, weight: float = 1.0) -> bytes:
+    """A finder of red: its map says, in cells of 4x4, how much redder than green a photo is there."""
+    kernel = np.zeros((channels, 3, 4, 4), dtype=np.float32)
+    kernel[:, 0], kernel[:, 1] = weight / 16, -weight / 16
+    nodes = [
+        make_node("Cast", ["photos"], ["float"], to=TensorProto.FLOAT),
+        make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        make_node("Conv", ["planes", "kernel"], ["features"], strides=[4, 4]),
+        make_node("GlobalAveragePool", ["features"], ["pooled"]),
+        make_node("Flatten", ["pooled"], ["embedding"]),
+        make_node("Identity", ["embedding"], ["logits"]),
+    ]
+    shapes: dict[str, list[int | str]] = {
+        "logits": ["n", channels],
+        "embedding": ["n", channels],
+        "features": ["n", channels, height // 4, width // 4],
+    }
+    graph = make_graph(
+        nodes,
+        "finder",
+        [make_tensor_value_info("photos", TensorProto.UINT8, ["n", height, width, 3])],
+        [make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    return make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=8).SerializeToString()
+
+
 def tiny_card(
     folder: Path,
     classes: Sequence[str] = COLOURS,

@@ -41,6 +41,17 @@ def test_what_is_written_is_read(tiny_bundle: Bundle) -> None:
     assert sorted(p.name for p in found.folder.iterdir()) == ["card.json", "model.onnx", "model.safetensors"]
 
 
+def test_bundles_of_format_2_keep_their_hash(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"a")
+    (tmp_path / "model.safetensors").write_bytes(b"b")
+    card = tiny_card(tmp_path).model_copy(update={"format_version": 2})
+    # What the last version of that format said; new keys count only where they say something new.
+    assert card.hash == "0066e10019942f4eed04b8a7a49a78c6d66930fd6e4589d2e7000636fbf5f3e8"
+    assert card.model_copy(update={"members": 2}).hash != card.hash
+    shown = card.geometry.model_copy(update={"frame": "car"})
+    assert card.model_copy(update={"geometry": shown}).hash != card.hash
+
+
 def test_a_link_to_the_folder_itself_is_followed(tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to(tiny_bundle.folder)
     assert read_bundle(tmp_path / "latest").card == tiny_bundle.card

@@ -56,6 +56,18 @@ def test_the_bundle_answers_as_the_run_says(lot: Dataset, tmp_path: Path) -> Non
     assert run.evaluation.accuracy.value == right / len(held_out)
 
 
+def test_a_net_that_shows_the_car_alone_answers_as_it_was_trained(lot: Dataset, tmp_path: Path) -> None:
+    run = train(lot, recipe(frame="car"), out=tmp_path / "model", cache=PhotoCache(tmp_path / "cache"))
+    predictor = load(tmp_path / "model")
+    assert predictor.card.geometry.frame == "car"
+    assert predictor.card.files.keys() == {"model.onnx", "model.safetensors", "finder.onnx"}
+    kept = open_store().answers(run.id)
+    held_out = [photo for photo in lot.photos if photo.id in kept.ids]
+    scores = predictor.scores(Dataset(tuple(held_out)))  # without the training's cache
+    order = [scores.ids.index(name) for name in kept.ids]
+    assert scores.logits[order] == pytest.approx(kept.logits, abs=1e-5)
+
+
 def test_equal_trainings_have_equal_hashes_and_other_seeds_others(lot: Dataset, tmp_path: Path) -> None:
     hashes = [
         train(lot, recipe(seed=seed), out=tmp_path / name, cache=PhotoCache(None)).bundle_hash

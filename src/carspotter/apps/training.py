@@ -22,6 +22,7 @@ from carspotter.workers import is_first
 if TYPE_CHECKING:
     from carspotter.data.scan import Scan
     from carspotter.training.devices import DeviceName
+    from carspotter.training.folds import Joined
     from carspotter.training.job import Job
     from carspotter.training.outside import Sources
 
@@ -138,6 +139,15 @@ def fit(
         return train(looked, recipe, out=out, job=job or USUAL, cache=cache, progress=show)
 
 
+def fit_folds(dataset: Dataset, recipe: Recipe, *, out: Path | None, job: Job, strict: bool) -> Joined:
+    """Train every fold with bars and join the networks; the photos that are left out are named."""
+    from carspotter.training.folds import train_folds
+    from carspotter.training.look import look
+
+    with progress() as show:
+        return train_folds(look(dataset, strict=strict, progress=show), recipe, out=out, job=job, progress=show)
+
+
 def _must_be_alike(looked: Scan, like: Run | None) -> None:
     if like is not None and looked.dataset.fingerprint != like.dataset:
         raise TrackingError(
@@ -227,12 +237,36 @@ def say_result(run: Run) -> None:
     if run.evaluation is not None:
         say(f"accuracy {run.evaluation.accuracy} that did not train it (95 % interval)")
         say(f"top-3    {run.evaluation.top3_accuracy}")
-        if any(stage.epochs and stage.asks_validation for stage in run.recipe.stage):
-            note("the same photos chose the epoch or the rate, so these figures are somewhat too good")
+        _note_choice(run.recipe)
     else:
         note("every photo trained, so there is no figure; train with folds to learn what the recipe is worth")
     say(f"model    {run.bundle} (bundle hash {(run.bundle_hash or '')[:12]})")
     say(f"run      {run.id[:8]}, {run.seconds or 0:.0f} s")
+
+
+def _note_choice(recipe: Recipe) -> None:
+    if any(stage.epochs and stage.asks_validation for stage in recipe.stage):
+        note("the same photos chose the epoch or the rate, so these figures are somewhat too good")
+
+
+def say_joined(joined: Joined) -> None:
+    """The figures over all folds, and where the joined model is."""
+    card, seconds = joined.bundle.card, joined.bundle.card.provenance.seconds
+    before = len(joined.runs) - joined.trained
+    for run in joined.runs:
+        say(f"fold {run.recipe.split.fold}   run {run.id[:8]}, accuracy {run.accuracy}")
+    if before:
+        note(f"{before} of {len(joined.runs)} folds had been trained before and were not trained again")
+    for sentence in card.outside:
+        say(f"outside  {sentence}")
+    if card.evaluation is not None:
+        say(f"accuracy {card.evaluation.accuracy}, each photo answered by the network that it did not train")
+        say(f"top-3    {card.evaluation.top3_accuracy}")
+        _note_choice(card.recipe)
+        note(
+            "that is of single networks; the model is the mean of all, which can only be measured on photos kept apart"
+        )
+    say(f"model    {joined.bundle.folder} (bundle hash {joined.bundle.hash[:12]}), {seconds:.0f} s for all folds")
 
 
 def exit_if_refused(run: Run) -> None:

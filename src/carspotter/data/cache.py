@@ -1,6 +1,7 @@
 """Decoded and resized photos on disk, so that a second look at a photo costs a read instead of a decoding.
 
-One file per photo and geometry, named by the sha256 of the photo's bytes, the geometry and the version of what made it.
+One file per photo and geometry, named by the sha256 of the photo's bytes, the geometry, the finder of cars where the
+geometry asks one, and the version of what made it.
 Each file carries a checksum: a damaged or half-written one is decoded again. Several processes may share a folder:
 files are written beside and renamed, and the least recently used ones go when the folder is full. A cache is a
 convenience: when the disk is full or read-only, work goes on without it after one warning.
@@ -9,6 +10,7 @@ convenience: when the disk is full or read-only, work goes on without it after o
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import logging
 import os
@@ -23,8 +25,8 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from carspotter.data.framing import Finder, decode_size, framed
 from carspotter.data.photo import decode, read_bytes
-from carspotter.data.views import fit
 from carspotter.data.wording import cause
 from carspotter.records import Geometry, Photo, Pixels
 
@@ -60,17 +62,19 @@ def default_cache_folder() -> Path:
 class PhotoCache:
     """Fitted photos, from disk when they were asked for before.
 
-    Holds no lock and no open file, so it may be pickled, forked and used from threads.
+    Holds no lock and no open file, so it may be forked and used from threads, and without a finder pickled.
 
     Attributes:
         folder: where entries lie, or None: no disk, every photo is decoded each time.
         max_bytes: limit of all entries; while several processes write at once it may be passed by a fiftieth for each.
+        finder: of the car, for geometries that show it alone.
         notes: why it stopped writing; empty while all is well.
     """
 
-    def __init__(self, folder: Path | None, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, folder: Path | None, max_bytes: int = DEFAULT_MAX_BYTES, finder: Finder | None = None) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
+        self.finder = finder
         self.notes: tuple[str, ...] = ()
         self._written: int | None = None  # bytes since the folder was last looked at; None: never
         self._found = 0  # bytes in the folder at that time
@@ -84,18 +88,35 @@ class PhotoCache:
             PhotoRefused: it cannot be read or decoded.
         """
         if self.folder is None:
-            return _fitted(read_bytes(photo.where), geometry)
+            return self._fitted(read_bytes(photo.where), geometry)
         folder = self.folder / "photos"
-        if photo.digest is not None and (found := _load(_place(folder, photo.digest, geometry), geometry)) is not None:
+        if photo.digest is not None and (found := _load(self._place(photo.digest, geometry), geometry)) is not None:
             return found
         data = read_bytes(photo.where)
         # The bytes decide, not the digest of an earlier scan: a changed photo must not take another one's place.
-        path = _place(folder, hashlib.sha256(data).hexdigest(), geometry)
+        path = self._place(hashlib.sha256(data).hexdigest(), geometry)
         if photo.digest is None and (found := _load(path, geometry)) is not None:
             return found
-        made = _fitted(data, geometry)
+        made = self._fitted(data, geometry)
         self._store(folder, path, made)
         return made
+
+    def with_finder(self, finder: Finder | None) -> PhotoCache:
+        """The same folder, with this finder instead; itself where it has it already."""
+        if finder is self.finder:
+            return self
+        other = copy.copy(self)
+        other.finder = finder
+        return other
+
+    def _fitted(self, data: bytes, geometry: Geometry) -> Pixels:
+        decoded = decode(data, at_least=decode_size(geometry))
+        return np.ascontiguousarray(framed(decoded.pixels, geometry, self.finder))
+
+    def _place(self, digest: str, geometry: Geometry) -> Path:
+        found_by = f" {self.finder.name}" if self.finder is not None and geometry.frame == "car" else ""
+        key = hashlib.sha256(f"{digest} {geometry}{found_by} {MADE_BY}".encode()).hexdigest()
+        return (self.folder or Path()) / "photos" / key[:2] / key[2:]
 
     def _store(self, folder: Path, path: Path, pixels: Pixels) -> None:
         size = _HEADER.size + pixels.nbytes
@@ -124,16 +145,6 @@ class PhotoCache:
     @property
     def _total(self) -> int:
         return self._found + (self._written or 0)
-
-
-def _place(folder: Path, digest: str, geometry: Geometry) -> Path:
-    key = hashlib.sha256(f"{digest} {geometry} {MADE_BY}".encode()).hexdigest()
-    return folder / key[:2] / key[2:]
-
-
-def _fitted(data: bytes, geometry: Geometry) -> Pixels:
-    decoded = decode(data, at_least=(geometry.height, geometry.width))
-    return np.ascontiguousarray(fit(decoded.pixels, geometry))
 
 
 def _load(path: Path, geometry: Geometry) -> Pixels | None:

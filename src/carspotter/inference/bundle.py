@@ -1,4 +1,4 @@
-"""A bundle is a folder that explains itself: `card.json`, `model.onnx`, `model.safetensors`.
+"""A bundle is a folder that explains itself: `card.json`, `model.onnx`, `model.safetensors`, perhaps `finder.onnx`.
 
 A model folder may come from a stranger, so nothing in it is trusted: the card is JSON with a size cap and no unknown
 key, every file it names is hashed before use, and only ONNX and safetensors are ever opened.
@@ -23,8 +23,8 @@ from carspotter.data.wording import cause
 from carspotter.errors import BundleError
 from carspotter.records import BundleCard
 
-CARD, MODEL, WEIGHTS = "card.json", "model.onnx", "model.safetensors"
-FORMAT_VERSION = 2
+CARD, MODEL, WEIGHTS, FINDER = "card.json", "model.onnx", "model.safetensors", "finder.onnx"
+FORMAT_VERSION = 3
 """The newest format this version reads."""
 MAX_CARD_BYTES = 16 * 2**20
 """Assumption: a card of 1,000 classes with its confusion table takes about 3 MB."""
@@ -270,6 +270,8 @@ def _check_card(card: BundleCard, folder: Path) -> None:
             raise BundleError(f"{folder / CARD}: {name} has no sha256 ({digest[:80]!r}); copy the folder again")
     if MODEL not in card.files:
         raise BundleError(f"{folder / CARD} names no {MODEL}; train again")
+    if card.geometry.frame == "car" and FINDER not in card.files:
+        raise BundleError(f"{folder / CARD} shows the car alone and names no {FINDER}; train again")
 
 
 # ---- the files ------------------------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.data.photo import decode, read_bytes
-from carspotter.data.views import fit
+from carspotter.data.framing import framed
 from carspotter.data.wording import brief, some
 from carspotter.errors import BundleError, SourceError
 from carspotter.evaluation.answer import answer
@@ -92,8 +91,8 @@ def explain(
         BundleError: the head is not linear and no gradients are given, the net has no map, or the bundle is unsound.
     """
     card = predictor.card
-    pixels = decode(read_bytes(photo.where)).pixels
-    view = fit(pixels, card.geometry)
+    pixels = predictor.decoded(photo)
+    view = predictor.view(pixels)
     found = predictor.outputs(view)
     named, other = _pair(found, card.classes, against)
     rows = _rows(predictor.bundle, reference, found)
@@ -117,7 +116,7 @@ def explain(
         exact=rows is not None,
         hottest_hidden=hottest,
         drawn_hidden=by_chance,
-        view=fit(pixels, _larger(card.geometry)),
+        view=framed(pixels, _larger(card.geometry), predictor.finder),
         embedding=found.embeddings[0],
     )
 

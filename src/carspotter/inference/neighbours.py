@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.data.photo import decode, read_bytes
-from carspotter.data.views import fit
 from carspotter.errors import PhotoRefused
 from carspotter.evaluation.sphere import distances
 from carspotter.inference.predictor import Predictor
@@ -66,11 +64,11 @@ def _show(predictor: Predictor, reference: Reference, photos: Mapping[str, Photo
     if one.id not in photos:
         return Shown(one, None, "not among --photos" if photos else "")
     try:
-        pixels = decode(read_bytes(photos[one.id].where)).pixels
+        pixels = predictor.decoded(photos[one.id])
     except PhotoRefused as refused:
         return Shown(one, None, str(refused.reason))
     remembered = reference.embeddings[reference.ids.index(one.id)].astype(np.float32)
-    seen = predictor.outputs(fit(pixels, predictor.card.geometry)).embeddings
+    seen = predictor.outputs(predictor.view(pixels)).embeddings
     if distances(seen, remembered)[0] > SAME_PHOTO:
         return Shown(one, None, "another photo has its name")
     return Shown(one, pixels)

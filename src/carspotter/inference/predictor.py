@@ -19,11 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.cache import PhotoCache
+from carspotter.data.framing import Finder, decode_size, framed
+from carspotter.data.photo import decode, read_bytes
 from carspotter.data.views import View, apply_view, tta_views
 from carspotter.errors import BundleError, PhotoRefused
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.metrics import log_softmax
-from carspotter.inference.bundle import MODEL, Bundle, read_bundle
+from carspotter.inference.bundle import FINDER, MODEL, Bundle, read_bundle
+from carspotter.inference.finder import NetFinder
 from carspotter.inference.runtime import Outputs, Runtime, open_runtime
 from carspotter.progress import Progress, silent
 from carspotter.records import Answer, BundleCard, Dataset, Location, Photo, Pixels, Rejected, Scores
@@ -56,7 +59,8 @@ def load(folder: str | Path, *, threads: int = 0) -> Predictor:
     """
     bundle = read_bundle(folder)
     # The bytes that were hashed are the bytes that run, whatever happens to the file meanwhile.
-    return Predictor(bundle, open_runtime(bundle.read(MODEL), threads=1), threads=threads)
+    finder = NetFinder(bundle.read(FINDER)) if bundle.card.geometry.frame == "car" else None
+    return Predictor(bundle, open_runtime(bundle.read(MODEL), threads=1), finder, threads=threads)
 
 
 class Predictor:
@@ -64,12 +68,14 @@ class Predictor:
 
     Attributes:
         bundle: what it was loaded from.
+        finder: of the car in a photo; None where all of the photo is shown.
         threads: photos worked on at once.
     """
 
-    def __init__(self, bundle: Bundle, runtime: Runtime, *, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, runtime: Runtime, finder: Finder | None = None, *, threads: int = 0) -> None:
         _refuse_misfit(bundle, runtime)
         self.bundle = bundle
+        self.finder = finder
         self.threads = threads or usable_cores()
         self._runtime = runtime
 
@@ -101,7 +107,7 @@ class Predictor:
         Raises:
             BundleError: the network itself fails.
         """
-        photos = PhotoCache(None) if cache is None else cache
+        photos = (cache or PhotoCache(None)).with_finder(self.finder)
         views = tta_views(tta)
         found: list[tuple[str, _Row | Rejected]] = []
         look = partial(self._look, views=views, cache=photos)
@@ -110,6 +116,19 @@ class Predictor:
                 found.append((photo.id, row))
                 progress("photos", len(found), len(dataset.photos))
         return self._collect(found, dataset.rejected)
+
+    def decoded(self, photo: Photo) -> Pixels:
+        """A photo's pixels, to make views of: (H, W, 3) of the size at which the finder also sees it for `scores`.
+
+        Raises:
+            PhotoRefused: it cannot be read or decoded.
+        """
+        geometry = self.card.geometry
+        return decode(read_bytes(photo.where), None if self.finder is None else decode_size(geometry)).pixels
+
+    def view(self, pixels: Pixels) -> Pixels:
+        """What the network sees of a decoded photo: (H, W, 3) of any size → the card's geometry."""
+        return framed(pixels, self.card.geometry, self.finder)
 
     def outputs(self, view: Pixels) -> Outputs:
         """What the network gives for one photo that has the card's geometry, its feature map included.

@@ -81,18 +81,19 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(model: Path | bytes, *, threads: int = 0) -> Runtime:
+def open_runtime(model: Path | bytes, *, threads: int = 0, name: str = "model.onnx") -> Runtime:
     """Open a bundle's `model.onnx` on the CPU and try it on one grey photo.
 
     Args:
         model: the file, or its bytes as they were verified.
         threads: CPU threads of one run; 0 takes all cores.
+        name: of bytes, for messages.
 
     Raises:
         BundleError: unreadable, no ONNX, tensors outside the file, unknown operators, or another shape than uint8
             (N, H, W, 3) in; `logits` (N, K), `embedding` (N, D), `features` (N, C, h, w) or (N, tokens, C) out.
     """
-    data, name = _read(model) if isinstance(model, Path) else (model, "model.onnx")
+    data, name = _read(model) if isinstance(model, Path) else (model, name)
     refuse_external_data(data, name)
     try:
         session = ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])

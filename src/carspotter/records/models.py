@@ -38,6 +38,7 @@ class Provenance(Record):
     """What differs between two equal trainings; outside the bundle hash."""
 
     run_id: str
+    also: tuple[str, ...] = Field(default=(), description="further runs whose networks the bundle holds")
     created: str = Field(description="ISO 8601, UTC")
     seconds: float = Field(ge=0, description="wall time of the training")
     machine: str
@@ -47,7 +48,7 @@ class Provenance(Record):
 class BundleCard(Record):
     """`card.json`: everything needed to answer, nothing to guess at load."""
 
-    format_version: int = Field(default=2, description="a reader refuses a newer one")
+    format_version: int = Field(default=3, description="a reader refuses a newer one")
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
     codes: tuple[str, ...] = Field(description="how the training table writes each class; same order")
@@ -58,7 +59,16 @@ class BundleCard(Record):
     outside: tuple[str, ...] = Field(
         default=(), description="photos of other sources that trained too, a sentence each; empty: the source alone"
     )
-    evaluation: Evaluation | None = Field(description="on validation photos through the shipped predictor")
+    members: int = Field(
+        default=1,
+        ge=1,
+        le=50,
+        description="networks side by side, one per fold, the mean of whose logits is the answer",
+    )
+    evaluation: Evaluation | None = Field(
+        description="on validation photos through the shipped predictor; with several members, each photo answered by "
+        "the one that it did not train"
+    )
     calibration: Calibration | None = None
     files: dict[str, str] = Field(description="file name → sha256; a name is never a path")
     carspotter: str = Field(description="version that wrote it")
@@ -66,5 +76,14 @@ class BundleCard(Record):
 
     @property
     def hash(self) -> str:
-        """The bundle hash: sha256 over the weights and the card without run id and times."""
-        return hash_json(self.model_dump(mode="json", exclude={"provenance", "name"}))
+        """The bundle hash: sha256 over the weights and the card without run id and times.
+
+        Keys that format 2 did not have are left out where they say nothing new, so that its bundles keep their hashes.
+        """
+        told = self.model_dump(mode="json", exclude={"provenance", "name"})
+        if self.members == 1:
+            del told["members"]
+        for part in ("geometry", "recipe"):
+            if told[part]["frame"] == "whole":
+                del told[part]["frame"]
+        return hash_json(told)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from carspotter.errors import Reason
-from carspotter.recipe import Fit
+from carspotter.recipe import Fit, Frame
 from carspotter.records.base import Record
 
 Pixels = npt.NDArray[np.uint8]
@@ -74,7 +74,8 @@ class Geometry(Record):
 
     height: int = Field(ge=32, le=2048, description="rows, pixels")
     width: int = Field(ge=32, le=2048, description="columns, pixels")
-    fit: Fit = Field("pad", description="pad: whole photo, grey borders; crop: fill and cut; stretch: distort")
+    fit: Fit = Field("pad", description="pad: all that is shown, grey borders; crop: fill and cut; stretch: distort")
+    frame: Frame = Field("whole", description="whole: all of the photo is shown; car: the part where the car is found")
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.height}-{self.fit}"
+        return f"{self.width}x{self.height}-{self.fit}" + ("" if self.frame == "whole" else f"-{self.frame}")

@@ -103,6 +103,28 @@ class Body(nn.Module):
         return self.pool(self.feature_map(prepared))
 
 
+class Joint(nn.Module):
+    """Several backbones side by side; their maps lie one behind the other in the channels of one.
+
+    A linear head over such a map whose rows are the members' own, divided by their number, gives the mean of their
+    logits: an ensemble that every other part takes for one network.
+
+    Args:
+        members: backbones of one kind.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.num_features = sum(cast("int", member.num_features) for member in members)
+        self.output_fmt = getattr(members[0], "output_fmt", "NCHW")
+
+    def forward_features(self, prepared: Tensor) -> Tensor:
+        """(N, 3, H, W) → (N, sum of C, h, w), or the members' own layout with the sum of their channels."""
+        maps = [member.forward_features(prepared) for member in self.members]  # type: ignore[operator]
+        return torch.cat(maps, 1 if maps[0].ndim == 4 and self.output_fmt == "NCHW" else -1)
+
+
 class Learner(nn.Module):
     """What a stage trains: a body that makes a vector of each input, and the head on top.
 

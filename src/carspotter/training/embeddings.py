@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,14 +150,12 @@ def _exported(card: BackboneCard) -> Runtime:
     from carspotter.inference.runtime import open_runtime
     from carspotter.training.backbones import load_backbone
     from carspotter.training.classifier import Body, Classifier, Head
-    from carspotter.training.export import export_onnx
+    from carspotter.training.export import exported
 
     body, card = load_backbone(card, height=GEOMETRY.height, width=GEOMETRY.width)
     head = Head(int(body.num_features), 1)  # type: ignore[arg-type]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.onnx"
-        export_onnx(Classifier(Body(body, "avg"), head, mean=card.mean, std=card.std), GEOMETRY, path)
-        return open_runtime(path.read_bytes(), threads=1)
+    net = Classifier(Body(body, "avg"), head, mean=card.mean, std=card.std)
+    return open_runtime(exported(net, GEOMETRY), threads=1)
 
 
 def _run(

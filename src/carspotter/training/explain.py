@@ -15,7 +15,7 @@ from carspotter.evaluation.explain import Floats, HeadRows, head_rows
 from carspotter.inference.bundle import WEIGHTS, Bundle
 from carspotter.records import Pixels
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
-from carspotter.training.classifier import Body, Classifier, Head
+from carspotter.training.classifier import Body, Classifier, Head, Joint
 
 
 def rows_of(classifier: Classifier) -> HeadRows | None:
@@ -73,7 +73,9 @@ def load_classifier(bundle: Bundle) -> Classifier:
         raise BundleError(f"{bundle.folder} has no {WEIGHTS}, which gradients need; copy the whole folder again")
     # A name that timm does not list is refused here: some of timm's prefixes would fetch from a hub.
     known = find_backbone(card.backbone.name, RANDOM)
-    backbone, _ = load_backbone(known, height=card.geometry.height, width=card.geometry.width)
+    size = {"height": card.geometry.height, "width": card.geometry.width}
+    nets = [load_backbone(known, **size)[0] for _ in range(card.members)]
+    backbone = nets[0] if card.members == 1 else Joint(nets)
     layers = Head(
         cast("int", backbone.num_features),
         len(card.classes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def export_onnx(classifier: Classifier, geometry: Geometry, path: Path) -> None:
             external_data=False,
         )
     _strip(path)
+
+
+def exported(classifier: Classifier, geometry: Geometry) -> bytes:
+    """The bytes of that file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+        export_onnx(classifier, geometry, path)
+        return path.read_bytes()
 
 
 def _strip(path: Path) -> None:

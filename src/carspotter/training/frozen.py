@@ -218,6 +218,7 @@ class FrozenPart:
                 "mean": self._classifier.mean.flatten().tolist(),
                 "std": self._classifier.std.flatten().tolist(),
                 "geometry": photos.geometry.model_dump(),
+                "finder": photos.finder,
                 "ranges": wanted.ranges and asdict(wanted.ranges),
                 "policy": wanted.policy_name,
                 "seed": wanted.seed if wanted.ranges or wanted.policy else None,

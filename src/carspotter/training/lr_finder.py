@@ -24,6 +24,7 @@ from carspotter.records import Dataset
 from carspotter.training.backbones import find_backbone
 from carspotter.training.build import build
 from carspotter.training.devices import Device, DeviceName
+from carspotter.training.finder import finder_for
 from carspotter.training.gather import gather
 from carspotter.training.loop import Trainee, memory_named, take_step
 from carspotter.training.material import Batch, Material
@@ -155,7 +156,8 @@ def find_rate(
         TrainingError: the loss was not a number before there was a curve.
     """
     with workplace(recipe, device) as (resolved, here):
-        course = _course(dataset, resolved, cache or PhotoCache(default_cache_folder()), here, progress)
+        photos = (cache or PhotoCache(default_cache_folder())).with_finder(finder_for(resolved))
+        course = _course(dataset, resolved, photos, here, progress)
         number, chosen = _chosen(course, stage)
         classifier, _ = build(find_backbone(recipe.backbone, recipe.weights), course)
         classifier.to(here.where)

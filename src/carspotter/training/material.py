@@ -95,6 +95,12 @@ class PhotoSet:
     def __len__(self) -> int:
         return len(self.photos)
 
+    @property
+    def finder(self) -> str:
+        """The name of whoever finds the car; empty where photos are shown whole."""
+        finder = self._cache.finder
+        return "" if finder is None else finder.name
+
     def targets(self, classes: int) -> Tensor:
         """(N, K) f32: one-hot rows times the photos' weights."""
         return F.one_hot(torch.from_numpy(self.labels), classes) * torch.from_numpy(self.weights)[:, None]

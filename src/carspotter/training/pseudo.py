@@ -80,6 +80,8 @@ def _must_fit(predictor: Predictor, teacher: Path, dataset: Dataset, divided: Sp
     ours = validation_hash(dataset, divided)
     if ours is None:
         return  # nothing validates, so nothing could be known beforehand
+    if card.members > 1:
+        raise SourceError(f"{teacher} holds the networks of every fold, so each photo that validates here trained it")
     # The photos, not the settings: near copies may be grouped in another way since, and then divided in another way.
     if card.dataset != dataset.fingerprint or _held_out_by(teacher, card.provenance.run_id) != ours:
         raise SourceError(

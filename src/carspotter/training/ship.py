@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 import carspotter
+from carspotter.data.cache import PhotoCache
 from carspotter.data.disk import hash_file
 from carspotter.errors import TrainingError
 from carspotter.evaluation.calibration import calibrate, parts_of
 from carspotter.evaluation.metrics import evaluate
-from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, write_bundle
+from carspotter.inference.bundle import FINDER, MODEL, WEIGHTS, Bundle, write_bundle
+from carspotter.inference.finder import NetFinder
 from carspotter.inference.predictor import load
-from carspotter.records import BackboneCard, BundleCard, Evaluation, Provenance, Scores
+from carspotter.records import BackboneCard, BundleCard, Evaluation, Geometry, Photo, Provenance, Scores
 from carspotter.tracking.machine import this_machine
 from carspotter.training.classifier import Classifier
 from carspotter.training.export import export_onnx, parity, save_weights
@@ -77,19 +80,10 @@ def ship(
         TrainingError: the export answers otherwise than the net.
         BundleError: the folder cannot be written.
     """
-    held_out, geometry = course.held_out, course.geometry
+    held_out = course.held_out
     with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
-        files = {MODEL: Path(place) / MODEL, WEIGHTS: Path(place) / WEIGHTS}
-        export_onnx(classifier, geometry, files[MODEL])
-        save_weights(classifier, files[WEIGHTS])
-        photos = (held_out.photos or course.train.photos)[:PARITY_PHOTOS]
-        some = [course.cache.pixels(photo, geometry) for photo in photos]
-        difference = parity(classifier, files[MODEL], some)
-        if not difference <= PARITY_LIMIT:
-            raise TrainingError(
-                f"the exported net answers otherwise than the trained one: logits differ by {difference:.2g}, "
-                f"{PARITY_LIMIT} is allowed; train another backbone and report this one"
-            )
+        photos = held_out.photos or course.train.photos
+        files, difference = pack(classifier, photos, course.cache, course.geometry, Path(place))
         draft = _card(folder.name, card, course, origin, files, difference)
         trial = write_bundle(Path(place) / "trial", draft, files)
         scores = load(trial.folder, threads=course.recipe.threads).scores(held_out, cache=course.cache)
@@ -97,6 +91,39 @@ def ship(
         calibration = calibrate(scores.logits, held_out.labels, parts_of(course.groups))
         final = draft.model_copy(update={"evaluation": evaluation, "calibration": calibration})
         return write_bundle(folder, final, files), scores, evaluation
+
+
+def pack(
+    classifier: Classifier, photos: Sequence[Photo], cache: PhotoCache, geometry: Geometry, place: Path
+) -> tuple[dict[str, Path], float]:
+    """The files of a bundle, and proof that its net answers as the trained one.
+
+    Args:
+        classifier: trained.
+        photos: real ones, of which the first are compared.
+        cache: with the finder that the geometry asks for.
+        geometry: of the bundle.
+        place: folder for the files.
+
+    Returns:
+        File name → path, and the largest |difference| of a logit.
+
+    Raises:
+        TrainingError: the export answers otherwise than the net.
+    """
+    files = {MODEL: place / MODEL, WEIGHTS: place / WEIGHTS}
+    export_onnx(classifier, geometry, files[MODEL])
+    save_weights(classifier, files[WEIGHTS])
+    if isinstance(finder := cache.finder, NetFinder):
+        files[FINDER] = place / FINDER
+        files[FINDER].write_bytes(finder.model)
+    difference = parity(classifier, files[MODEL], [cache.pixels(photo, geometry) for photo in photos[:PARITY_PHOTOS]])
+    if not difference <= PARITY_LIMIT:
+        raise TrainingError(
+            f"the exported net answers otherwise than the trained one: logits differ by {difference:.2g}, "
+            f"{PARITY_LIMIT} is allowed; train another backbone and report this one"
+        )
+    return files, difference
 
 
 def _card(

@@ -22,6 +22,7 @@ from carspotter.training.beginning import Beginning, begin, born_from
 from carspotter.training.build import build
 from carspotter.training.classifier import Classifier
 from carspotter.training.devices import Device
+from carspotter.training.finder import finder_for
 from carspotter.training.frozen import state_hash
 from carspotter.training.gather import Gathered, gather
 from carspotter.training.job import USUAL, Job, Watch
@@ -74,7 +75,9 @@ def train(
     with workplace(recipe, job.device) as (resolved, device):
         # 1. Every photo is read and decoded once before anything is trusted, and divided before anything is trained.
         cache = cache or PhotoCache(default_cache_folder())
+        finder = finder_for(resolved)
         photos = gather(source, resolved, job.outside, cache=cache, progress=progress)
+        cache = cache.with_finder(finder)
         scanned = time.perf_counter() - started
         card = find_backbone(resolved.backbone, resolved.weights)
         beginning = _beginning(resolved, photos, card, job, out, device)

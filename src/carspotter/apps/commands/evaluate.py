@@ -75,10 +75,11 @@ def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]
     from carspotter.tracking.runs import open_store
 
     try:
-        split = open_store().split(card.provenance.run_id)
+        store = open_store()
+        splits = [store.split(run) for run in (card.provenance.run_id, *card.provenance.also)]
     except TrackingError:
         return dataset, "The run that trained this model is not at hand: photos that trained it may be among these."
-    trained = set(split.train)
+    trained = {photo for split in splits for photo in split.train}
     unseen = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id not in trained])
     left_out = len(dataset.photos) - len(unseen.photos)
     if left_out and not unseen.photos:
@@ -87,7 +88,8 @@ def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]
             "judge it on others, or rename these if they are others"
         )
     told = f"{left_out} photos with names of photos that trained the model are left out. " if left_out else ""
-    if fitted := set(split.validation) & {photo.id for photo in unseen.photos}:
+    validated = {photo for split in splits for photo in split.validation}
+    if fitted := validated & {photo.id for photo in unseen.photos}:
         told += f"{len(fitted)} photos validated the training and fitted its calibration, which looks too good on them."
     return unseen, told.strip()
 

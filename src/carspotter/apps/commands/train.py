@@ -94,10 +94,22 @@ Resume = Annotated[
 ]
 
 
+EveryFold = Annotated[
+    bool,
+    typer.Option(
+        "--every-fold",
+        help="Train once per fold (split.folds) and join the networks into one model: every photo trains, and every "
+        "photo has an answer by a network that never saw it. Started again, finished folds "
+        "are not trained again, unless photos from outside train too.",
+    ),
+]
+
+
 def train(
     source: MaybeSource = None,
     *,
     resume: Resume = None,
+    every_fold: EveryFold = False,
     recipe: RecipeName = None,
     settings: Settings = None,
     output: ModelFolder = None,
@@ -117,7 +129,16 @@ def train(
     Unreadable photos are left out, named, and make the exit code 3. Validation photos are never augmented, and near
     copies of them never train. Every run is kept, see `runs`. One that was interrupted goes on by --resume.
     """
-    from carspotter.apps.training import exit_if_refused, fit, go_on, read_labelled, read_outside, say_result
+    from carspotter.apps.training import (
+        exit_if_refused,
+        fit,
+        fit_folds,
+        go_on,
+        read_labelled,
+        read_outside,
+        say_joined,
+        say_result,
+    )
     from carspotter.recipe import load_recipe
 
     chosen = load_recipe(recipe or "fast", settings or ()) if recipe or settings or resume is None else None
@@ -125,6 +146,8 @@ def train(
     if resume is not None:
         if extra or unlabelled or teacher:
             raise typer.BadParameter("--resume reads outside photos as the run did; leave them out")
+        if every_fold:
+            raise typer.BadParameter("--resume takes up one fold; then start --every-fold again, which finds it done")
         asked = options.asked(source, photos, decisions, **columns)
         run = go_on(resume, asked, chosen, out=output, strict=strict, device=device)
     elif source is None or chosen is None:
@@ -133,9 +156,14 @@ def train(
         from carspotter.training.job import Job
 
         dataset = read_labelled(source, photos, decisions, **columns)
-        outside = read_outside(source, extra or (), unlabelled or (), teacher)
-        run = fit(dataset, chosen, out=output, job=Job(outside, device=device), strict=strict)
+        job = Job(read_outside(source, extra or (), unlabelled or (), teacher), device=device)
+        if every_fold:
+            joined = fit_folds(dataset, chosen, out=output, job=job, strict=strict)
+            say_joined(joined)
+            return exit_if_refused(joined.runs[-1])
+        run = fit(dataset, chosen, out=output, job=job, strict=strict)
     if not is_first():  # of several processes one prints
-        return
+        return None
     say_result(run)
     exit_if_refused(run)
+    return None

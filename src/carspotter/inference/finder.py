@@ -1,0 +1,57 @@
+"""Finds the car in a photo by what an ImageNet network sees of vehicles in it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from carspotter.data.framing import Box, box_in
+from carspotter.data.views import fit
+from carspotter.errors import BundleError
+from carspotter.inference.bundle import FINDER
+from carspotter.inference.runtime import open_runtime
+from carspotter.records import Geometry, Pixels
+
+
+class NetFinder:
+    """A small network whose feature map has one channel: how much each cell speaks for a vehicle.
+
+    Made by `training/finder.py`; a bundle whose photos are cut to the car carries it as `finder.onnx`.
+
+    Args:
+        model: the bytes of the ONNX file, verified by whoever read them; kept, for the next bundle.
+
+    Raises:
+        BundleError: no such network.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        self.name = hashlib.sha256(model).hexdigest()[:16]
+        self._runtime = open_runtime(model, threads=1, name=FINDER)
+        try:
+            self._geometry = Geometry(height=self._runtime.height, width=self._runtime.width)
+        except ValidationError:
+            size = f"{self._runtime.width}x{self._runtime.height}"
+            raise BundleError(f"{FINDER} takes {size} photos, which is no size for a map; train again") from None
+        self._cells(np.full((self._geometry.height, self._geometry.width, 3), 128, dtype=np.uint8))
+
+    def find(self, pixels: Pixels) -> Box:
+        """Where the car is; all of the photo where no place stands out.
+
+        Raises:
+            BundleError: the network itself fails.
+        """
+        height, width = pixels.shape[:2]
+        return box_in(self._cells(fit(pixels, self._geometry)), height, width, self._geometry)
+
+    def _cells(self, view: Pixels) -> npt.NDArray[np.float32]:
+        found = self._runtime.run(view[None], feature_map=True).feature_map
+        if found is None or found.ndim != 4 or found.shape[1] != 1 or not found.size:
+            raise BundleError(f"{FINDER} gives no map with one channel ({getattr(found, 'shape', None)}); train again")
+        if not np.isfinite(found).all():
+            raise BundleError(f"{FINDER} answers with not-a-number: its weights are unusable; train again")
+        return np.asarray(found[0, 0])

@@ -1,0 +1,267 @@
+"""Every fold of a recipe trained, and their networks joined into one model.
+
+Bagging over folds: each photo trains all networks but one, which judges it. So almost every labelled photo has an
+answer by a network that never saw it (not those of a class with a single photo, which always train): figures and
+calibration rest on all of these, not on a small part. The mean of several networks' logits usually errs less than one.
+Source: L. Breiman, "Bagging predictors", Machine Learning 24 (1996); over folds as in N. Erickson et al.,
+"AutoGluon-Tabular", 2020.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import carspotter
+from carspotter.data.cache import PhotoCache, default_cache_folder
+from carspotter.data.disk import hash_file
+from carspotter.data.scan import Scan
+from carspotter.data.wording import some
+from carspotter.errors import BundleError, RecipeError, TrackingError
+from carspotter.evaluation.calibration import calibrate
+from carspotter.evaluation.metrics import evaluate
+from carspotter.inference.bundle import Bundle, check_target, read_bundle, write_bundle
+from carspotter.progress import Progress, silent
+from carspotter.recipe import Recipe, SplitRecipe
+from carspotter.records import Birth, BundleCard, HeldOut, Provenance, Run, Scores, hash_json
+from carspotter.tracking.runs import RunStore, open_store
+from carspotter.training.backbones import find_backbone, weights_hash
+from carspotter.training.beginning import bundle_place, code_hash
+from carspotter.training.classifier import Body, Classifier, Head, Joint
+from carspotter.training.explain import load_classifier, rows_of
+from carspotter.training.finder import finder_for
+from carspotter.training.job import USUAL, Job
+from carspotter.training.ship import pack
+from carspotter.training.train import MODELS, train
+from carspotter.workers import processes
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A model of several networks, and the trainings they come from.
+
+    Attributes:
+        bundle: as written.
+        runs: one per fold.
+        trained: how many of them were trained now; the others had been finished before.
+    """
+
+    bundle: Bundle
+    runs: tuple[Run, ...]
+    trained: int
+
+
+def train_folds(
+    source: Scan,
+    recipe: Recipe,
+    *,
+    out: str | Path | None = None,
+    job: Job = USUAL,
+    store: RunStore | None = None,
+    cache: PhotoCache | None = None,
+    progress: Progress = silent,
+) -> Joined:
+    """Train a recipe once per fold, then join the networks. Folds that finished before are not trained again.
+
+    Args:
+        source: what `look` made of labelled photos.
+        recipe: its number of folds counts; which one validates does not.
+        out: folder of the joined model; by default `models/RECIPE-folds`. Each fold's own model lies beside it.
+        job: outside photos and device.
+        store: of runs; by default the working folder's.
+        cache: of decoded photos; by default the user's.
+        progress: told about all of it.
+
+    Raises:
+        RecipeError: the heads are not linear, so that their networks cannot be joined.
+        SourceError, TrackingError, BackboneError, BundleError, TrainingError: as `train`.
+    """
+    if processes() > 1:
+        raise RecipeError(f"every fold trains in one process, not in {processes()}; start it without a launcher")
+    _must_be_linear(recipe)
+    folder = Path(out) if out is not None else MODELS / f"{recipe.name}-folds"
+    places = [folder.parent / f"{folder.name}-fold{fold}" for fold in range(recipe.split.folds)]
+    for place in (folder, *places):
+        check_target(place)
+    store = store or open_store()
+    cache = cache or PhotoCache(default_cache_folder())
+    runs, trained = [], 0
+    for fold, place in enumerate(places):
+        one = of_fold(recipe, fold)
+        run = _finished(store, one, source.dataset.fingerprint, job)
+        if run is None:
+            run = train(source, one, out=place, job=job, store=store, cache=cache, progress=progress)
+            trained += 1
+        progress("folds", fold + 1, recipe.split.folds, f"run {run.id[:8]}, accuracy {run.accuracy}")
+        runs.append(run)
+    return Joined(join(source, runs, folder, store=store, cache=cache), tuple(runs), trained)
+
+
+def of_fold(recipe: Recipe, fold: int) -> Recipe:
+    """The recipe with this fold held out, divided by a seed of its own so that all folds are of one division."""
+    split = recipe.split.model_copy(update={"method": "folds", "fold": fold, "seed": recipe.split_seed})
+    return recipe.model_copy(update={"split": SplitRecipe.model_validate(split.model_dump())})
+
+
+def _must_be_linear(recipe: Recipe) -> None:
+    if recipe.head.hidden or recipe.head.pooling == "own":
+        raise RecipeError(
+            "networks are joined by their heads' rows, so the head must be linear and its pooling avg, max or avgmax; "
+            "set head.hidden = 0"
+        )
+
+
+def _finished(store: RunStore, recipe: Recipe, dataset: str, job: Job) -> Run | None:
+    """The last finished training of exactly this, with its model still there.
+
+    Where photos from outside train, it is not looked for: which of them did is known only after they were read.
+    """
+    if job.outside != USUAL.outside:
+        return None
+    weights = weights_hash(find_backbone(recipe.backbone, recipe.weights))
+    for run in reversed(store.list()):
+        birth = run.birth or Birth()
+        same = run.recipe.model_copy(update={"threads": recipe.threads}) == recipe and run.dataset == dataset
+        same = same and (birth.code, birth.weights) == (code_hash(), weights) and not (birth.extra or birth.unlabelled)
+        if same and run.status == "finished" and _is_whole(run):
+            return run
+    return None
+
+
+def _is_whole(run: Run) -> bool:
+    """Whether a run's model is still there and its own."""
+    try:
+        _bundle_of(run)
+    except BundleError:
+        return False
+    return True
+
+
+def join(
+    source: Scan, runs: Sequence[Run], folder: str | Path, *, store: RunStore, cache: PhotoCache | None = None
+) -> Bundle:
+    """One model of the networks of all folds, calibrated on answers that each gave to photos it had not seen.
+
+    Args:
+        source: the labelled photos that the runs were trained on.
+        runs: one finished run per fold of one recipe and one division.
+        folder: of the model.
+        store: that holds the runs' answers.
+        cache: of decoded photos.
+
+    Raises:
+        TrackingError: the runs do not belong together, or their answers are damaged.
+        BundleError: a run's model is gone or altered, or the folder cannot be written.
+        TrainingError: the export answers otherwise than the networks.
+    """
+    _must_belong(runs, source.dataset.fingerprint)
+    folder = Path(folder)
+    members = [_bundle_of(run) for run in runs]
+    answers = [store.answers(run.id) for run in runs]
+    first = members[0].card
+    photos = (cache or PhotoCache(default_cache_folder())).with_finder(finder_for(first.recipe))
+    net = joint([load_classifier(bundle) for bundle in members])
+    with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
+        files, difference = pack(net, source.dataset.photos, photos, first.geometry, Path(place))
+        hashes = {name: hash_file(path) for name, path in files.items()}
+        return write_bundle(folder, _card(folder.name, first, runs, answers, hashes, difference), files)
+
+
+def joint(classifiers: Sequence[Classifier]) -> Classifier:
+    """One classifier whose logits are the mean of several; their heads are linear.
+
+    Raises:
+        ValueError: a head is not linear.
+    """
+    rows = [rows_of(one) for one in classifiers]
+    linear = [one for one in rows if one is not None]
+    if len(linear) < len(rows):
+        raise ValueError("a head is not linear")
+    body = Body(Joint([one.backbone for one in classifiers]), classifiers[0].body.pooling)
+    head = Head(sum(one.weight.shape[1] for one in linear), len(linear[0].bias))
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.from_numpy(np.concatenate([one.weight for one in linear], 1) / len(linear)))
+        head.linear.bias.copy_(torch.from_numpy(np.mean([one.bias for one in linear], axis=0)))
+    mean, std = ((buffer / 255).flatten().tolist() for buffer in (classifiers[0].mean, classifiers[0].std))
+    return Classifier(body, head, mean=mean, std=std).eval()
+
+
+def _must_belong(runs: Sequence[Run], dataset: str) -> None:
+    faults = [f"run {run.id[:8]} has no model" for run in runs if run.status != "finished" or not run.bundle]
+    faults += [f"run {run.id[:8]} was trained on other photos" for run in runs if run.dataset != dataset]
+    recipes = {of_fold(run.recipe, 0).model_copy(update={"threads": 0}) for run in runs}
+    folds = sorted(run.recipe.split.fold for run in runs)
+    if len(recipes) > 1 or len({_started_with(run.birth or Birth()) for run in runs}) > 1:
+        faults.append("they are of different recipes, divisions or outside photos")
+    elif folds != list(range(runs[0].recipe.split.folds)) or runs[0].recipe.split.method != "folds":
+        faults.append(f"they hold out folds {some([str(fold) for fold in folds])}; every fold once is needed")
+    if faults:
+        raise TrackingError([f"runs cannot be joined: {fault}" for fault in faults])
+
+
+def _started_with(birth: Birth) -> str:
+    """What every fold must have begun with; which outside photos are copies of held-out ones differs by fold."""
+    sources = [reading.model_dump() for reading in (*birth.extra, *birth.unlabelled)]
+    return hash_json([birth.weights, birth.teacher, sources])
+
+
+def _bundle_of(run: Run) -> Bundle:
+    bundle = read_bundle(bundle_place(run))
+    if bundle.hash != run.bundle_hash:
+        raise BundleError(f"{bundle.folder} is no longer the model of run {run.id[:8]}; train that fold again")
+    return bundle
+
+
+def _card(
+    name: str,
+    first: BundleCard,
+    runs: Sequence[Run],
+    answers: Sequence[HeldOut],
+    files: dict[str, str],
+    difference: float,
+) -> BundleCard:
+    scores, labels, parts = pooled(answers)
+    calibration = calibrate(scores.logits, labels, parts)
+    if calibration is not None:
+        # The mean of several is less sure than one and right more often: what holds for one is on the safe side.
+        method = f"{calibration.method}, each answered by the one of {len(runs)} networks that it did not train"
+        calibration = calibration.model_copy(update={"method": method})
+    return first.model_copy(
+        update={
+            "name": name,
+            "members": len(runs),
+            "outside": tuple(dict.fromkeys(sentence for run in runs for sentence in run.extra)),
+            # A head with BatchNorm is folded into its rows, so the joined head has none.
+            "recipe": first.recipe.model_copy(
+                update={"head": first.recipe.head.model_copy(update={"batchnorm": False, "bias": True})}
+            ),
+            "evaluation": evaluate(scores, labels, first.classes),
+            "calibration": calibration,
+            "files": files,
+            "carspotter": carspotter.__version__,
+            "provenance": Provenance(
+                run_id=runs[0].id,
+                also=tuple(run.id for run in runs[1:]),
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                seconds=sum(run.seconds or 0.0 for run in runs),
+                machine=first.provenance.machine,
+                parity=difference,
+            ),
+        }
+    )
+
+
+def pooled(answers: Sequence[HeldOut]) -> tuple[Scores, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Answers of all folds together: scores, labels, and the fold of each photo."""
+    logits = np.concatenate([one.logits for one in answers])
+    ids = tuple(photo for one in answers for photo in one.ids)
+    labels = np.concatenate([one.labels for one in answers])
+    parts = np.repeat(np.arange(len(answers), dtype=np.int64), [len(one.ids) for one in answers])
+    return Scores(ids, logits, np.zeros((len(ids), 0), np.float32)), labels, parts

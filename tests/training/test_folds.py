@@ -1,0 +1,167 @@
+"""Every fold trained, and their networks joined into one model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from carspotter.apps.commands.evaluate import leave_out_trained
+from carspotter.data.cache import PhotoCache
+from carspotter.data.scan import Scan, scan
+from carspotter.errors import BundleError, RecipeError, SourceError, TrackingError
+from carspotter.evaluation.calibration import fit_temperature
+from carspotter.inference.explanation import explain
+from carspotter.inference.predictor import load
+from carspotter.recipe import Recipe, load_recipe, recipe_differences, validate_recipe
+from carspotter.records import Dataset
+from carspotter.tracking.runs import open_store
+from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
+from carspotter.training.classifier import Body, Classifier, Head
+from carspotter.training.explain import load_classifier
+from carspotter.training.folds import join, joint, of_fold, pooled, train_folds
+from carspotter.training.gather import divide
+from carspotter.training.pseudo import pseudo_labels
+
+pytestmark = pytest.mark.usefixtures("runs_db")
+
+
+def recipe(**settings: Any) -> Recipe:
+    stage = {"name": "head", "trains": "head", "epochs": 2, "height": 48, "width": 64, "batch": 8, "lr": 1e-2}
+    tree = {"name": "t", "threads": 1, "backbone": "test_efficientnet", "weights": "random", "stage": [stage]}
+    return validate_recipe(tree | {"split": {"method": "folds", "folds": 2}} | settings, "test")
+
+
+@pytest.fixture
+def looked(lot: Dataset) -> Scan:
+    return scan(lot)
+
+
+def test_a_joint_net_says_the_mean_of_its_members(make_classifier: Callable[..., Classifier]) -> None:
+    members = [make_classifier(seed=0).eval(), make_classifier(seed=1, batchnorm=True).eval()]
+    with torch.no_grad():
+        members[1].head.body[0].running_mean.fill_(0.3)
+        members[1].head.body[0].running_var.fill_(2.0)
+        photos = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
+        expected = torch.stack([one(one.prepare(photos)) for one in members]).mean(0)
+        both = joint(members)
+        found = both(both.prepare(photos))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(found, members[0](members[0].prepare(photos)), atol=1e-2)
+
+
+def test_heads_that_are_not_linear_are_refused_before_anything_is_trained(looked: Scan, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"set head\.hidden = 0"):
+        train_folds(looked, recipe(head={"hidden": 8}), out=tmp_path / "m")
+    assert open_store().list() == ()
+
+
+def test_all_folds_make_one_model_judged_on_every_photo(
+    looked: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carspotter.evaluation.calibration.FEWEST", 4)
+    joined = train_folds(looked, recipe(), out=tmp_path / "m", cache=PhotoCache(None))
+    store, predictor = open_store(), load(tmp_path / "m")
+    card = predictor.card
+    assert joined.trained == 2
+    assert card.members == 2
+    assert card.evaluation.accuracy.n == len(looked.dataset.photos)
+    scores, labels, parts = pooled([store.answers(run.id) for run in joined.runs])
+    assert sorted(scores.ids) == sorted(photo.id for photo in looked.dataset.photos)
+    assert np.bincount(parts).tolist() == [run.evaluation.accuracy.n for run in joined.runs]
+    assert card.calibration.temperature == pytest.approx(fit_temperature(scores.logits, labels))
+
+    # It answers as the mean of its members, shows where, and can be opened for gradients.
+    photo = looked.dataset.photos[0]
+    alone = [load(run.bundle).scores(Dataset((photo,))).logits for run in joined.runs]
+    assert predictor.scores(Dataset((photo,))).logits == pytest.approx(np.mean(alone, axis=0), abs=1e-4)
+    assert explain(predictor, photo).exact
+    assert len(load_classifier(predictor.bundle).backbone.members) == 2
+
+
+def test_started_again_finished_folds_are_taken_as_they_are(looked: Scan, tmp_path: Path) -> None:
+    first = train_folds(looked, recipe(), out=tmp_path / "m")
+    again = train_folds(looked, recipe(), out=tmp_path / "m")
+    assert (first.trained, again.trained) == (2, 0)
+    assert again.bundle.hash == first.bundle.hash
+    other = train_folds(looked, recipe(seed=5), out=tmp_path / "other")
+    assert other.trained == 2
+
+
+def test_runs_that_do_not_belong_together_are_not_joined(looked: Scan, tmp_path: Path) -> None:
+    store, both = open_store(), train_folds(looked, recipe(), out=tmp_path / "m").runs
+    with pytest.raises(TrackingError, match=r"they hold out folds 0; every fold once is needed"):
+        join(looked, both[:1], tmp_path / "x", store=store)
+    with pytest.raises(TrackingError, match="they hold out folds 0, 0"):
+        join(looked, (both[0], both[0]), tmp_path / "x", store=store)
+    with pytest.raises(TrackingError, match="of different recipes"):
+        join(looked, (both[0], both[1].model_copy(update={"recipe": of_fold(recipe(seed=9), 1)})), "x", store=store)
+    fewer = replace(looked, dataset=looked.dataset.subset(range(4)))
+    with pytest.raises(TrackingError, match="was trained on other photos"):
+        join(fewer, both, tmp_path / "x", store=store)
+    train_folds(looked, recipe(seed=3), out=tmp_path / "m")  # takes the place of the first model's folds
+    with pytest.raises(BundleError, match="is no longer the model of run"):
+        join(looked, both, tmp_path / "x", store=store)
+    assert not (tmp_path / "x").exists()
+    assert train_folds(looked, recipe(), out=tmp_path / "m").trained == 2  # so they are trained again
+
+
+def test_folds_of_other_numbers_of_threads_belong_together(looked: Scan, tmp_path: Path) -> None:
+    store, runs = open_store(), train_folds(looked, recipe(), out=tmp_path / "m").runs
+    other = runs[1].recipe.model_copy(update={"threads": 3})
+    assert join(looked, (runs[0], runs[1].model_copy(update={"recipe": other})), tmp_path / "x", store=store)
+
+
+def test_every_place_is_asked_before_the_first_fold(looked: Scan, tmp_path: Path) -> None:
+    (tmp_path / "m-fold1").mkdir()
+    (tmp_path / "m-fold1" / "thesis.txt").write_text("no model")
+    with pytest.raises(BundleError, match="m-fold1"):
+        train_folds(looked, recipe(), out=tmp_path / "m")
+    assert open_store().list() == ()
+
+
+def test_a_launcher_is_refused(looked: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="in one process, not in 2"):
+        train_folds(looked, recipe(), out=tmp_path / "m")
+
+
+def test_a_joined_model_is_judged_on_no_photo_that_trained_it(looked: Scan, tmp_path: Path) -> None:
+    joined = train_folds(looked, recipe(), out=tmp_path / "m")
+    with pytest.raises(SourceError, match=r"all 20 photos .* trained this model"):
+        leave_out_trained(joined.bundle.card, looked.dataset)
+
+
+def test_a_joined_model_is_no_teacher(looked: Scan, tmp_path: Path) -> None:
+    train_folds(looked, recipe(), out=tmp_path / "m")
+    divided = divide(looked.dataset, np.arange(20), of_fold(recipe(), 0))
+    with pytest.raises(SourceError, match="holds the networks of every fold"):
+        pseudo_labels(looked.dataset, tmp_path / "m", looked.dataset, divided, recipe())
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet"])
+@pytest.mark.parametrize("pooling", ["avg", "avgmax"])
+def test_nets_with_tokens_and_maps_are_joined_alike(name: str, pooling: Any) -> None:
+    def classifier(seed: int) -> Classifier:
+        torch.manual_seed(seed)
+        net, card = load_backbone(find_backbone(name, RANDOM), height=64, width=64)
+        head = Head(net.num_features, 3, bias=False)
+        return Classifier(Body(net, pooling), head, mean=card.mean, std=card.std).eval()
+
+    members = [classifier(seed) for seed in (0, 1)]
+    with torch.no_grad():
+        photos = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+        expected = torch.stack([one(one.prepare(photos)) for one in members]).mean(0)
+        both = joint(members)
+        assert torch.allclose(both(both.prepare(photos)), expected, atol=1e-5)
+
+
+def test_best_has_the_stages_of_fast() -> None:
+    fast, best = load_recipe("fast"), load_recipe("best")
+    differing = {key for key in recipe_differences(fast, best) if not key.startswith("split.")}
+    assert differing == {"name", "about"}
