@@ -64,6 +64,12 @@ def problems(file: Path, *settings: str) -> tuple[str, ...]:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
+def test_stochastic_depth_and_shards_exclude_each_other() -> None:
+    assert load_recipe("seed", ["drop_path=0.1"]).drop_path == 0.1
+    with pytest.raises(RecipeError, match="set shards = 1"):
+        load_recipe("fast", ["drop_path=0.1"])
+
+
 def test_a_file_becomes_a_typed_recipe(file: Path) -> None:
     recipe = load_recipe(file)
     assert (recipe.name, recipe.seed, recipe.split.share) == ("small", 7, 0.2)

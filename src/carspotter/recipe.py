@@ -203,6 +203,18 @@ class Recipe(Part):
     weights: str | None = Field(
         None, description="a local safetensors file for the backbone instead of its own source; 'random': none"
     )
+    drop_path: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="stochastic depth: share of the last block's photos that skip it in training; needs shards = 1",
+    )
+    logit_adjustment: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="how strongly rare classes are favoured in training (tau of Menon et al. 2021); 0: not",
+    )
     split: SplitRecipe = Field(default_factory=SplitRecipe)
     head: HeadRecipe = Field(default_factory=HeadRecipe)
     stage: tuple[Stage, ...] = Field(
@@ -231,6 +243,15 @@ class Recipe(Part):
             raise ValueError(
                 f"stage {waits[0]!r} keeps the best epoch, stops early or lowers its rate by validation photos, and "
                 "split.method = none leaves none; set keep = last, early_stop = 0 and another schedule"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _chance_is_drawn_in_one_place(self) -> Recipe:
+        if self.drop_path and self.shards > 1:
+            raise ValueError(
+                f"drop_path = {self.drop_path} with {self.shards} shards: they draw from one source of chance side by "
+                "side, and no training could be repeated; set shards = 1"
             )
         return self
 

@@ -68,6 +68,18 @@ def test_a_net_that_shows_the_car_alone_answers_as_it_was_trained(lot: Dataset, 
     assert scores.logits[order] == pytest.approx(kept.logits, abs=1e-5)
 
 
+def test_logit_adjustment_favours_the_rare_class(lot: Dataset, tmp_path: Path) -> None:
+    few = lot.subset([*range(4), *range(10, 20)])  # four blue, ten red
+
+    def lead_of_blue(strength: float) -> float:
+        longer = STAGES[0] | {"epochs": 12}
+        run = train(few, recipe(longer, logit_adjustment=strength), out=tmp_path / f"{strength}")
+        logits = open_store().answers(run.id).logits
+        return float((logits[:, run.classes.index("blue")] - logits[:, run.classes.index("red")]).mean())
+
+    assert lead_of_blue(2.0) > lead_of_blue(0.0) + 0.1
+
+
 def test_equal_trainings_have_equal_hashes_and_other_seeds_others(lot: Dataset, tmp_path: Path) -> None:
     hashes = [
         train(lot, recipe(seed=seed), out=tmp_path / name, cache=PhotoCache(None)).bundle_hash

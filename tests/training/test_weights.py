@@ -264,6 +264,21 @@ def test_random_weights_need_no_file() -> None:
     assert is_here(card)
 
 
+def test_stochastic_depth_skips_blocks_in_training_alone() -> None:
+    net, _ = load_backbone(find_backbone("tf_efficientnet_lite0", RANDOM), height=64, width=64, drop_path=0.9)
+    photos = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, second = (net.train()(photos) for _ in range(2))
+        assert not torch.equal(first, second)
+        still, again = (net.eval()(photos) for _ in range(2))
+        assert torch.equal(still, again)
+
+
+def test_a_net_without_stochastic_depth_is_one_clear_line() -> None:
+    with pytest.raises(BackboneError, match="set drop_path = 0"):
+        load_backbone(find_backbone("vgg11", RANDOM), height=64, width=64, drop_path=0.1)
+
+
 def test_a_copy_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk leaves neither half a copy nor a mark that could make one believed."""
     from carspotter.data import disk

@@ -12,6 +12,9 @@ from carspotter.records.base import Record, hash_json
 from carspotter.records.figures import Evaluation
 from carspotter.records.photos import Geometry
 
+SINCE_FORMAT_2 = {"members": 1, "frame": "whole", "drop_path": 0.0, "logit_adjustment": 0.0}
+"""Keys of card, geometry and recipe that format 2 did not have, with the values that its bundles are read with."""
+
 
 class BackboneCard(Record):
     """Where a backbone comes from, and what it may be used for."""
@@ -81,9 +84,8 @@ class BundleCard(Record):
         Keys that format 2 did not have are left out where they say nothing new, so that its bundles keep their hashes.
         """
         told = self.model_dump(mode="json", exclude={"provenance", "name"})
-        if self.members == 1:
-            del told["members"]
-        for part in ("geometry", "recipe"):
-            if told[part]["frame"] == "whole":
-                del told[part]["frame"]
+        for part in (told, told["geometry"], told["recipe"]):
+            for key, usual in SINCE_FORMAT_2.items():
+                if part.get(key) == usual:
+                    del part[key]
         return hash_json(told)

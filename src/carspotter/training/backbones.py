@@ -142,18 +142,22 @@ def _hub_origin(name: str) -> str:
     return cast("str", origin)
 
 
-def load_backbone(card: BackboneCard, *, height: int, width: int) -> tuple[nn.Module, BackboneCard]:
+def load_backbone(
+    card: BackboneCard, *, height: int, width: int, drop_path: float = 0.0
+) -> tuple[nn.Module, BackboneCard]:
     """The network without its classifier, and its card completed by what loading told.
 
     Args:
         card: from `find_backbone`.
         height: rows of the coming photos; matters to networks of a fixed size.
         width: columns of the coming photos.
+        drop_path: stochastic depth in training (G. Huang et al., ECCV 2016): share at the last block, rising from 0 at
+            the first.
 
     Raises:
-        BackboneError: weights are missing, altered, out of reach, or of another network.
+        BackboneError: it has no stochastic depth, or weights are missing, altered, out of reach, or of another network.
     """
-    net = timm.create_model(card.name, pretrained=False, num_classes=0)
+    net = _empty(card.name, drop_path)
     sha256 = card.sha256
     if card.source != "none":
         path = weight_file(card)
@@ -163,6 +167,16 @@ def load_backbone(card: BackboneCard, *, height: int, width: int) -> tuple[nn.Mo
     parameters = sum(p.numel() for p in net.parameters())
     points = tuple(name for name, _ in units(net))
     return net, card.model_copy(update={"sha256": sha256, "parameters": parameters, "freeze_points": points})
+
+
+def _empty(name: str, drop_path: float) -> nn.Module:
+    """The network with random weights and no classifier."""
+    if not drop_path:
+        return cast("nn.Module", timm.create_model(name, pretrained=False, num_classes=0))
+    try:
+        return cast("nn.Module", timm.create_model(name, pretrained=False, num_classes=0, drop_path_rate=drop_path))
+    except TypeError:
+        raise BackboneError(f"{name} has no stochastic depth in timm; set drop_path = 0") from None
 
 
 def weights_hash(card: BackboneCard) -> str:

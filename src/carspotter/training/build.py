@@ -22,7 +22,7 @@ def build(card: BackboneCard, course: Course) -> tuple[Classifier, BackboneCard]
     recipe = course.recipe
     torch.manual_seed(recipe.seed)
     (_, first), head = course.stages[0], recipe.head
-    backbone, card = load_backbone(card, height=first.height, width=first.width)
+    backbone, card = load_backbone(card, height=first.height, width=first.width, drop_path=recipe.drop_path)
     for _, stage in course.stages:
         find_freeze_point(backbone, stage.trains)  # a wrong name is said now, not after an hour
     torch.manual_seed(recipe.seed)  # again: the first use of packaged weights draws numbers, later ones do not

@@ -40,6 +40,7 @@ class Trainee:
         device: where it computes, and with which other processes.
         scaler: of the loss, for half precision.
         penalty: a term added to the loss.
+        offset: (K,) added to the logits in training alone; None: nothing.
     """
 
     learner: Learner
@@ -50,6 +51,7 @@ class Trainee:
     device: Device = CPU
     scaler: torch.amp.GradScaler | None = None
     penalty: Callable[[], Tensor] | None = None
+    offset: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -235,7 +237,8 @@ def take_step(
     """
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        value = weighted_loss(logits, targets, stage.label_smoothing)
+        seen = logits if trainee.offset is None else logits + trainee.offset
+        value = weighted_loss(seen, targets, stage.label_smoothing)
         return value if trainee.penalty is None else value + trainee.penalty()
 
     for group in trainee.optimizer.param_groups:

@@ -90,8 +90,21 @@ class Course:
             device=self.device,
             scaler=self.device.scaler(),
             penalty=(lambda: classifier.head.penalty(head.l1, head.l2)) if head.l1 or head.l2 else None,
+            offset=self._offset(),
         )
         return trainee, material
+
+    def _offset(self) -> torch.Tensor | None:
+        """What logits are given in training, so that without it rare classes are named as readily as frequent ones.
+
+        Source: A. Menon et al., "Long-tail learning via logit adjustment", ICLR 2021: tau times the log of each class's
+        share.
+        """
+        if not self.recipe.logit_adjustment:
+            return None
+        seen = np.bincount(self.train.labels, self.weights, len(self.train.classes))
+        shares = torch.from_numpy(np.log(seen / seen.sum()).astype(np.float32))
+        return self.recipe.logit_adjustment * shares.to(self.device.where)
 
     def _groups(self, classifier: Classifier, freezing: Freezing, stage: Stage) -> list[dict[str, Any]]:
         return parameter_groups(
