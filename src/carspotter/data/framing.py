@@ -1,7 +1,7 @@
 """What of a photo is shown to the network: all of it, or the part that holds the car.
 
-An ad's photo is half yard and sky. Cut to the car, a small rectangle shows as much of it as a large one of the whole
-photo (docs/log.md, 2026-11-25). Where the car is, a finder says (`inference/finder.py`); what is done with it is here.
+An ad's photo is half yard and sky. Cut to the car, a rectangle with fewer pixels than the photo shows more of it
+(docs/log.md, 2026-11-25). Where the car is, a finder says (`inference/finder.py`); what is done with it is here.
 """
 
 from __future__ import annotations
