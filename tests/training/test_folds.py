@@ -83,18 +83,22 @@ def test_all_folds_make_one_model_judged_on_every_photo(
     assert explain(predictor, photo).exact
     assert len(load_classifier(predictor.bundle).backbone.members) == 2
 
+    # Every photo trained it, so it is judged on none of them, and labels none for a training that holds some out.
+    with pytest.raises(SourceError, match=r"all 20 photos .* trained this model"):
+        leave_out_trained(card, looked.dataset)
+    divided = divide(looked.dataset, np.arange(20), of_fold(recipe(), 0))
+    with pytest.raises(SourceError, match="holds the networks of every fold"):
+        pseudo_labels(looked.dataset, tmp_path / "m", looked.dataset, divided, recipe())
 
-def test_started_again_finished_folds_are_taken_as_they_are(looked: Scan, tmp_path: Path) -> None:
-    first = train_folds(looked, recipe(), out=tmp_path / "m")
+
+def test_only_finished_folds_of_one_recipe_are_taken_and_joined(looked: Scan, tmp_path: Path) -> None:
+    store, first = open_store(), train_folds(looked, recipe(), out=tmp_path / "m")
     again = train_folds(looked, recipe(), out=tmp_path / "m")
     assert (first.trained, again.trained) == (2, 0)
     assert again.bundle.hash == first.bundle.hash
-    other = train_folds(looked, recipe(seed=5), out=tmp_path / "other")
-    assert other.trained == 2
-
-
-def test_runs_that_do_not_belong_together_are_not_joined(looked: Scan, tmp_path: Path) -> None:
-    store, both = open_store(), train_folds(looked, recipe(), out=tmp_path / "m").runs
+    both = first.runs
+    other = both[1].model_copy(update={"recipe": both[1].recipe.model_copy(update={"threads": 3})})
+    assert join(looked, (both[0], other), tmp_path / "threads", store=store).card.members == 2
     with pytest.raises(TrackingError, match=r"they hold out folds 0; every fold once is needed"):
         join(looked, both[:1], tmp_path / "x", store=store)
     with pytest.raises(TrackingError, match="they hold out folds 0, 0"):
@@ -111,12 +115,6 @@ def test_runs_that_do_not_belong_together_are_not_joined(looked: Scan, tmp_path:
     assert train_folds(looked, recipe(), out=tmp_path / "m").trained == 2  # so they are trained again
 
 
-def test_folds_of_other_numbers_of_threads_belong_together(looked: Scan, tmp_path: Path) -> None:
-    store, runs = open_store(), train_folds(looked, recipe(), out=tmp_path / "m").runs
-    other = runs[1].recipe.model_copy(update={"threads": 3})
-    assert join(looked, (runs[0], runs[1].model_copy(update={"recipe": other})), tmp_path / "x", store=store)
-
-
 def test_every_place_is_asked_before_the_first_fold(looked: Scan, tmp_path: Path) -> None:
     (tmp_path / "m-fold1").mkdir()
     (tmp_path / "m-fold1" / "thesis.txt").write_text("no model")
@@ -129,19 +127,6 @@ def test_a_launcher_is_refused(looked: Scan, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="in one process, not in 2"):
         train_folds(looked, recipe(), out=tmp_path / "m")
-
-
-def test_a_joined_model_is_judged_on_no_photo_that_trained_it(looked: Scan, tmp_path: Path) -> None:
-    joined = train_folds(looked, recipe(), out=tmp_path / "m")
-    with pytest.raises(SourceError, match=r"all 20 photos .* trained this model"):
-        leave_out_trained(joined.bundle.card, looked.dataset)
-
-
-def test_a_joined_model_is_no_teacher(looked: Scan, tmp_path: Path) -> None:
-    train_folds(looked, recipe(), out=tmp_path / "m")
-    divided = divide(looked.dataset, np.arange(20), of_fold(recipe(), 0))
-    with pytest.raises(SourceError, match="holds the networks of every fold"):
-        pseudo_labels(looked.dataset, tmp_path / "m", looked.dataset, divided, recipe())
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_efficientnet"])
