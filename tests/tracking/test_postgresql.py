@@ -15,6 +15,8 @@ from carspotter.errors import TrackingError
 from carspotter.tracking.address import read_address
 from carspotter.tracking.first_use import KEY, first_use
 from carspotter.tracking.runs import open_store
+from carspotter.training.space import Axis, Space
+from carspotter.training.study import open_study
 
 WRITERS = Path(__file__).with_name("writers.py")
 AT_ONCE = 4
@@ -113,6 +115,29 @@ def test_a_first_use_that_fails_lets_the_next_one_in(postgresql: str) -> None:
     for _ in range(2):
         with pytest.raises(KeyError), first_use(address, "run database", look, patience=10):
             raise KeyError
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["runs", "studies"])
+def test_runs_and_studies_each_want_a_database(
+    first: str, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = Space("s", "", "fast", (), (Axis("stage.0.lr", low=1e-4, high=1e-1, log=True),))
+
+    def use(kind: str) -> None:
+        if kind == "runs":
+            open_store(postgresql).list()
+        else:
+            with open_study("s", space, {}, by="log_loss", seed=0, storage=postgresql):
+                pass
+
+    use(first)
+    other = "studies" if first == "runs" else "runs"
+    with pytest.raises(TrackingError, match=rf"holds {first} already; runs and studies each need") as refused:
+        use(other)
+    assert "me:" not in str(refused.value).replace("me:***@", "")
+    use(first)
 
 
 @pytest.mark.parametrize(("require", "code", "said"), [("", 0, "1 skipped"), ("1", 1, "1 error")])

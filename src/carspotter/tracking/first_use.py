@@ -25,8 +25,15 @@ LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's code for a wait that was longer than its `lock_timeout`."""
 
 
+RUNS, STUDIES = "experiments", "studies"
+"""A table of MLflow, and one of Optuna. Both note the version of their tables under one name, so each wants a database
+of its own."""
+
+
 @contextmanager
-def first_use(address: Address, kind: str, look: sqlalchemy.Executable, *, patience: float) -> Iterator[None]:
+def first_use(
+    address: Address, kind: str, look: sqlalchemy.Executable, *, patience: float, foreign: str = ""
+) -> Iterator[None]:
     """Nobody else makes tables in the database meanwhile.
 
     A server whose tables are there is asked `look` once, and nothing is locked. The lock ends with this process,
@@ -38,9 +45,10 @@ def first_use(address: Address, kind: str, look: sqlalchemy.Executable, *, patie
         look: a query that has a row once everything is made, the last thing included.
         patience: seconds to wait for the connection, where the address itself sets no `connect_timeout`, and for
             another process that makes the tables.
+        foreign: a table that only another kind of database has.
 
     Raises:
-        TrackingError: another process kept the lock.
+        TrackingError: another process kept the lock, or the database is of another kind.
         sqlalchemy.exc.SQLAlchemyError: the server does not answer, or refuses.
     """
     if address.file:
@@ -49,6 +57,7 @@ def first_use(address: Address, kind: str, look: sqlalchemy.Executable, *, patie
         return
     with closing(_connect(address.uri, patience)) as connection:
         if not _is_made(connection, look):
+            _refuse_foreign(connection, foreign, f"{kind} {address}")
             _take_turn(connection, f"{kind} {address}", patience)
             if not _is_made(connection, look):  # still, now that nobody else is making it
                 yield
@@ -76,6 +85,14 @@ def _is_made(connection: sqlalchemy.Connection, look: sqlalchemy.Executable) -> 
         return connection.execute(look).first() is not None
     except ProgrammingError:  # there is no such table
         return False
+
+
+def _refuse_foreign(connection: sqlalchemy.Connection, table: str, place: str) -> None:
+    from sqlalchemy import inspect
+
+    if table and inspect(connection).has_table(table):
+        held = "runs" if table == RUNS else "studies"
+        raise TrackingError(f"{place} holds {held} already; runs and studies each need a database of their own")
 
 
 def _take_turn(connection: sqlalchemy.Connection, place: str, patience: float) -> None:

@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 from carspotter.errors import TrackingError
 from carspotter.tracking import database
 from carspotter.tracking.address import read_address
-from carspotter.tracking.first_use import first_use
+from carspotter.tracking.first_use import STUDIES, first_use
 from carspotter.tracking.lock import Lock
 from carspotter.tracking.quiet import import_mlflow, no_chatter
 
@@ -221,7 +221,7 @@ class Index:
         if self.address.file:
             self._ready_sqlite(self.address.file)
             return connect()
-        with first_use(self.address, "run database", _look(), patience=self._patience):
+        with first_use(self.address, "run database", _look(), patience=self._patience, foreign=STUDIES):
             return connect()
 
     @cached_property

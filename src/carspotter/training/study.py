@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from carspotter.errors import MissingExtra, TrackingError
 from carspotter.tracking.address import SQLITE, Address, hide_secrets, read_address
-from carspotter.tracking.first_use import first_use
+from carspotter.tracking.first_use import RUNS, first_use
 from carspotter.tracking.runs import DEFAULT_URI
 from carspotter.training.claim import claimed
 from carspotter.training.space import Axis, Space, Value
@@ -255,7 +255,7 @@ def _loaded(address: Address, name: str, by: Measure) -> Iterator[optuna.Study]:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its greetings are not ours
     options = {"connect_args": {"timeout": PATIENCE}} if address.file else {"pool_pre_ping": True}
-    with _logging_let_alone(), first_use(address, "study database", text(MADE), patience=PATIENCE):
+    with _logging_let_alone(), first_use(address, "study database", text(MADE), patience=PATIENCE, foreign=RUNS):
         storage = optuna.storages.RDBStorage(address.uri, engine_kwargs=options)
     try:
         yield optuna.create_study(
