@@ -101,6 +101,7 @@ def test_a_drawn_contest_from_check_to_rerun(
     assert Path("curves.png").is_file()
 
 
+@pytest.mark.slow
 def test_every_fold_becomes_one_model_and_finished_folds_are_not_trained_again(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_chance_is_taken_off() -> None:
     assert np.median(squares) < 0.04
 
 
+@pytest.mark.slow
 def test_the_test_rejects_bold_nets_and_only_those() -> None:
     assert calibration_p(*drawn(600, bold=0.15)) < 0.01
     rejected = sum(calibration_p(*drawn(300, seed=seed)) < 0.05 for seed in range(40))

@@ -172,9 +172,9 @@ def load_backbone(
 def _empty(name: str, drop_path: float) -> nn.Module:
     """The network with random weights and no classifier."""
     if not drop_path:
-        return cast("nn.Module", timm.create_model(name, pretrained=False, num_classes=0))
+        return timm.create_model(name, pretrained=False, num_classes=0)
     try:
-        return cast("nn.Module", timm.create_model(name, pretrained=False, num_classes=0, drop_path_rate=drop_path))
+        return timm.create_model(name, pretrained=False, num_classes=0, drop_path_rate=drop_path)
     except TypeError:
         raise BackboneError(f"{name} has no stochastic depth in timm; set drop_path = 0") from None
 
