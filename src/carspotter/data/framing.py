@@ -18,7 +18,8 @@ from carspotter.records import Geometry, Pixels
 STRONG = 0.3
 """Share of the strongest cell from which on a cell is of the car. Chosen by eye on two dozen ads (docs/log.md)."""
 MARGIN = 0.05
-"""By how much the box is widened. Measured with a head on frozen features: 0 and .15 are equal within noise."""
+"""By how much the box is widened. Assumption, between 0 and .15, which a head on frozen features was tried with: 0 was
+better there, and a training's views also move the edges (docs/log.md, 2026-11-25)."""
 SMALLEST = 0.35
 """Least share of a side that is kept. Assumption: a finder that points at less has found a detail, not a car."""
 FINER = 3

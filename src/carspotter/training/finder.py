@@ -22,7 +22,7 @@ from carspotter.training.weights import read_weights, weight_file
 
 NET = "tf_efficientnet_lite0"
 GEOMETRY = Geometry(height=240, width=320)
-"""A map of 8 x 10 cells. Smaller photos give coarser boxes; what they cost is in docs/log.md, 2026-11-25."""
+"""A map of 8 x 10 cells. Assumption: a smaller one would make boxes too coarse; none was tried."""
 VEHICLES = {
     "beach wagon": 436,
     "cab": 468,

@@ -230,7 +230,7 @@ def _card(
     scores, labels, parts = pooled(answers)
     calibration = calibrate(scores.logits, labels, parts)
     if calibration is not None:
-        # The mean of several is less sure than one and right more often: what holds for one is on the safe side.
+        # Assumption: the mean of several is less sure than one and right more often, so one's temperature is modest.
         method = f"{calibration.method}, each answered by the one of {len(runs)} networks that it did not train"
         calibration = calibration.model_copy(update={"method": method})
     return first.model_copy(

@@ -160,10 +160,10 @@ def train(
         if every_fold:
             joined = fit_folds(dataset, chosen, out=output, job=job, strict=strict)
             say_joined(joined)
-            return exit_if_refused(joined.runs[-1])
+            exit_if_refused(joined.runs[-1])
+            return
         run = fit(dataset, chosen, out=output, job=job, strict=strict)
     if not is_first():  # of several processes one prints
-        return None
+        return
     say_result(run)
     exit_if_refused(run)
-    return None
