@@ -28,6 +28,7 @@ from carspotter.records import Dataset, HeldOut, Photo
 from carspotter.tracking.runs import open_store
 from carspotter.training.beginning import bundle_place
 from carspotter.training.explain import load_classifier
+from carspotter.training.folds import soup
 
 
 def main() -> None:
@@ -70,20 +71,17 @@ def answers(predictor: Predictor, dataset: Dataset, views: int) -> HeldOut:
 
 def soup_answers(members: Sequence[Predictor], source: Dataset, apart: Dataset) -> HeldOut:
     """Logits of the one network whose weights are the mean of all."""
-    classifiers = [load_classifier(member.bundle) for member in members]
-    states = [one.state_dict() for one in classifiers]
-    soup, geometry = classifiers[0], members[0].card.geometry
-    soup.load_state_dict({key: torch.stack([s[key].float() for s in states]).mean(0) for key in states[0]})
+    nets, geometry = [load_classifier(member.bundle) for member in members], members[0].card.geometry
     cache = PhotoCache(default_cache_folder(), finder=members[0].finder)
 
     def batches(photos: Sequence[Photo]) -> Iterator[torch.Tensor]:
         for start in range(0, len(photos), 32):
             pixels = [cache.pixels(photo, geometry) for photo in photos[start : start + 32]]
-            yield soup.prepare(torch.from_numpy(np.stack(pixels)))
+            yield nets[0].prepare(torch.from_numpy(np.stack(pixels)))
 
+    one = soup(nets, batches(source.photos))
     with torch.no_grad():
-        torch.optim.swa_utils.update_bn(batches(source.photos), soup)
-        logits = torch.cat([soup.eval()(batch) for batch in batches(apart.photos)]).numpy()
+        logits = torch.cat([one(batch) for batch in batches(apart.photos)]).numpy()
     return HeldOut(tuple(photo.id for photo in apart.photos), logits, apart.labels)
 
 

@@ -194,6 +194,15 @@ class Recipe(Part):
         0.9, gt=0, le=1, description="least probability at which a teacher's label is believed (`train --teacher`)"
     )
     pseudo_weight: float = Field(0.5, gt=0, le=100, description="weight in the loss of a photo that a teacher labelled")
+    distil: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of a photo's target that is what a teacher says of it (`train --teacher`)",
+    )
+    distil_temperature: float = Field(
+        2.0, ge=1, le=50, description="the teacher's logits are divided by it: above 1 it tells more of other classes"
+    )
     frame: Frame = Field(
         "whole",
         description="what of a photo is shown: all of it, or (car) the part in which an ImageNet net sees a vehicle",

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from carspotter.evaluation.unknown import DETECTORS, Reference, auroc, knn, strangeness_bound
+from carspotter.evaluation.unknown import DETECTORS, Known, auroc, knn, strangeness_bound
 
 Floats = npt.NDArray[np.float64]
 DIMENSIONS, CLASSES = 24, 5
@@ -25,13 +25,13 @@ def logits(embeddings: Floats) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
+def reference() -> Known:
     embeddings, labels = rows(range(CLASSES), 30, 1)
-    return Reference(embeddings, labels, logits(embeddings))
+    return Known(embeddings, labels, logits(embeddings))
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_every_detector_finds_strangers_stranger(name: str, reference: Reference) -> None:
+def test_every_detector_finds_strangers_stranger(name: str, reference: Known) -> None:
     known, _ = rows(range(CLASSES), 20, 2)
     strange, _ = rows(range(CLASSES, CLASSES + 2), 50, 3)
     detect = DETECTORS[name]
@@ -41,14 +41,14 @@ def test_every_detector_finds_strangers_stranger(name: str, reference: Reference
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_an_answer_does_not_depend_on_the_other_photos(name: str, reference: Reference) -> None:
+def test_an_answer_does_not_depend_on_the_other_photos(name: str, reference: Known) -> None:
     some, _ = rows(range(CLASSES + 2), 5, 4)
     together = DETECTORS[name](reference, some, logits(some))
     alone = np.concatenate([DETECTORS[name](reference, one[None], logits(one[None])) for one in some])
     assert np.allclose(together, alone)
 
 
-def test_neighbours_are_found_in_pieces_as_in_one(reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_are_found_in_pieces_as_in_one(reference: Known, monkeypatch: pytest.MonkeyPatch) -> None:
     some, _ = rows(range(CLASSES), 5, 5)
     whole = knn(reference, some, logits(some))
     monkeypatch.setattr("carspotter.evaluation.unknown.CHUNK", 7)

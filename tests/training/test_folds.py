@@ -24,9 +24,10 @@ from carspotter.tracking.runs import open_store
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.explain import load_classifier
-from carspotter.training.folds import join, joint, of_fold, pooled, train_folds
+from carspotter.training.folds import join, joint, of_fold, pooled, soup, train_folds
 from carspotter.training.gather import divide
-from carspotter.training.pseudo import pseudo_labels
+from carspotter.training.job import Job
+from carspotter.training.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("runs_db")
 
@@ -87,8 +88,34 @@ def test_all_folds_make_one_model_judged_on_every_photo(
     with pytest.raises(SourceError, match=r"all 20 photos .* trained this model"):
         leave_out_trained(card, looked.dataset)
     divided = divide(looked.dataset, np.arange(20), of_fold(recipe(), 0))
-    with pytest.raises(SourceError, match="holds the networks of every fold"):
-        pseudo_labels(looked.dataset, tmp_path / "m", looked.dataset, divided, recipe())
+    with pytest.raises(SourceError, match="holds what the networks of every fold learned"):
+        Teacher(tmp_path / "m", looked.dataset, divided)
+
+
+def test_a_soup_is_one_network_with_the_mean_of_their_weights(looked: Scan, tmp_path: Path) -> None:
+    joined = train_folds(looked, recipe(head={"hidden": 8}), out=tmp_path / "m", job=Job(join="soup"))
+    card, predictor = joined.bundle.card, load(tmp_path / "m")
+    assert (card.members, card.join) == (2, "soup")
+    nets = [load_classifier(load(run.bundle).bundle) for run in joined.runs]
+    weights = [one.head.linear.weight for one in nets]
+    mean = load_classifier(predictor.bundle)  # opened as one network
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.allclose(mean.head.linear.weight, (weights[0] + weights[1]) / 2, atol=1e-7)
+    alone = load(joined.runs[0].bundle)
+    assert predictor.dimensions == alone.dimensions  # and as fast as one
+    with pytest.raises(SourceError, match=r"all 20 photos .* trained this model"):
+        leave_out_trained(card, looked.dataset)
+
+
+def test_the_statistics_of_a_soup_are_counted_on_photos(make_classifier: Callable[..., Classifier]) -> None:
+    nets = [make_classifier(seed=seed, batchnorm=True) for seed in (0, 1)]
+    photos = torch.randint(0, 256, (24, 64, 64, 3), dtype=torch.uint8)
+    one = soup(nets, [nets[0].prepare(photos)])
+    assert not one.training
+    with torch.no_grad():
+        pooled_photos = one.body(one.prepare(photos))
+    assert torch.allclose(one.head.body[0].running_mean, pooled_photos.mean(0), atol=0.1)
+    assert one.head.body[0].num_batches_tracked == 1
 
 
 def test_only_finished_folds_of_one_recipe_are_taken_and_joined(looked: Scan, tmp_path: Path) -> None:

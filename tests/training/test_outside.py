@@ -16,6 +16,8 @@ from carspotter.data.classes import same_classes
 from carspotter.data.scan import scan
 from carspotter.data.source import list_photos, read_source
 from carspotter.errors import SourceError
+from carspotter.evaluation.metrics import softmax
+from carspotter.inference.predictor import load
 from carspotter.progress import silent
 from carspotter.records import Dataset, Split
 from carspotter.tracking.runs import open_store
@@ -24,7 +26,7 @@ from carspotter.training.gather import gather
 from carspotter.training.job import Job
 from carspotter.training.look import NAMED
 from carspotter.training.outside import Offer, Sources, choose
-from carspotter.training.pseudo import pseudo_labels
+from carspotter.training.teacher import Teacher
 from carspotter.training.train import train
 
 
@@ -145,7 +147,7 @@ def test_a_teacher_held_out_the_very_photos_that_validate(
     dataset, same = scan(inside).dataset, open_store().split(run.id)
 
     def named(divided: Split) -> int:
-        return len(pseudo_labels(pool, teacher, dataset, divided, settings.model_copy(update={"pseudo_bar": 0})).photos)
+        return len(Teacher(teacher, dataset, divided).labels(pool, bar=0).photos)
 
     assert named(same) == 1
     other = Split((*same.train[1:], same.validation[0]), (*same.validation[1:], same.train[0]), same.method)
@@ -157,6 +159,32 @@ def test_a_teacher_held_out_the_very_photos_that_validate(
         SourceError, match=rf"its run cannot be asked \(there is no run '{run.id}'.*CARSPOTTER_RUNS, bring"
     ):
         named(same)
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_what_a_teacher_says_is_learned(inside: Dataset, tmp_path: Path) -> None:
+    settings = recipe(split={"share": 0.3, "seed": 3})
+    train(inside, settings, out=tmp_path / "teacher")
+    sources = Sources(teacher=tmp_path / "teacher")
+    taught = gather(
+        inside, settings.model_copy(update={"distil": 0.25}), sources, cache=PhotoCache(None), progress=silent
+    )
+    assert taught.wanted is not None
+    assert taught.wanted.sum(1) == pytest.approx(1, abs=1e-6)
+    scores = load(tmp_path / "teacher").scores(taught.train, tta=2)
+    labels = np.eye(2)[taught.train.labels]
+    assert taught.wanted == pytest.approx(0.75 * labels + 0.25 * softmax(scores.logits / 2), abs=1e-5)
+
+    student = settings.model_copy(update={"distil": 0.9, "seed": 5})
+    alone = train(inside, settings.model_copy(update={"seed": 5}), job=Job(deliver=False))
+    told = train(inside, student, job=Job(sources, deliver=False))
+    assert told.history[-1].train_loss != alone.history[-1].train_loss
+    assert "is the teacher: what it says of a photo is 0.9 of its target" in told.extra[0]  # a row of its own
+    assert told.birth.outside
+    with pytest.raises(SourceError, match=r"distil = 0\.9 needs a model"):
+        train(inside, student, job=Job(deliver=False))
+    with pytest.raises(SourceError, match="would have nothing to teach; name photos with --unlabelled"):
+        train(inside, settings, job=Job(sources, deliver=False))
 
 
 @pytest.mark.usefixtures("runs_db")
@@ -185,8 +213,6 @@ def test_a_contests_test_photos_stay_unseen(tmp_path: Path) -> None:
     (tmp_path / "in" / "test" / "t.png").unlink()
     with pytest.raises(SourceError, match=r"t\.png"):  # a contest that lacks its test photos protects nothing
         read_outside(tmp_path / "in", [tmp_path / "out"], [], None)
-    with pytest.raises(SourceError, match="nothing to label; name photos with --unlabelled"):
-        read_outside(tmp_path / "in", [tmp_path / "out"], [], tmp_path / "teacher")
 
 
 def test_names_are_never_met_by_code(inside: Dataset) -> None:

@@ -289,7 +289,7 @@ def test_other_outside_photos_are_refused(stopped: Run, lot: Dataset, tmp_path: 
     Image.effect_noise((64, 48), 90).convert("RGB").save(other / "new.png")
     (tmp_path / "other" / "blue").mkdir()
     Image.effect_noise((64, 48), 40).convert("RGB").save(tmp_path / "other" / "blue" / "new.png")
-    with pytest.raises(TrackingError, match=r"other outside photos train \(none then, .*1? outside photos"):
+    with pytest.raises(TrackingError, match=r"a teacher says otherwise: none then, .*1? outside photos"):
         train(lot, RECIPE, job=Job(Sources(extra=(read_source(tmp_path / "other"),)), resume=stopped.id))
 
 

@@ -60,7 +60,7 @@ def test_a_net_that_shows_the_car_alone_answers_as_it_was_trained(lot: Dataset, 
     run = train(lot, recipe(frame="car"), out=tmp_path / "model", cache=PhotoCache(tmp_path / "cache"))
     predictor = load(tmp_path / "model")
     assert predictor.card.geometry.frame == "car"
-    assert predictor.card.files.keys() == {"model.onnx", "model.safetensors", "finder.onnx"}
+    assert predictor.card.files.keys() == {"model.onnx", "model.safetensors", "finder.onnx", "reference.safetensors"}
     kept = open_store().answers(run.id)
     held_out = [photo for photo in lot.photos if photo.id in kept.ids]
     scores = predictor.scores(Dataset(tuple(held_out)))  # without the training's cache

@@ -22,6 +22,7 @@ from carspotter.apps.commands import (
     evaluate,
     explain,
     lr,
+    mine,
     pretrain,
     recipes,
     runs,
@@ -56,6 +57,7 @@ app.command("predict")(answers.predict)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
+app.command("mine")(mine.mine)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
 app.command("backbones")(backbones.backbones)

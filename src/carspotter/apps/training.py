@@ -13,7 +13,7 @@ import typer
 from carspotter.apps.console import note, notes, progress, say
 from carspotter.data.cache import PhotoCache
 from carspotter.data.wording import brief
-from carspotter.errors import EXIT_SOME_REFUSED, SourceError, TrackingError
+from carspotter.errors import EXIT_SOME_REFUSED, TrackingError
 from carspotter.progress import silent
 from carspotter.recipe import Recipe
 from carspotter.records import BackboneCard, Birth, Dataset, Reading, Run
@@ -91,14 +91,10 @@ def read_recorded(run: Run, asked: Mapping[str, str] | None = None) -> tuple[Dat
 
 def _sources(source: Path, labelled: Sequence[Dataset], pools: Sequence[Dataset], teacher: Path | None) -> Sources:
     from carspotter.data.source import find_contest, read_contest
-    from carspotter.training.outside import ALONE, Sources
+    from carspotter.training.outside import Sources
 
-    if teacher is not None and not pools:
-        raise SourceError(
-            f"{teacher} would have nothing to label; name photos with --unlabelled, or leave out --teacher"
-        )
     if not labelled and not pools:
-        return ALONE
+        return Sources(teacher=teacher)
     for dataset in (*labelled, *pools):
         notes(dataset.notes)
     contest = find_contest(source)
@@ -145,7 +141,8 @@ def fit_folds(dataset: Dataset, recipe: Recipe, *, out: Path | None, job: Job, s
     from carspotter.training.look import look
 
     with progress() as show:
-        return train_folds(look(dataset, strict=strict, progress=show), recipe, out=out, job=job, progress=show)
+        looked = look(dataset, strict=strict, progress=show)
+        return train_folds(looked, recipe, out=out, job=job, progress=show)
 
 
 def _must_be_alike(looked: Scan, like: Run | None) -> None:
@@ -263,9 +260,8 @@ def say_joined(joined: Joined) -> None:
         say(f"accuracy {card.evaluation.accuracy}, each photo answered by the network that it did not train")
         say(f"top-3    {card.evaluation.top3_accuracy}")
         _note_choice(card.recipe)
-        note(
-            "that is of single networks; the model is the mean of all, which can only be measured on photos kept apart"
-        )
+        what = "the mean of all" if card.join == "mean" else "one with the mean of their weights"
+        note(f"that is of single networks; the model is {what}, which can only be measured on photos kept apart")
     say(f"model    {joined.bundle.folder} (bundle hash {joined.bundle.hash[:12]}), {seconds:.0f} s for all folds")
 
 

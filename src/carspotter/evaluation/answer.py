@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -32,12 +33,17 @@ COLUMNS = (
 """The columns of `predict`."""
 UNFITTED = Calibration(temperature=1.0, method="none", photos=1)
 """Names every photo."""
+NOBODY: Mapping[str, Verdict] = MappingProxyType({})
 
 Floats = npt.NDArray[np.float64]
 
 
 def answer(
-    scores: Scores, classes: Sequence[str], calibration: Calibration | None, order: Sequence[str]
+    scores: Scores,
+    classes: Sequence[str],
+    calibration: Calibration | None,
+    order: Sequence[str],
+    strangers: Mapping[str, Verdict] = NOBODY,
 ) -> tuple[Answer, ...]:
     """One answer per id in `order`, in that order; a refused photo is a `bad_photo` with its reason code.
 
@@ -47,6 +53,7 @@ def answer(
         calibration: says how sure a probability is and from which one on a name is given; None names every photo by
             the plain softmax.
         order: the ids asked for; an id named twice is answered twice.
+        strangers: photos that show none of the classes → `unknown` or `not_a_car`; what they are most like is told.
 
     Raises:
         ValueError: an id is neither scored nor rejected, or more than once (a fault of ours: nothing may disappear), or
@@ -55,7 +62,7 @@ def answer(
     check_logits(scores.logits, scores.ids, classes)
     known = {r.id: _refused(r) for r in scores.rejected}
     twice = [i for i, times in Counter((*scores.ids, *(r.id for r in scores.rejected))).items() if times > 1]
-    known |= {a.id: a for a in _claimed(scores, classes, calibration)}
+    known |= {a.id: _strange(a, strangers) for a in _claimed(scores, classes, calibration)}
     lost = [i for i in order if i not in known]
     if lost or twice:
         raise ValueError(f"photos neither scored nor rejected: {some(lost)}; more than once: {some(twice)}")
@@ -112,6 +119,19 @@ def _claim(
     group = _name(smallest_family(probabilities, families, trust.name_at))
     reason = f"a {group}, which one is unsure" if group else f"{claimed} models may be meant"
     return Answer(photo, Verdict.UNSURE, guesses, group, f"{reason}; a person should look")
+
+
+def _strange(found: Answer, strangers: Mapping[str, Verdict]) -> Answer:
+    """The answer as it is, or that the photo shows nothing that was taught."""
+    verdict = strangers.get(found.id)
+    if verdict is None:
+        return found
+    reason = (
+        "no car is seen from outside"
+        if verdict is Verdict.NOT_A_CAR
+        else f"unlike every model that was taught; {found.top[0].label} is the nearest"
+    )
+    return Answer(found.id, verdict, found.top, None, reason)
 
 
 def _name(family: Family | None) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.answer import answer
+from carspotter.evaluation.answer import NOBODY, answer
 from carspotter.evaluation.metrics import evaluate, softmax, wilson
 from carspotter.evaluation.reliability import (
     Bin,
@@ -128,6 +128,7 @@ def judge(
     classes: Sequence[str],
     calibration: Calibration | None,
     kinds: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    strangers: Mapping[str, Verdict] = NOBODY,
 ) -> Judged:
     """Judge a model by its answers.
 
@@ -137,6 +138,7 @@ def judge(
         classes: the K class names in index order.
         calibration: the model's own; None judges the plain softmax.
         kinds: name → (N,) whether a photo is of that kind.
+        strangers: photos that the model says show none of its classes.
 
     Raises:
         ValueError: fewer than two rows, shapes that do not fit, logits that are not finite, a truth outside 0..K-1.
@@ -151,7 +153,7 @@ def judge(
         ids=scores.ids,
         classes=tuple(classes),
         truth=truth,
-        answers=answer(scores, classes, calibration, scores.ids),
+        answers=answer(scores, classes, calibration, scores.ids, strangers),
         probabilities=probabilities,
         evaluation=evaluation,
         macro=macro_figures(np.array(evaluation.confusion)),

@@ -32,53 +32,53 @@ Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reference:
+class Known:
     """The known photos that strangers are measured against.
 
     Attributes:
         embeddings: (M, D) of training photos.
         labels: (M,) class indices, 0..K-1, each at least once.
-        logits: (M, K) of the same photos.
+        logits: (M, K) of the same photos; only `vim` asks for them.
     """
 
     embeddings: Floats
     labels: Index
-    logits: Floats
+    logits: Floats | None = None
 
 
-Detector = Callable[[Reference, Floats, Floats], Floats]
+Detector = Callable[[Known, Floats, Floats], Floats]
 """(reference, embeddings (N, D), logits (N, K)) → (N,) strangeness, higher is stranger."""
 
 
-def max_softmax(_: Reference, __: Floats, logits: Floats) -> Floats:
+def max_softmax(_: Known, __: Floats, logits: Floats) -> Floats:
     """1 - the largest probability (Hendrycks & Gimpel 2017)."""
     return np.asarray(1 - softmax(logits).max(1))
 
 
-def max_logit(_: Reference, __: Floats, logits: Floats) -> Floats:
+def max_logit(_: Known, __: Floats, logits: Floats) -> Floats:
     """Minus the largest logit (Hendrycks et al. 2022)."""
     return np.asarray(-logits.max(1))
 
 
-def energy(_: Reference, __: Floats, logits: Floats) -> Floats:
+def energy(_: Known, __: Floats, logits: Floats) -> Floats:
     """Minus the log-sum-exp of the logits (Liu et al. 2020)."""
     return -np.asarray(np.logaddexp.reduce(logits, axis=1))
 
 
-def mahalanobis(known: Reference, embeddings: Floats, _: Floats) -> Floats:
+def mahalanobis(known: Known, embeddings: Floats, _: Floats) -> Floats:
     """Squared distance to the nearest class mean under one shrunk covariance (Lee et al. 2018)."""
     means, root = _gaussians(known)
     return np.asarray(_squares(embeddings @ root, means @ root).min(1))
 
 
-def relative_mahalanobis(known: Reference, embeddings: Floats, _: Floats) -> Floats:
+def relative_mahalanobis(known: Known, embeddings: Floats, _: Floats) -> Floats:
     """The same less the distance to the mean of all, for strangers of near kind (Ren et al. 2021)."""
     centre = known.embeddings.mean(0, keepdims=True)
     whole = _root(known.embeddings - centre)
     return np.asarray(mahalanobis(known, embeddings, _) - _squares(embeddings @ whole, centre @ whole)[:, 0])
 
 
-def knn(known: Reference, embeddings: Floats, _: Floats) -> Floats:
+def knn(known: Known, embeddings: Floats, _: Floats) -> Floats:
     """Mean distance to the nearest known photos on the unit sphere (Sun et al. 2022)."""
     reference = unit(known.embeddings)
     count = min(NEIGHBOURS, len(reference))
@@ -89,13 +89,15 @@ def knn(known: Reference, embeddings: Floats, _: Floats) -> Floats:
     return found
 
 
-def vim(known: Reference, embeddings: Floats, logits: Floats) -> Floats:
+def vim(known: Known, embeddings: Floats, logits: Floats) -> Floats:
     """What lies outside the principal space of the known, beside the logits' energy (Wang et al. 2022)."""
     centre = known.embeddings.mean(0)
     values, vectors = np.linalg.eigh(np.cov(known.embeddings - centre, rowvar=False))
     outside = vectors[:, : int((np.cumsum(values) < (1 - KEPT_VARIANCE) * values.sum()).sum()) + 1]
     residual = np.linalg.norm((embeddings - centre) @ outside, axis=1)
     typical = np.linalg.norm((known.embeddings - centre) @ outside, axis=1).mean()
+    if known.logits is None:
+        raise ValueError("vim needs the logits of the known photos")
     scale = known.logits.max(1).mean() / max(typical, 1e-12)
     return np.asarray(residual * scale + energy(known, embeddings, logits))
 
@@ -111,6 +113,9 @@ DETECTORS: Mapping[str, Detector] = MappingProxyType(
         "vim": vim,
     }
 )
+
+SHIPPED = "knn"
+"""The detector that bundles carry."""
 
 
 def auroc(known: Floats, strange: Floats) -> Figure:
@@ -166,7 +171,7 @@ def _auroc(known: Floats, strange: Floats) -> float:
     return float((below + upto).mean() / 2 / len(known))
 
 
-def _gaussians(known: Reference) -> tuple[Floats, Floats]:
+def _gaussians(known: Known) -> tuple[Floats, Floats]:
     """(K, D) class means, and (D, D) the root of the inverse of the covariance they share."""
     kinds = np.unique(known.labels)
     means = np.stack([known.embeddings[known.labels == kind].mean(0) for kind in kinds])

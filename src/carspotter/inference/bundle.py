@@ -24,7 +24,7 @@ from carspotter.errors import BundleError
 from carspotter.records import BundleCard
 
 CARD, MODEL, WEIGHTS, FINDER = "card.json", "model.onnx", "model.safetensors", "finder.onnx"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The newest format this version reads."""
 MAX_CARD_BYTES = 16 * 2**20
 """Assumption: a card of 1,000 classes with its confusion table takes about 3 MB."""

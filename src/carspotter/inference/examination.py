@@ -67,7 +67,14 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
     labels = dict(zip((photo.id for photo in looked.dataset.photos), looked.dataset.labels.tolist(), strict=True))
     truth = np.array([labels[photo] for photo in scores.ids], dtype=np.int64)
     return Examination(
-        judged=judge(scores, truth, card.classes, card.calibration, kinds_of(looked, scores.ids, progress)),
+        judged=judge(
+            scores,
+            truth,
+            card.classes,
+            card.calibration,
+            kinds_of(looked, scores.ids, progress),
+            predictor.strangers(looked.dataset, scores),
+        ),
         dataset=looked.dataset,
         foreign=len(dataset.photos) - len(known.photos),
         photos_per_second=len(scores.ids) / seconds,

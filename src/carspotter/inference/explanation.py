@@ -19,7 +19,7 @@ from carspotter.inference.bundle import Bundle
 from carspotter.inference.predictor import Predictor
 from carspotter.inference.reference import Reference, read_head_rows
 from carspotter.inference.runtime import Outputs
-from carspotter.records import Answer, Geometry, Photo, Pixels, Scores
+from carspotter.records import Answer, Dataset, Geometry, Photo, Pixels, Scores
 
 SHOWN_PIXELS = 640
 """Width at which a photo is shown. Assumption: two of them side by side fill a page."""
@@ -108,7 +108,9 @@ def explain(
     hottest, by_chance = _hidden(predictor, view, cells, named, other)
     scores = Scores((photo.id,), found.logits, found.embeddings)
     return Explanation(
-        answer=answer(scores, card.classes, card.calibration, (photo.id,))[0],
+        answer=answer(
+            scores, card.classes, card.calibration, (photo.id,), predictor.strangers(Dataset((photo,)), scores)
+        )[0],
         named=named,
         against=other,
         lead=_lead(found, named, other),

@@ -27,9 +27,11 @@ from carspotter.evaluation.answer import answer
 from carspotter.evaluation.metrics import log_softmax
 from carspotter.inference.bundle import FINDER, MODEL, Bundle, read_bundle
 from carspotter.inference.finder import NetFinder
+from carspotter.inference.reference import Reference, read_reference
 from carspotter.inference.runtime import Outputs, Runtime, open_runtime
+from carspotter.inference.strangers import Strangers
 from carspotter.progress import Progress, silent
-from carspotter.records import Answer, BundleCard, Dataset, Location, Photo, Pixels, Rejected, Scores
+from carspotter.records import Answer, BundleCard, Dataset, Location, Photo, Pixels, Rejected, Scores, Verdict
 from carspotter.workers import in_order, usable_cores
 
 AHEAD = 2
@@ -59,7 +61,7 @@ def load(folder: str | Path, *, threads: int = 0) -> Predictor:
     """
     bundle = read_bundle(folder)
     # The bytes that were hashed are the bytes that run, whatever happens to the file meanwhile.
-    finder = NetFinder(bundle.read(FINDER)) if bundle.card.geometry.frame == "car" else None
+    finder = NetFinder(bundle.read(FINDER)) if FINDER in bundle.card.files else None
     return Predictor(bundle, open_runtime(bundle.read(MODEL), threads=1), finder, threads=threads)
 
 
@@ -69,13 +71,17 @@ class Predictor:
     Attributes:
         bundle: what it was loaded from.
         finder: of the car in a photo; None where all of the photo is shown.
+        reference: what the model remembers of the photos that trained it; None where it remembers nothing.
         threads: photos worked on at once.
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime, finder: Finder | None = None, *, threads: int = 0) -> None:
         _refuse_misfit(bundle, runtime)
         self.bundle = bundle
-        self.finder = finder
+        self.finder = finder if bundle.card.geometry.frame == "car" else None
+        self.reference = read_reference(bundle, runtime.dimensions)
+        self._vehicles = finder
+        self._strangers = _strangers(bundle.card, self.reference)
         self.threads = threads or usable_cores()
         self._runtime = runtime
 
@@ -116,6 +122,36 @@ class Predictor:
                 found.append((photo.id, row))
                 progress("photos", len(found), len(dataset.photos))
         return self._collect(found, dataset.rejected)
+
+    def strangers(self, dataset: Dataset, scores: Scores) -> dict[str, Verdict]:
+        """The photos that show no model that was taught.
+
+        Args:
+            dataset: holds the photos of `scores`.
+            scores: as `scores` gave them.
+
+        Returns:
+            Photo id → `unknown`, or `not_a_car` where no vehicle is seen either; empty for a model that cannot tell.
+
+        Raises:
+            BundleError: the network that sees vehicles fails.
+        """
+        calibration = self.card.calibration
+        if self._strangers is None or calibration is None or calibration.strange_at is None or not scores.ids:
+            return {}
+        strange = self._strangers.strangeness(scores) > calibration.strange_at
+        ids = {scores.ids[at] for at in np.flatnonzero(strange)}
+        return {p.id: self._stranger(p, calibration.no_car_at) for p in dataset.photos if p.id in ids}
+
+    def _stranger(self, photo: Photo, no_car_at: float | None) -> Verdict:
+        """What a strange photo is. It is decoded again: strangers are few."""
+        if self._vehicles is None or no_car_at is None:
+            return Verdict.UNKNOWN
+        try:
+            evidence = self._vehicles.evidence(decode(read_bytes(photo.where)).pixels)
+        except PhotoRefused:  # gone since it was scored
+            return Verdict.UNKNOWN
+        return Verdict.NOT_A_CAR if evidence < no_car_at else Verdict.UNKNOWN
 
     def decoded(self, photo: Photo) -> Pixels:
         """A photo's pixels, to make views of: (H, W, 3) of the size at which the finder also sees it for `scores`.
@@ -177,7 +213,8 @@ class Predictor:
             rejected=tuple(replace(r, id=str(len(dataset.photos) + at)) for at, r in enumerate(dataset.rejected)),
         )
         scores = self.scores(numbered, tta=tta, progress=progress)
-        answers = answer(scores, self.card.classes, self.card.calibration, [str(at) for at in range(len(ids))])
+        order, strangers = [str(at) for at in range(len(ids))], self.strangers(numbered, scores)
+        answers = answer(scores, self.card.classes, self.card.calibration, order, strangers)
         return tuple(replace(a, id=name) for a, name in zip(answers, ids, strict=True))
 
     def _look(self, photo: Photo, views: Sequence[View], cache: PhotoCache) -> _Row | Rejected:
@@ -218,6 +255,12 @@ def _photo(given: Askable, at: int) -> Photo:
     if isinstance(given, bytes):
         return Photo(f"photo {at + 1}", given)
     return Photo(str(given), Location(str(given)))
+
+
+def _strangers(card: BundleCard, reference: Reference | None) -> Strangers | None:
+    if reference is None or card.calibration is None or not card.calibration.detector:
+        return None
+    return Strangers(reference, card, card.calibration.detector)
 
 
 def _refuse_misfit(bundle: Bundle, runtime: Runtime) -> None:

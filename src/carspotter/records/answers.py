@@ -36,6 +36,18 @@ class Calibration(Record):
         lt=1,
         description="share of the photos not named whose truth lies outside those classes; None: too few to tell",
     )
+    detector: str = Field(
+        default="", description="how strangeness is measured (evaluation/unknown.py); empty: no photo is a stranger"
+    )
+    strange_at: float | None = Field(
+        default=None, description="strangeness above which a photo shows no model that was taught"
+    )
+    refused: float | None = Field(
+        default=None, gt=0, lt=1, description="share of photos of known models that are called strangers, at most"
+    )
+    no_car_at: float | None = Field(
+        default=None, description="evidence of a vehicle below which a stranger is called no car; None: never"
+    )
 
 
 class Verdict(StrEnum):

@@ -12,8 +12,25 @@ from carspotter.records.base import Record, hash_json
 from carspotter.records.figures import Evaluation
 from carspotter.records.photos import Geometry
 
-SINCE_FORMAT_2 = {"members": 1, "frame": "whole", "drop_path": 0.0, "logit_adjustment": 0.0}
-"""Keys of card, geometry and recipe that format 2 did not have, with the values that its bundles are read with."""
+Join = Literal["mean", "soup"]
+"""How networks become one model: side by side, with the mean of their logits as the answer; or one network that has the
+mean of their weights."""
+
+SINCE_FORMAT_2 = {
+    "members": 1,
+    "join": "mean",
+    "frame": "whole",
+    "drop_path": 0.0,
+    "logit_adjustment": 0.0,
+    "distil": 0.0,
+    "distil_temperature": 2.0,
+    "detector": "",
+    "strange_at": None,
+    "refused": None,
+    "no_car_at": None,
+}
+"""Keys of card, geometry, recipe and calibration that format 2 did not have, with the values that its bundles are read
+with."""
 
 
 class BackboneCard(Record):
@@ -51,7 +68,7 @@ class Provenance(Record):
 class BundleCard(Record):
     """`card.json`: everything needed to answer, nothing to guess at load."""
 
-    format_version: int = Field(default=3, description="a reader refuses a newer one")
+    format_version: int = Field(default=4, description="a reader refuses a newer one")
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
     codes: tuple[str, ...] = Field(description="how the training table writes each class; same order")
@@ -66,8 +83,9 @@ class BundleCard(Record):
         default=1,
         ge=1,
         le=50,
-        description="networks side by side, one per fold, the mean of whose logits is the answer",
+        description="networks, one per fold, that were joined into this model",
     )
+    join: Join = Field(default="mean", description="how: side by side, or one network with the mean of their weights")
     evaluation: Evaluation | None = Field(
         description="on validation photos through the shipped predictor; with several members, each photo answered by "
         "the one that it did not train"
@@ -84,8 +102,8 @@ class BundleCard(Record):
         Keys that format 2 did not have are left out where they say nothing new, so that its bundles keep their hashes.
         """
         told = self.model_dump(mode="json", exclude={"provenance", "name"})
-        for part in (told, told["geometry"], told["recipe"]):
+        for part in (told, told["geometry"], told["recipe"], told["calibration"] or {}):
             for key, usual in SINCE_FORMAT_2.items():
-                if part.get(key) == usual:
+                if key in part and part[key] == usual:
                     del part[key]
         return hash_json(told)

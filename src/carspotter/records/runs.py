@@ -47,7 +47,9 @@ class Birth(Record):
     extra: tuple[Reading, ...] = Field(default=(), description="labelled sources from outside")
     unlabelled: tuple[Reading, ...] = Field(default=(), description="sources that the teacher labelled")
     teacher: str | None = Field(default=None, description="model folder, absolute")
-    outside: str = Field(default="", description="hash over the outside photos that train; empty: none")
+    outside: str = Field(
+        default="", description="hash over the outside photos that train and what a teacher says; empty: none"
+    )
     weights: str = Field(default="", description="sha256 of the backbone's weights; empty: random numbers")
     code: str = Field(default="", description="hash over the package's own code, whatever its version says")
     output: str | None = Field(default=None, description="folder of the bundle as asked for, absolute")

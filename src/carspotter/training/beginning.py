@@ -18,9 +18,10 @@ from carspotter.tracking.machine import code_version
 from carspotter.tracking.runs import RunStore, RunWriter
 from carspotter.training.backbones import weights_hash
 from carspotter.training.devices import ALONE, Peers
+from carspotter.training.gather import Gathered
 from carspotter.training.job import command_for
 from carspotter.training.onlooker import Onlooker, Writer
-from carspotter.training.outside import Outside, Sources
+from carspotter.training.outside import Sources
 from carspotter.workers import processes
 
 UNTOUCHED = ("apps", "tracking")
@@ -50,14 +51,16 @@ class Beginning:
     told: tuple[str, ...] = ()
 
 
-def born_from(dataset: Dataset, sources: Sources, outside: Outside, card: BackboneCard) -> Birth:
+def born_from(dataset: Dataset, sources: Sources, photos: Gathered, card: BackboneCard) -> Birth:
     """How to read the same again, and hashes of what then must be equal.
 
     Raises:
         BackboneError: the weights of the card are missing, altered, or out of reach.
     """
-    rows = zip(outside.photos, outside.weights, strict=True)
-    joined = [[photo.id, photo.label, photo.digest, weight] for photo, weight in rows]
+    rows = zip(photos.outside.photos, photos.outside.weights, strict=True)
+    joined: list[object] = [[photo.id, photo.label, photo.digest, weight] for photo, weight in rows]
+    if photos.wanted is not None:
+        joined.append(hashlib.sha256(photos.wanted.tobytes()).hexdigest())
     return Birth(
         source=dataset.reading,
         extra=tuple(d.reading for d in sources.extra if d.reading is not None),
@@ -149,7 +152,9 @@ def differences(old: Run, now: Beginning) -> list[str]:
         )
     birth = old.birth or Birth()
     if birth.outside != now.birth.outside:
-        found.append(f"other outside photos train ({_count(old.extra)} then, {_count(now.told)} now)")
+        found.append(
+            f"other outside photos train, or a teacher says otherwise: {_count(old.extra)} then, {_count(now.told)} now"
+        )
     if birth.weights != now.birth.weights:
         found.append(
             f"it began with other weights of {now.recipe.backbone} (sha256 {birth.weights[:12] or 'none'} then, "

@@ -74,8 +74,8 @@ def load_classifier(bundle: Bundle) -> Classifier:
     # A name that timm does not list is refused here: some of timm's prefixes would fetch from a hub.
     known = find_backbone(card.backbone.name, RANDOM)
     size = {"height": card.geometry.height, "width": card.geometry.width}
-    nets = [load_backbone(known, **size)[0] for _ in range(card.members)]
-    backbone = nets[0] if card.members == 1 else Joint(nets)
+    nets = [load_backbone(known, **size)[0] for _ in range(card.members if card.join == "mean" else 1)]
+    backbone = nets[0] if len(nets) == 1 else Joint(nets)
     layers = Head(
         cast("int", backbone.num_features),
         len(card.classes),

@@ -4,20 +4,25 @@ Bagging over folds: each photo trains all networks but one, which judges it. So 
 answer by a network that never saw it (not those of a class with a single photo, which always train): figures and
 calibration rest on all of these, not on a small part. The mean of several networks' logits usually errs less than one.
 Source: L. Breiman, "Bagging predictors", Machine Learning 24 (1996); over folds as in N. Erickson et al.,
-"AutoGluon-Tabular", 2020.
+"AutoGluon-Tabular", 2020. Joined as a soup they are one network with the mean of all weights, which answers as fast as
+one: M. Wortsman et al., "Model soups", 2022; its BatchNorm statistics are counted anew, as for P. Izmailov et al.,
+"Averaging weights leads to wider optima and better generalization", 2018.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 import carspotter
 from carspotter.data.cache import PhotoCache, default_cache_folder
@@ -27,10 +32,11 @@ from carspotter.data.wording import some
 from carspotter.errors import BundleError, RecipeError, TrackingError
 from carspotter.evaluation.calibration import calibrate
 from carspotter.evaluation.metrics import evaluate
-from carspotter.inference.bundle import Bundle, check_target, read_bundle, write_bundle
+from carspotter.inference.bundle import FINDER, Bundle, check_target, read_bundle, write_bundle
+from carspotter.inference.predictor import load
 from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe, SplitRecipe
-from carspotter.records import Birth, BundleCard, HeldOut, Provenance, Run, Scores, hash_json
+from carspotter.records import Birth, BundleCard, Calibration, HeldOut, Join, Provenance, Run, Scores, hash_json
 from carspotter.tracking.runs import RunStore, open_store
 from carspotter.training.backbones import find_backbone, weights_hash
 from carspotter.training.beginning import bundle_place, code_hash
@@ -38,7 +44,9 @@ from carspotter.training.classifier import Body, Classifier, Head, Joint
 from carspotter.training.explain import load_classifier, rows_of
 from carspotter.training.finder import finder_for
 from carspotter.training.job import USUAL, Job
-from carspotter.training.ship import pack
+from carspotter.training.material import PhotoSet, even_batches
+from carspotter.training.memory import add_reference, remember
+from carspotter.training.ship import BATCH, pack
 from carspotter.training.train import MODELS, train
 from carspotter.workers import processes
 
@@ -74,18 +82,19 @@ def train_folds(
         source: what `look` made of labelled photos.
         recipe: its number of folds counts; which one validates does not.
         out: folder of the joined model; by default `models/RECIPE-folds`. Each fold's own model lies beside it.
-        job: outside photos and device.
+        job: outside photos, device, and how the networks become one.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
         progress: told about all of it.
 
     Raises:
-        RecipeError: the heads are not linear, so that their networks cannot be joined.
+        RecipeError: the heads are not linear, so that their networks cannot stand side by side.
         SourceError, TrackingError, BackboneError, BundleError, TrainingError: as `train`.
     """
     if processes() > 1:
         raise RecipeError(f"every fold trains in one process, not in {processes()}; start it without a launcher")
-    _must_be_linear(recipe)
+    if job.join == "mean":
+        _must_be_linear(recipe)
     folder = Path(out) if out is not None else MODELS / f"{recipe.name}-folds"
     places = [folder.parent / f"{folder.name}-fold{fold}" for fold in range(recipe.split.folds)]
     for place in (folder, *places):
@@ -101,7 +110,7 @@ def train_folds(
             trained += 1
         progress("folds", fold + 1, recipe.split.folds, f"run {run.id[:8]}, accuracy {run.accuracy}")
         runs.append(run)
-    return Joined(join(source, runs, folder, store=store, cache=cache), tuple(runs), trained)
+    return Joined(join(source, runs, folder, how=job.join, store=store, cache=cache), tuple(runs), trained)
 
 
 def of_fold(recipe: Recipe, fold: int) -> Recipe:
@@ -113,8 +122,8 @@ def of_fold(recipe: Recipe, fold: int) -> Recipe:
 def _must_be_linear(recipe: Recipe) -> None:
     if recipe.head.hidden or recipe.head.pooling == "own":
         raise RecipeError(
-            "networks are joined by their heads' rows, so the head must be linear and its pooling avg, max or avgmax; "
-            "set head.hidden = 0"
+            "networks stand side by side by their heads' rows, so the head must be linear and its pooling avg, max or "
+            "avgmax; set head.hidden = 0, or join them as a soup"
         )
 
 
@@ -145,7 +154,13 @@ def _is_whole(run: Run) -> bool:
 
 
 def join(
-    source: Scan, runs: Sequence[Run], folder: str | Path, *, store: RunStore, cache: PhotoCache | None = None
+    source: Scan,
+    runs: Sequence[Run],
+    folder: str | Path,
+    *,
+    how: Join = "mean",
+    store: RunStore,
+    cache: PhotoCache | None = None,
 ) -> Bundle:
     """One model of the networks of all folds, calibrated on answers that each gave to photos it had not seen.
 
@@ -153,6 +168,7 @@ def join(
         source: the labelled photos that the runs were trained on.
         runs: one finished run per fold of one recipe and one division.
         folder: of the model.
+        how: networks side by side, or a soup of them.
         store: that holds the runs' answers.
         cache: of decoded photos.
 
@@ -167,11 +183,15 @@ def join(
     answers = [store.answers(run.id) for run in runs]
     first = members[0].card
     photos = (cache or PhotoCache(default_cache_folder())).with_finder(finder_for(first.recipe))
-    net = joint([load_classifier(bundle) for bundle in members])
+    nets = [load_classifier(bundle) for bundle in members]
+    net = joint(nets) if how == "mean" else soup(nets, _batches(source, photos, first, nets[0]))
     with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
         files, difference = pack(net, source.dataset.photos, photos, first.geometry, Path(place))
-        hashes = {name: hash_file(path) for name, path in files.items()}
-        return write_bundle(folder, _card(folder.name, first, runs, answers, hashes, difference), files)
+        _take_finder(files, members)
+        draft = _card(folder.name, how, members, runs, answers, files, difference)
+        trial = load(write_bundle(Path(place) / "trial", draft, files).folder)
+        add_reference(files, remember(trial, source.dataset, rows_of(net), photos), Path(place))
+        return write_bundle(folder, draft.model_copy(update={"files": _hashes(files)}), files)
 
 
 def joint(classifiers: Sequence[Classifier]) -> Classifier:
@@ -191,6 +211,28 @@ def joint(classifiers: Sequence[Classifier]) -> Classifier:
         head.linear.bias.copy_(torch.from_numpy(np.mean([one.bias for one in linear], axis=0)))
     mean, std = ((buffer / 255).flatten().tolist() for buffer in (classifiers[0].mean, classifiers[0].std))
     return Classifier(body, head, mean=mean, std=std).eval()
+
+
+def soup(classifiers: Sequence[Classifier], batches: Iterable[Tensor]) -> Classifier:
+    """One network with the mean weights of several that began alike.
+
+    Args:
+        classifiers: at least one, of one kind.
+        batches: prepared photos on which BatchNorm's statistics are counted anew.
+    """
+    states = [one.state_dict() for one in classifiers]
+    net = classifiers[0]
+    with torch.no_grad():
+        means = {key: torch.stack([state[key].double() for state in states]).mean(0) for key in states[0]}
+        net.load_state_dict({key: mean.to(states[0][key].dtype) for key, mean in means.items()})
+        update_bn(batches, net)
+    return net.eval()
+
+
+def _batches(source: Scan, cache: PhotoCache, card: BundleCard, net: Classifier) -> Iterable[Tensor]:
+    """The source's photos, prepared and plain."""
+    photos = PhotoSet(source.dataset.photos, source.dataset.labels, cache, card.geometry)
+    return (net.prepare(photos.pixels(part, None, ())) for part in even_batches(np.arange(len(photos)), BATCH))
 
 
 def _must_belong(runs: Sequence[Run], dataset: str) -> None:
@@ -221,30 +263,33 @@ def _bundle_of(run: Run) -> Bundle:
 
 def _card(
     name: str,
-    first: BundleCard,
+    how: Join,
+    members: Sequence[Bundle],
     runs: Sequence[Run],
     answers: Sequence[HeldOut],
-    files: dict[str, str],
+    files: dict[str, Path],
     difference: float,
 ) -> BundleCard:
     scores, labels, parts = pooled(answers)
+    first = members[0].card
     calibration = calibrate(scores.logits, labels, parts)
     if calibration is not None:
-        # Assumption: the mean of several is less sure than one and right more often, so one's temperature is modest.
+        calibration = calibration.model_copy(update=_strangers([one.card.calibration for one in members]))
+        # Assumption: several joined are less sure than one and right more often, so one's temperature is modest.
         method = f"{calibration.method}, each answered by the one of {len(runs)} networks that it did not train"
         calibration = calibration.model_copy(update={"method": method})
+    # A head with BatchNorm is folded into its rows where networks lie side by side, so that head has none.
+    plain = first.recipe.head.model_copy(update={"batchnorm": False, "bias": True})
     return first.model_copy(
         update={
             "name": name,
             "members": len(runs),
+            "join": how,
             "outside": tuple(dict.fromkeys(sentence for run in runs for sentence in run.extra)),
-            # A head with BatchNorm is folded into its rows, so the joined head has none.
-            "recipe": first.recipe.model_copy(
-                update={"head": first.recipe.head.model_copy(update={"batchnorm": False, "bias": True})}
-            ),
+            "recipe": first.recipe.model_copy(update={"head": plain}) if how == "mean" else first.recipe,
             "evaluation": evaluate(scores, labels, first.classes),
             "calibration": calibration,
-            "files": files,
+            "files": _hashes(files),
             "carspotter": carspotter.__version__,
             "provenance": Provenance(
                 run_id=runs[0].id,
@@ -256,6 +301,34 @@ def _card(
             ),
         }
     )
+
+
+def _hashes(files: dict[str, Path]) -> dict[str, str]:
+    return {name: hash_file(path) for name, path in files.items()}
+
+
+def _take_finder(files: dict[str, Path], members: Sequence[Bundle]) -> None:
+    """The net that sees vehicles, from the first member that has it."""
+    for one in members:
+        if FINDER in one.card.files:
+            files.setdefault(FINDER, one.folder / FINDER)
+
+
+def _strangers(members: Sequence[Calibration | None]) -> dict[str, Any]:
+    """From when on a photo is a stranger: the mean of what the members, each on photos that it had not seen, found.
+
+    Assumption: the mean of several distances scatters less than one, so that fewer known photos are called strangers.
+    """
+    told = [one for one in members if one is not None and one.strange_at is not None]
+    if not members or len(told) < len(members) or len({one.detector for one in told}) > 1:
+        return {}
+    no_car = [one.no_car_at for one in told if one.no_car_at is not None]
+    return {
+        "detector": told[0].detector,
+        "strange_at": float(np.mean([one.strange_at for one in told])),
+        "refused": told[0].refused,
+        "no_car_at": float(np.mean(no_car)) if len(no_car) == len(told) else None,
+    }
 
 
 def pooled(answers: Sequence[HeldOut]) -> tuple[Scores, npt.NDArray[np.int64], npt.NDArray[np.int64]]:

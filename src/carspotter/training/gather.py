@@ -12,12 +12,14 @@ from carspotter.data.cache import PhotoCache
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan
 from carspotter.data.split import split
+from carspotter.errors import SourceError
 from carspotter.progress import Progress
 from carspotter.recipe import Recipe
 from carspotter.records import Dataset, Split
 from carspotter.training.allocator import release_memory
 from carspotter.training.look import look
-from carspotter.training.outside import ALONE, Outside, Sources, join
+from carspotter.training.outside import ALONE, Outside, Sources, join, must_be_few
+from carspotter.training.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,14 @@ class Gathered:
         split: which of its photos train and which validate.
         outside: photos of other sources, which train too.
         groups: (N,) near-copy group of each photo of `looked`.
+        wanted: (M, K) what each photo of `train` is taught, where a teacher has a say; None: its label alone.
     """
 
     looked: Scan
     split: Split
     outside: Outside
     groups: npt.NDArray[np.int64]
+    wanted: npt.NDArray[np.float32] | None = None
 
     @property
     def train(self) -> Dataset:
@@ -71,14 +75,21 @@ def gather(
     """Look at every photo, divide them, and let those from outside join.
 
     Raises:
-        SourceError: no labels, too few photos, or outside photos that do not fit.
+        SourceError: no labels, too few photos, outside photos or a teacher that do not fit, or a teacher without work.
     """
+    _must_have_work(outside, recipe)
+    for pool in outside.unlabelled:
+        must_be_few(pool)
     looked = source if isinstance(source, Scan) else look(source, progress=progress)
     groups = near_duplicates(looked.facts)
     divided = divide(looked.dataset, groups, recipe)
-    joined = join(outside, looked, divided, recipe, cache=cache, progress=progress)
+    teacher = _teacher(outside, looked.dataset, divided, cache, progress)
+    joined = join(outside, looked, divided, recipe, teacher, progress)
+    photos = Gathered(looked, divided, joined, groups)
+    if teacher is not None and recipe.distil:
+        photos = _taught(photos, teacher, recipe)
     release_memory()
-    return Gathered(looked, divided, joined, groups)
+    return photos
 
 
 def divide(dataset: Dataset, groups: npt.NDArray[np.int64], recipe: Recipe) -> Split:
@@ -93,6 +104,35 @@ def divide(dataset: Dataset, groups: npt.NDArray[np.int64], recipe: Recipe) -> S
         fold=how.fold,
         seed=recipe.split_seed,
     )
+
+
+def _must_have_work(outside: Sources, recipe: Recipe) -> None:
+    if outside.teacher is not None and not outside.unlabelled and not recipe.distil:
+        raise SourceError(
+            f"{outside.teacher} would have nothing to teach; name photos with --unlabelled, let its probabilities be "
+            "learned (--set distil=0.5), or leave out --teacher"
+        )
+    if recipe.distil and outside.teacher is None:
+        raise SourceError(f"distil = {recipe.distil:g} needs a model whose probabilities are learned; name a --teacher")
+
+
+def _teacher(
+    outside: Sources, dataset: Dataset, divided: Split, cache: PhotoCache, progress: Progress
+) -> Teacher | None:
+    if outside.teacher is None:
+        return None
+    return Teacher(outside.teacher, dataset, divided, cache=cache, progress=progress)
+
+
+def _taught(photos: Gathered, teacher: Teacher, recipe: Recipe) -> Gathered:
+    """What each photo is taught: its label, and to a share what the teacher says."""
+    train, share = photos.train, np.float32(recipe.distil)
+    labels = np.eye(len(train.classes), dtype=np.float32)[train.labels]
+    wanted = (1 - share) * labels + share * teacher.says(train, recipe.distil_temperature)
+    card = teacher.card
+    sentence = f"{card.name} ({card.hash[:12]}) is the teacher: what it says of a photo is {share:g} of its target"
+    told = replace(photos.outside, sentences=(*photos.outside.sentences, sentence, *card.outside))
+    return replace(photos, wanted=wanted, outside=told)
 
 
 def _some(dataset: Dataset, ids: Sequence[str]) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from carspotter.records import EpochRecord
+from carspotter.records import EpochRecord, Join
 from carspotter.training.devices import DeviceName
 from carspotter.training.outside import ALONE, Sources
 
@@ -25,6 +25,7 @@ class Job:
         watch: called with each finished epoch; what it raises ends the training.
         backbone: name under which the backbone is kept afterwards (`pretrain`); empty: it is not.
         note: for the card of that backbone.
+        join: how the networks of every fold become one model (`train_folds`).
     """
 
     outside: Sources = ALONE
@@ -34,6 +35,7 @@ class Job:
     watch: Watch | None = None
     backbone: str = ""
     note: str = ""
+    join: Join = "mean"
 
     @property
     def command(self) -> str:

@@ -76,6 +76,7 @@ class PhotoSet:
         cache: decoded photos.
         geometry: size of every photo.
         weights: (N,) how much each counts in the loss; None: all 1.
+        wanted: (N, K) the distribution that each is taught; None: its label.
     """
 
     def __init__(
@@ -85,11 +86,13 @@ class PhotoSet:
         cache: PhotoCache,
         geometry: Geometry,
         weights: npt.NDArray[np.float32] | None = None,
+        wanted: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self.photos = photos
         self.labels = labels
         self.geometry = geometry
         self.weights = np.ones(len(photos), np.float32) if weights is None else weights
+        self.wanted = wanted
         self._cache = cache
 
     def __len__(self) -> int:
@@ -102,8 +105,10 @@ class PhotoSet:
         return "" if finder is None else finder.name
 
     def targets(self, classes: int) -> Tensor:
-        """(N, K) f32: one-hot rows times the photos' weights."""
-        return F.one_hot(torch.from_numpy(self.labels), classes) * torch.from_numpy(self.weights)[:, None]
+        """(N, K) f32: what each photo is taught, usually one-hot, times its weight."""
+        labels = F.one_hot(torch.from_numpy(self.labels), classes)
+        wanted = labels if self.wanted is None else torch.from_numpy(self.wanted)
+        return wanted * torch.from_numpy(self.weights)[:, None]
 
     def pixels(self, index: Index, ranges: ViewRanges | None, seed: Sequence[int]) -> Tensor:
         """Photos at these positions as (N, H, W, 3) uint8, seen through views drawn from (seed, position)."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from carspotter.data.cache import PhotoCache
 from carspotter.data.classes import same_classes
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan, scan
@@ -15,7 +14,7 @@ from carspotter.progress import Progress
 from carspotter.recipe import Recipe
 from carspotter.records import Dataset, Photo, Split
 from carspotter.training.look import name_refused
-from carspotter.training.pseudo import pseudo_labels
+from carspotter.training.teacher import Teacher
 
 MAX_PHOTOS = 50_000
 """Photos of one outside source that are looked at. Assumption: two cores read them in minutes, but a teacher that sees
@@ -29,7 +28,7 @@ class Sources:
     Attributes:
         extra: labelled photos.
         unlabelled: photos that `teacher` labels where it is sure.
-        teacher: a model folder.
+        teacher: a model folder; it labels, and where the recipe says so its probabilities are learned too.
         unseen: photos of which no near copy may train, such as a contest's test photos.
     """
 
@@ -64,7 +63,7 @@ class Outside:
     Attributes:
         photos: labelled with classes of the dataset they join.
         weights: how much each counts in the loss; the source's own count 1.
-        sentences: one per source: how many came, and why others did not.
+        sentences: one per source: how many came, and why others did not; and one on the teacher whose word is learned.
     """
 
     photos: tuple[Photo, ...] = ()
@@ -73,20 +72,18 @@ class Outside:
 
 
 def join(
-    sources: Sources, looked: Scan, divided: Split, recipe: Recipe, *, cache: PhotoCache, progress: Progress
+    sources: Sources, looked: Scan, divided: Split, recipe: Recipe, teacher: Teacher | None, progress: Progress
 ) -> Outside:
     """Outside photos that may train; held-out and test photos, and near copies of them, never do.
 
     Raises:
-        SourceError: a source shares no class, or the teacher does not fit.
+        SourceError: a source shares no class, or nobody labels it.
     """
     offers = [_labelled(extra, looked.dataset, recipe, progress) for extra in sources.extra]
     for pool in sources.unlabelled:
-        if sources.teacher is None:
+        if teacher is None:
             raise SourceError(f"{pool.origin} has no labels that are believed; name a model that labels it (--teacher)")
-        _must_be_few(pool)
-        sure = pseudo_labels(pool, sources.teacher, looked.dataset, divided, recipe, cache=cache, progress=progress)
-        offers.append(Offer(_looked_at(sure, progress), recipe.pseudo_weight))
+        offers.append(Offer(_looked_at(teacher.labels(pool, recipe.pseudo_bar), progress), recipe.pseudo_weight))
     if not offers:
         return Outside()
     held_out = set(divided.validation)
@@ -99,7 +96,7 @@ def join(
 def _labelled(extra: Dataset, dataset: Dataset, recipe: Recipe, progress: Progress) -> Offer:
     """Photos whose labels are believed, looked at unless their class is foreign."""
     known = same_classes(extra, dataset)
-    _must_be_few(known)
+    must_be_few(known)
     return Offer(_looked_at(known, progress), recipe.outside_weight, len(extra.photos) - len(known.photos))
 
 
@@ -110,7 +107,12 @@ def _looked_at(dataset: Dataset, progress: Progress) -> Scan:
     return found
 
 
-def _must_be_few(dataset: Dataset) -> None:
+def must_be_few(dataset: Dataset) -> None:
+    """Refuse an outside source that would take hours.
+
+    Raises:
+        SourceError: it has too many photos.
+    """
     if len(dataset.photos) > MAX_PHOTOS:
         raise SourceError(
             f"{dataset.origin}: {len(dataset.photos):,} outside photos would have to be looked at, {MAX_PHOTOS:,} are "

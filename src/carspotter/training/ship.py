@@ -23,9 +23,11 @@ from carspotter.inference.predictor import load
 from carspotter.records import BackboneCard, BundleCard, Evaluation, Geometry, Photo, Provenance, Scores
 from carspotter.tracking.machine import this_machine
 from carspotter.training.classifier import Classifier
+from carspotter.training.explain import rows_of
 from carspotter.training.export import export_onnx, parity, save_weights
 from carspotter.training.loop import evaluating
 from carspotter.training.material import PhotoSet, ahead, even_batches
+from carspotter.training.memory import add_finder, add_reference, know_strangers, remember
 from carspotter.training.stages import Course
 
 PARITY_PHOTOS = 16
@@ -86,10 +88,17 @@ def ship(
         files, difference = pack(classifier, photos, course.cache, course.geometry, Path(place))
         draft = _card(folder.name, card, course, origin, files, difference)
         trial = write_bundle(Path(place) / "trial", draft, files)
-        scores = load(trial.folder, threads=course.recipe.threads).scores(held_out, cache=course.cache)
+        predictor = load(trial.folder, threads=course.recipe.threads)
+        scores = predictor.scores(held_out, cache=course.cache)
         evaluation = evaluate(scores, held_out.labels, held_out.classes) if held_out.photos else None
+        reference = remember(predictor, course.train, rows_of(classifier), course.cache)
         calibration = calibrate(scores.logits, held_out.labels, parts_of(course.groups))
-        final = draft.model_copy(update={"evaluation": evaluation, "calibration": calibration})
+        if calibration is not None:
+            calibration, seer = know_strangers(calibration, draft, reference, scores, held_out)
+            add_finder(files, seer, Path(place))
+        add_reference(files, reference, Path(place))
+        hashes = {file: hash_file(path) for file, path in files.items()}
+        final = draft.model_copy(update={"evaluation": evaluation, "calibration": calibration, "files": hashes})
         return write_bundle(folder, final, files), scores, evaluation
 
 

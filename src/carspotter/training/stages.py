@@ -35,6 +35,7 @@ class Course:
         train: photos that fit the weights, those from outside last.
         held_out: photos that validate.
         weights: how much each of `train` counts in the loss.
+        wanted: (N, K) what each of `train` is taught; None: its label.
         groups: (M,) near-copy group of each held-out photo.
         cache: decoded photos; its folder also keeps what frozen parts made.
         started: told what a stage trains and what it leaves alone.
@@ -47,6 +48,7 @@ class Course:
     train: Dataset
     held_out: Dataset
     weights: npt.NDArray[np.float32]
+    wanted: npt.NDArray[np.float32] | None
     groups: npt.NDArray[np.int64]
     cache: PhotoCache
     started: Callable[[FreezeSummary], None]
@@ -182,8 +184,8 @@ class Course:
         )
 
     def _set(self, photos: Dataset, stage: Stage) -> PhotoSet:
-        weights = self.weights if photos is self.train else None
-        return PhotoSet(photos.photos, photos.labels, self.cache, self.geometry_of(stage), weights)
+        taught = (self.weights, self.wanted) if photos is self.train else (None, None)
+        return PhotoSet(photos.photos, photos.labels, self.cache, self.geometry_of(stage), *taught)
 
 
 def ranges_of(stage: Stage) -> ViewRanges:

@@ -39,7 +39,7 @@ MODELS = Path("models")
 
 
 def train(
-    source: Dataset | Scan,
+    source: Dataset | Scan | Gathered,
     recipe: Recipe,
     *,
     out: str | Path | None = None,
@@ -51,7 +51,7 @@ def train(
     """Train a classifier and leave a bundle that has been validated through the shipped predictor.
 
     Args:
-        source: labelled photos from `read_source`, or what `look` made of them.
+        source: labelled photos from `read_source`, what `look` made of them, or `gather` with the same recipe and job.
         recipe: everything that decides the training; its last stage that trains gives the bundle its photo size.
         out: folder of the bundle; by default `models/RECIPE-RUN`.
         job: outside photos, device, a run to go on with.
@@ -76,7 +76,9 @@ def train(
         # 1. Every photo is read and decoded once before anything is trusted, and divided before anything is trained.
         cache = cache or PhotoCache(default_cache_folder())
         finder = finder_for(resolved)
-        photos = gather(source, resolved, job.outside, cache=cache, progress=progress)
+        photos = source
+        if not isinstance(photos, Gathered):
+            photos = gather(photos, resolved, job.outside, cache=cache, progress=progress)
         cache = cache.with_finder(finder)
         scanned = time.perf_counter() - started
         card = find_backbone(resolved.backbone, resolved.weights)
@@ -118,7 +120,7 @@ def _beginning(
         dataset=dataset,
         split=photos.split,
         machine=this_machine(threads=recipe.threads, device=device.name),
-        birth=born_from(dataset, job.outside, photos.outside, card).model_copy(update=asked),
+        birth=born_from(dataset, job.outside, photos, card).model_copy(update=asked),
         told=(*photos.outside.sentences, *seen_by(card, photos.held_out_facts)),
     )
 
@@ -144,6 +146,7 @@ def _course(
         train=photos.train,
         held_out=photos.held_out,
         weights=photos.weights,
+        wanted=photos.wanted,
         groups=photos.held_out_groups,
         cache=cache,
         started=run.freezing,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from carspotter.inference.explanation import Explanation
     from carspotter.inference.neighbours import Shown
     from carspotter.inference.predictor import Predictor
-    from carspotter.inference.reference import Reference
     from carspotter.records import Pixels
 
 Asked = Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo in question.", show_default=False)]
@@ -53,13 +52,12 @@ def explain(
 
     check_picture(output)
     predictor = load(model, threads=1)
-    reference = _reference(predictor)
     asked = Photo(photo.name, Location(str(photo)))
     try:
-        found = explain_photo(predictor, asked, reference=reference, against=against, gradients=_gradients)
+        found = explain_photo(predictor, asked, reference=predictor.reference, against=against, gradients=_gradients)
     except PhotoRefused as refused:
         raise SourceError(f"{photo}: {refused.reason}: {refused.sentence}") from None
-    rows, remark = _neighbours(predictor, reference, found, photos, count)
+    rows, remark = _neighbours(predictor, found, photos, count)
     draw_explanation(found, predictor.card.classes, rows, output, remark)
     _say(found, predictor.card.classes, rows)
     if remark:
@@ -73,21 +71,15 @@ def _gradients(bundle: Bundle, view: Pixels, answer: int, against: int) -> Float
     return gradient_map(bundle, view, answer, against)
 
 
-def _reference(predictor: Predictor) -> Reference | None:
-    from carspotter.inference.reference import read_reference
-
-    return read_reference(predictor.bundle, predictor.dimensions)
-
-
 def _neighbours(
-    predictor: Predictor, reference: Reference | None, found: Explanation, photos: Path | None, count: int
+    predictor: Predictor, found: Explanation, photos: Path | None, count: int
 ) -> tuple[tuple[tuple[Shown, ...], ...], str]:
     """The nearest training photos of both classes, and a line that says what is missing."""
     from carspotter.data.source import read_source
     from carspotter.inference.neighbours import find_neighbours
 
-    if reference is None:
-        return (), "no like training photos: the model has no reference.safetensors, and `train` writes none yet"
+    if (reference := predictor.reference) is None:
+        return (), "no like training photos: the model has no reference.safetensors; train again to have them"
     known = {}
     if photos is not None:
         dataset = read_source(photos)

@@ -1,0 +1,77 @@
+"""How far the answers of a joined model can be trusted, on every photo out of fold.
+
+    python benchmarks/calibrated.py models/best
+
+Each photo is answered by the one network that it did not train, and calibrated by a fit on the other folds. Printed:
+the debiased calibration error with its interval and the test that asks whether it is one; how often prediction sets
+hold the truth, and how large they are; what refusing the least sure fifth removes; and what the verdicts would be.
+The run store is the one that trained the model (CARSPOTTER_RUNS).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from carspotter.evaluation.answer import answer
+from carspotter.evaluation.calibration import ERROR, calibrate, cross_fitted
+from carspotter.evaluation.metrics import softmax, wilson
+from carspotter.evaluation.reliability import calibration_error, calibration_p, errors_removed
+from carspotter.inference.bundle import read_bundle
+from carspotter.records import Calibration, Scores, Verdict
+from carspotter.tracking.runs import open_store
+from carspotter.training.folds import pooled
+
+REFUSED = 0.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    card, store = read_bundle(parser.parse_args().model).card, open_store()
+    scores, labels, folds = pooled([store.answers(run) for run in (card.provenance.run_id, *card.provenance.also)])
+    rows = np.arange(len(labels))
+    probabilities, sets = cross_fitted(scores.logits, labels, folds, ERROR)
+    right, confidence = probabilities.argmax(1) == labels, probabilities.max(1)
+    plain = softmax(scores.logits.astype(np.float64))
+    print(f"accuracy {wilson(int(right.sum()), len(right))}")
+    print(f"calibration error, as it is     {calibration_error(plain.max(1), right)}")
+    found, p = calibration_error(confidence, right), calibration_p(confidence, right)
+    print(f"calibration error, calibrated   {found}, p {p:.3f}")
+    held, size = sets[rows, labels], sets.sum(1).mean()
+    print(f"sets hold the truth             {wilson(int(held.sum()), len(held))}; {size:.2f} models on average")
+    errors = 1 - right.mean()
+    most = min(1.0, REFUSED / errors)
+    removed = errors_removed(confidence, right, REFUSED)
+    print(f"errors removed by refusing {REFUSED:.0%}  {removed:.3f} of at most {most:.3f}")
+    told = [
+        (fold, calibrate(scores.logits[folds != fold], labels[folds != fold], folds[folds != fold]))
+        for fold in np.unique(folds)
+    ]
+    verdicts(scores, labels, folds, card.classes, told)
+
+
+def verdicts(
+    scores: Scores,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    classes: tuple[str, ...],
+    told: list[tuple[int, Calibration | None]],
+) -> None:
+    """What would be said, each photo by a calibration that had not seen its fold."""
+    found: dict[Verdict, list[bool]] = {}
+    for fold, calibration in told:
+        at = np.flatnonzero(folds == fold)
+        ids = tuple(scores.ids[i] for i in at)
+        some = Scores(ids, scores.logits[at], np.zeros((len(at), 0), np.float32))
+        for one, label in zip(answer(some, classes, calibration, ids), labels[at], strict=True):
+            found.setdefault(one.verdict, []).append(classes[label] in one.claim)
+    for verdict, hits in found.items():
+        held = f", claim holds {wilson(sum(hits), len(hits))}" if verdict is not Verdict.UNSURE else ""
+        print(f"{verdict.value:8} {len(hits):4} photos{held}")
+
+
+if __name__ == "__main__":
+    main()

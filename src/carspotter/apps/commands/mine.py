@@ -1,0 +1,142 @@
+"""`mine`: what a pool of photos is good for, and whether training with it helped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from carspotter.apps import options
+from carspotter.apps.console import note, notes, progress, say, table
+from carspotter.errors import EXIT_SOME_REFUSED
+
+if TYPE_CHECKING:
+    from carspotter.evaluation.judging import Judged
+    from carspotter.training.mine import Mined, Pool
+
+COLUMNS = ("id", "use", "label", "probability", "worth", "why")
+SHOWN = 5
+"""Classes and pairs that are printed."""
+PoolSource = Annotated[
+    Path,
+    typer.Option(
+        "--pool",
+        metavar="SOURCE",
+        help="Photos to look through. Labelled ones train under their labels, others where the model is sure.",
+        show_default=False,
+    ),
+]
+Listed = Annotated[
+    Path, typer.Option("--table", metavar="FILE", help="What each photo is good for: .csv, .jsonl or .parquet.")
+]
+NewModel = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="MODEL", help="Folder of the new model.", show_default=False),
+]
+OnlyList = Annotated[bool, typer.Option("--only-list", help="Train nothing.")]
+Bar = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5, max=1, help="Least probability at which the model's word is a label.  [default: the recipe's]"
+    ),
+]
+Weight = Annotated[
+    float | None,
+    typer.Option(min=0.01, max=100, help="Weight of a photo of the pool.  [default: the recipe's]", show_default=False),
+]
+
+
+def mine(
+    model: options.Model,
+    source: options.Source,
+    *,
+    pool: PoolSource,
+    output: NewModel = None,
+    listed: Listed = Path("mined.csv"),
+    only_list: OnlyList = False,
+    bar: Bar = None,
+    weight: Weight = None,
+    photos: options.Photos = None,
+    id_column: options.IdColumn = None,
+    label_column: options.LabelColumn = None,
+    group_column: options.GroupColumn = None,
+) -> None:
+    """Find out where a model is weak, which photos of a pool would help, and whether they do.
+
+    The model is trained again as it was, with what of the pool is sure, and both are judged on the photos that the
+    model held out: helped, did no harm, harmed, or cannot tell. Photos that a person should label come first in the
+    table. Near copies of held-out photos and of a contest's test photos never train.
+    """
+    from carspotter.data.disk import check_writable
+    from carspotter.data.source import read_source
+    from carspotter.data.table import check_ending, write_table
+    from carspotter.inference.bundle import check_target
+    from carspotter.training.look import look
+    from carspotter.training.mine import mine as dig
+
+    check_ending(listed)
+    check_writable(listed)
+    if output is not None:
+        check_target(output)
+    dataset = read_source(
+        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
+    )
+    notes(dataset.notes)
+    asked = _pool(source, pool, retrain=not only_list, bar=bar, weight=weight)
+    with progress() as show:
+        found = dig(look(dataset, strict=False, progress=show), model, asked, out=output, progress=show)
+    rows = [(p.id, p.use, p.label, p.probability, p.worth, p.why) for p in found.picks]
+    write_table(listed, COLUMNS, rows)
+    _say_weak(found.before)
+    _say_pool(found, listed)
+    _say_verdict(found, only_list)
+    if any(pick.use == "bad photo" for pick in found.picks):
+        note("some photos of the pool cannot be used; the table says why")
+        raise typer.Exit(EXIT_SOME_REFUSED)
+
+
+def _pool(source: Path, pool: Path, *, retrain: bool, bar: float | None, weight: float | None) -> Pool:
+    from carspotter.data.source import find_contest, read_contest, read_source
+    from carspotter.training.mine import Pool
+
+    found = read_source(pool)
+    notes(found.notes)
+    contest = find_contest(source)
+    settings = {"pseudo_bar": bar, "pseudo_weight": weight, "outside_weight": weight}
+    return Pool(
+        found,
+        None if contest is None else read_contest(contest).test,
+        retrain,
+        {key: value for key, value in settings.items() if value is not None},
+    )
+
+
+def _say_weak(before: Judged) -> None:
+    judged = [(one.recall, one) for one in before.evaluation.per_class if one.recall is not None]
+    classes = sorted(judged, key=lambda row: row[0])[:SHOWN]
+    say(f"weak classes of the model, on the {len(before.ids)} photos that it held out:")
+    table(("class", "right", "of"), [(one.label, f"{recall:.2f}", one.photos) for recall, one in classes])
+    say("pairs that it confuses:")
+    pairs = before.confusions[:SHOWN]
+    table(("is", "taken for", "photos", "of"), [(p.truth, p.answered, len(p.photos), p.of) for p in pairs])
+
+
+def _say_pool(found: Mined, listed: Path) -> None:
+    from collections import Counter
+
+    uses = Counter(pick.use for pick in found.picks)
+    say(f"{len(found.picks)} photos of the pool: {', '.join(f'{count} {use}' for use, count in uses.items())}")
+    for sentence in found.told:
+        say(f"outside  {sentence}")
+    say(f"what each is good for is in {listed}; those marked ask should be labelled by a person, the first ones first")
+
+
+def _say_verdict(found: Mined, only_list: bool) -> None:
+    if found.after is None or found.paired is None or found.log_loss is None:
+        say("nothing was trained" + ("" if only_list else ": no photo of the pool may train"))
+        return
+    loss = found.log_loss
+    say(f"verdict  {found.effect}: {found.paired.sentence('the old model', 'the new one')}")
+    say(f"log loss {loss.value:+.3f} [{loss.low:+.3f}, {loss.high:+.3f}], below 0 is better")
+    say(f"model    {found.after.bundle} (run {found.after.id[:8]}); one seed: `runs compare` tells more of several")

@@ -1,0 +1,85 @@
+"""What a training leaves in its bundle for strangers, and what a joined model makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.training.test_train import recipe
+
+from carspotter.data.cache import PhotoCache
+from carspotter.inference.bundle import FINDER
+from carspotter.inference.predictor import load
+from carspotter.inference.reference import REFERENCE
+from carspotter.inference.strangers import Strangers
+from carspotter.records import Calibration, Dataset
+from carspotter.tracking.runs import open_store
+from carspotter.training import memory
+from carspotter.training.finder import make_finder
+from carspotter.training.folds import _strangers
+from carspotter.training.memory import remember
+from carspotter.training.train import train
+
+pytestmark = pytest.mark.usefixtures("runs_db")
+
+
+def test_a_bundle_remembers_what_trained_it_and_knows_strangers(
+    lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carspotter.evaluation.calibration.FEWEST", 4)
+    monkeypatch.setattr(memory, "REFUSED", 0.2)
+    run = train(lot, recipe(), out=tmp_path / "model")
+    predictor = load(tmp_path / "model")
+    calibration, split = predictor.card.calibration, open_store().split(run.id)
+    assert predictor.reference is not None
+    assert set(predictor.reference.ids) == set(split.train)
+    assert predictor.reference.rows is not None  # the head is linear, so maps need no torch
+    assert (calibration.detector, calibration.refused) == ("knn", 0.2)
+    assert FINDER in predictor.card.files
+
+    # The bound is that of held-out photos, of which at most a fifth lie above it.
+    held_out = lot.subset([at for at, photo in enumerate(lot.photos) if photo.id in split.validation])
+    scores = predictor.scores(held_out)
+    how_strange = Strangers(predictor.reference, predictor.card, "knn").strangeness(scores)
+    assert calibration.strange_at == pytest.approx(np.sort(how_strange)[5], abs=1e-6)  # 7 · .8, rounded up, of 6
+    assert len(predictor.strangers(held_out, scores)) <= 0.2 * len(held_out.photos)
+    evidence = [make_finder().evidence(predictor.decoded(photo)) for photo in held_out.photos]
+    assert min(evidence) <= calibration.no_car_at <= sorted(evidence)[1]
+
+
+def test_too_few_photos_tell_no_stranger(lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carspotter.evaluation.calibration.FEWEST", 4)
+    train(lot, recipe(), out=tmp_path / "model")  # a bound of 5 % needs 19
+    card = load(tmp_path / "model").card
+    assert (card.calibration.detector, card.calibration.strange_at) == ("", None)
+    assert REFERENCE in card.files  # for neighbours
+    assert FINDER not in card.files
+
+
+def test_of_many_photos_an_even_draw_is_remembered(
+    lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(lot, recipe(), out=tmp_path / "model")
+    predictor, cache = load(tmp_path / "model"), PhotoCache(None)
+    monkeypatch.setattr(memory, "REMEMBERED", 6)
+    assert len(remember(predictor, lot, None, cache).ids) == 6
+    # Photos from outside may have the names of the source's own.
+    twice = replace(lot, photos=(lot.photos[0], lot.photos[0], lot.photos[-1]))
+    found = remember(predictor, twice, None, cache)
+    assert found.ids == (lot.photos[0].id, f"{lot.photos[0].id} (2)", lot.photos[-1].id)
+    assert found.labels.tolist() == [*lot.labels[[0, 0]], lot.labels[-1]]
+    # A photo that is gone since it trained is forgotten, not the training.
+    place = Path(lot.photos[0].where.path)
+    place.rename(tmp_path / "gone.png")
+    assert len(remember(predictor, twice, None, cache).ids) == 1
+
+
+def test_a_joined_model_takes_the_mean_bound_of_its_members() -> None:
+    one = Calibration(temperature=1, method="m", photos=40, detector="knn", strange_at=0.5, refused=0.05, no_car_at=2)
+    other = one.model_copy(update={"strange_at": 0.7, "no_car_at": 4.0})
+    assert _strangers([one, other]) == {"detector": "knn", "strange_at": 0.6, "refused": 0.05, "no_car_at": 3.0}
+    assert _strangers([one, other.model_copy(update={"no_car_at": None})])["no_car_at"] is None
+    assert _strangers([one, None]) == {}
+    assert _strangers([one, other.model_copy(update={"detector": "vim"})]) == {}
