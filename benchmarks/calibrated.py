@@ -31,6 +31,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     card, store = read_bundle(parser.parse_args().model).card, open_store()
+    if card.members == 1:
+        raise SystemExit("not every photo has an answer out of fold; name a model of --every-fold")
     scores, labels, folds = pooled([store.answers(run) for run in (card.provenance.run_id, *card.provenance.also)])
     rows = np.arange(len(labels))
     probabilities, sets = cross_fitted(scores.logits, labels, folds, ERROR)

@@ -65,6 +65,8 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     options = parser.parse_args()
     predictor, dataset = load(options.model), read_source(options.source)
+    if predictor.card.members > 1:
+        raise SystemExit(f"every labelled photo trained some network of {options.model}; name one fold's model")
     held_out = set(open_store().split(predictor.card.provenance.run_id).validation)
     some = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id in held_out])
     rows = np.arange(len(some.photos))

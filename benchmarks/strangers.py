@@ -39,6 +39,8 @@ def main() -> None:
     calibration = predictor.card.calibration
     if calibration is None or calibration.strange_at is None or predictor.reference is None:
         raise SystemExit(f"{options.model} knows no strangers; train it with more photos held out")
+    if predictor.card.members > 1:
+        raise SystemExit(f"every labelled photo trained some network of {options.model}; name one fold's model")
     held_out = set(open_store().split(predictor.card.provenance.run_id).validation)
     known = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id in held_out])
     print(f"detector {calibration.detector}, of known photos at most {calibration.refused:.0%} refused")
@@ -67,7 +69,7 @@ def look(predictor: Predictor, photos: Dataset, name: str) -> npt.NDArray[np.flo
     scores, calibration, reference = predictor.scores(photos), predictor.card.calibration, predictor.reference
     if calibration is None or reference is None:
         raise ValueError("asked before whether it knows strangers")
-    far = Strangers(reference, predictor.card, calibration.detector).strangeness(scores)
+    far = Strangers(reference).strangeness(scores)
     strangers = predictor.strangers(photos, scores)
     told = answer(scores, predictor.card.classes, calibration, scores.ids, strangers)
     verdicts = Counter(one.verdict.value for one in told)

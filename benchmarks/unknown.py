@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from carspotter.data.scan import scan
 from carspotter.data.source import read_source
 from carspotter.errors import CarspotterError
 from carspotter.evaluation.metrics import softmax
@@ -47,7 +48,7 @@ def main() -> int:
     options.store.mkdir(parents=True, exist_ok=True)
     os.environ["CARSPOTTER_RUNS"] = f"sqlite:///{options.store.absolute() / 'runs.db'}"
     fold = ["split.method=folds", "split.folds=4", "split.fold=0"]
-    recipe, dataset = load_recipe(options.recipe, [*fold, *options.set]), read_source(options.source)
+    recipe, dataset = load_recipe(options.recipe, [*fold, *options.set]), scan(read_source(options.source)).dataset
     found = []
     for number in range(options.groups):
         left_out = dataset.classes[number :: options.groups]

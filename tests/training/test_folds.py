@@ -27,6 +27,7 @@ from carspotter.training.explain import load_classifier
 from carspotter.training.folds import join, joint, of_fold, pooled, soup, train_folds
 from carspotter.training.gather import divide
 from carspotter.training.job import Job
+from carspotter.training.outside import Sources
 from carspotter.training.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("runs_db")
@@ -109,13 +110,23 @@ def test_a_soup_is_one_network_with_the_mean_of_their_weights(looked: Scan, tmp_
 
 def test_the_statistics_of_a_soup_are_counted_on_photos(make_classifier: Callable[..., Classifier]) -> None:
     nets = [make_classifier(seed=seed, batchnorm=True) for seed in (0, 1)]
+    nets[1].head.body[0].running_mean.fill_(0.3)
     photos = torch.randint(0, 256, (24, 64, 64, 3), dtype=torch.uint8)
     one = soup(nets, [nets[0].prepare(photos)])
     assert not one.training
     with torch.no_grad():
         pooled_photos = one.body(one.prepare(photos))
-    assert torch.allclose(one.head.body[0].running_mean, pooled_photos.mean(0), atol=0.1)
-    assert one.head.body[0].num_batches_tracked == 1
+    assert torch.allclose(one.head.body[0].running_mean, pooled_photos.mean(0), atol=1e-5)
+
+
+def test_statistics_that_no_member_has_moved_stay(make_classifier: Callable[..., Classifier]) -> None:
+    nets = [make_classifier(seed=seed, batchnorm=True) for seed in (0, 0)]
+    before = {key: value.clone() for key, value in nets[0].state_dict().items()}
+    with torch.no_grad():
+        nets[1].head.linear.weight.add_(1)
+    one = soup(nets, [nets[0].prepare(torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8))])
+    changed = {key for key, value in one.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"head.linear.weight"}
 
 
 def test_only_finished_folds_of_one_recipe_are_taken_and_joined(looked: Scan, tmp_path: Path) -> None:
@@ -140,6 +151,12 @@ def test_only_finished_folds_of_one_recipe_are_taken_and_joined(looked: Scan, tm
         join(looked, both, tmp_path / "x", store=store)
     assert not (tmp_path / "x").exists()
     assert train_folds(looked, recipe(), out=tmp_path / "m").trained == 2  # so they are trained again
+
+
+def test_a_teacher_of_one_fold_is_refused_before_anything_is_trained(looked: Scan, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="would teach the others what they are judged on"):
+        train_folds(looked, recipe(distil=0.5), out=tmp_path / "m", job=Job(Sources(teacher=tmp_path / "t")))
+    assert open_store().list() == ()
 
 
 def test_every_place_is_asked_before_the_first_fold(looked: Scan, tmp_path: Path) -> None:

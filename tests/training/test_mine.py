@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.training.test_outside import folder, picture
 from tests.training.test_train import recipe
 
@@ -12,11 +13,13 @@ from carspotter.apps.cli import main
 from carspotter.data.scan import scan
 from carspotter.data.source import list_photos
 from carspotter.data.table import read_table
-from carspotter.errors import SourceError, TrackingError
-from carspotter.records import Dataset, Figure
+from carspotter.errors import RecipeError, SourceError, TrackingError
+from carspotter.evaluation.metrics import softmax
+from carspotter.inference.predictor import load
+from carspotter.records import Dataset, Figure, Photo
 from carspotter.tracking.runs import open_store
 from carspotter.training.folds import train_folds
-from carspotter.training.mine import Mined, Pool, effect_of, mine
+from carspotter.training.mine import Pool, Prospect, effect_of, prospect, retrain
 from carspotter.training.train import train
 
 pytestmark = pytest.mark.usefixtures("runs_db")
@@ -34,8 +37,13 @@ def model(inside: Dataset, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def uses(found: Mined) -> dict[str, str]:
+def uses(found: Prospect) -> dict[str, str]:
     return {pick.id: pick.use for pick in found.picks}
+
+
+def like(photo: Photo) -> Image.Image:
+    """The drawn picture of a photo of `inside`, again."""
+    return picture(int(photo.id[2]) + (10 if photo.label == "b" else 0))
 
 
 def test_a_labelled_pool_trains_and_is_judged_on_what_the_model_held_out(
@@ -44,67 +52,79 @@ def test_a_labelled_pool_trains_and_is_judged_on_what_the_model_held_out(
     run = open_store().list()[0]
     held_out = sorted(open_store().split(run.id).validation)
     copied = next(photo for photo in inside.photos if photo.id == held_out[0])
-    extra = folder(
-        tmp_path / "pool",
-        {f"a/{i}.png": picture(100 + i) for i in range(3)}
-        | {f"b/{i}.png": picture(200 + i) for i in range(3)}
-        | {"c/0.png": picture(300), "a/copy.jpg": picture(int(copied.id[2]) + (10 if copied.label == "b" else 0))},
-    )
-    (tmp_path / "pool" / "a" / "2.png").write_bytes(b"\x89PNG broken")
-    found = mine(scan(inside), model, Pool(extra), out=tmp_path / "new")
-    assert found.after is not None
+    pictures = {f"A/{i}.png": picture(100 + i) for i in range(3)} | {f"b/{i}.png": picture(200 + i) for i in range(3)}
+    pictures |= {"c/0.png": picture(300), "A/copy.jpg": like(copied), "b/twice.jpg": picture(200)}
+    extra = folder(tmp_path / "pool", pictures)
+    (tmp_path / "pool" / "A" / "2.png").write_bytes(b"\x89PNG broken")
+    found = prospect(scan(inside), model, Pool(extra))
     assert uses(found) == {
-        "a/0.png": "train",
-        "a/1.png": "train",
-        "a/2.png": "bad photo",
-        "a/copy.jpg": "left out",  # of a photo that judges
+        "A/0.png": "train",
+        "A/1.png": "train",
+        "A/2.png": "bad photo",
+        "A/copy.jpg": "left out",  # of a photo that judges
         "b/0.png": "train",
         "b/1.png": "train",
         "b/2.png": "train",
+        "b/twice.jpg": "left out",
         "c/0.png": "left out",
     }
     why = {pick.id: pick.why for pick in found.picks}
     assert why["c/0.png"] == "the model does not learn c"
-    assert "must stay unseen" in why["a/copy.jpg"]
-    assert open_store().split(found.after.id).validation == open_store().split(run.id).validation
-    assert "5 outside photos train" in found.after.extra[0]
-    old, new = open_store().answers(run.id), open_store().answers(found.after.id)
-    assert old.ids == new.ids
-    share = [(kept.logits.argmax(1) == kept.labels).mean() for kept in (old, new)]
-    assert found.paired.difference.value == pytest.approx(share[1] - share[0])
-    assert found.effect == effect_of(found.paired.difference)
-    assert found.log_loss.n == len(old.ids)
+    assert why["A/copy.jpg"] == "a near copy of a photo that trains, judges or must stay unseen"
+    assert why["b/twice.jpg"] == "a copy of another photo of the pool"
+    shares = {pick.id: (pick.label, pick.probability) for pick in found.picks}
+    assert shares["c/0.png"] == ("c", None)
+    assert shares["A/0.png"][0] == "a"  # classes meet whatever their case
+    scores = load(model).scores(list_photos([tmp_path / "pool" / "A" / "0.png"]), tta=2)
+    assert shares["A/0.png"][1] == pytest.approx(softmax(scores.logits)[0][0], abs=1e-5)
+
+    new = retrain(found, Pool(extra), out=tmp_path / "new")
+    assert open_store().split(new.run.id).validation == open_store().split(run.id).validation
+    assert "5 outside photos train" in new.run.extra[0]
+    old, after = open_store().answers(run.id), open_store().answers(new.run.id)
+    assert old.ids == after.ids
+    share = [(kept.logits.argmax(1) == kept.labels).mean() for kept in (old, after)]
+    assert new.paired.difference.value == pytest.approx(share[1] - share[0])
+    assert new.log_loss.n == len(old.ids)
+    assert new.effect == "cannot tell"  # six photos tell nothing
+    with pytest.raises(SourceError, match="is the model that the new one is compared with"):
+        retrain(found, Pool(extra), out=model)
     with pytest.raises(SourceError, match="trained on other photos or labels"):
-        mine(scan(extra), model, Pool(extra))
+        prospect(scan(extra), model, Pool(extra))
+    with pytest.raises(SourceError, match="trained with photos from outside or by a teacher already"):
+        prospect(scan(inside), tmp_path / "new", Pool(extra))
 
 
 def test_of_an_unlabelled_pool_what_is_sure_trains_and_the_rest_is_asked_about(
     inside: Dataset, model: Path, tmp_path: Path
 ) -> None:
-    folder(tmp_path / "pool", {f"{i}.png": picture(700 + i) for i in range(6)})
-    pool = list_photos([tmp_path / "pool"])
-    none = mine(scan(inside), model, Pool(pool, settings={"pseudo_bar": 1.0}))
-    assert none.after is None  # nothing is that sure, so there is nothing to train
-    assert set(uses(none).values()) == {"ask"}
-    worth = [pick.worth for pick in none.picks]
+    folder(tmp_path / "pool", {f"{i}.png": picture(700 + i) for i in range(6)} | {"test.jpg": picture(900)})
+    folder(tmp_path / "t", {"t.png": picture(900)})
+    pool, unseen = list_photos([tmp_path / "pool"]), list_photos([tmp_path / "t"])
+    none = prospect(scan(inside), model, Pool(pool, unseen, {"pseudo_bar": 1.0}))
+    assert uses(none) == {f"{i}.png": "ask" for i in range(6)} | {"test.jpg": "left out"}  # nobody labels test photos
+    worth = [pick.worth for pick in none.picks if pick.use == "ask"]
     assert worth == sorted(worth, reverse=True)
-    some = mine(scan(inside), model, Pool(pool, settings={"pseudo_bar": 0.5}), out=tmp_path / "new")
-    assert some.after is not None
-    assert set(uses(some).values()) == {"train"}
-    assert all(pick.why.startswith("the model is sure: ") for pick in some.picks)
-    listed = mine(scan(inside), model, Pool(pool, retrain=False, settings={"pseudo_bar": 0.5}))
-    assert listed.after is None
-    assert set(uses(listed).values()) == {"train"}
+    with pytest.raises(SourceError, match="no photo of the pool may train"):
+        retrain(none, Pool(pool))
+    some = prospect(scan(inside), model, Pool(pool, unseen, {"pseudo_bar": 0.5}))
+    assert uses(some) == {f"{i}.png": "train" for i in range(6)} | {"test.jpg": "left out"}
+    assert {pick.why for pick in some.picks if pick.use == "train"} == {"the model is sure"}
 
 
-def test_a_model_that_nothing_can_judge_is_refused(inside: Dataset, tmp_path: Path) -> None:
+def test_a_model_that_nothing_can_judge_is_refused(
+    inside: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool = Pool(list_photos([folder(tmp_path / "pool", {"0.png": picture(700)}).photos[0].where.path]))
     train(inside, recipe(split={"method": "none"}), out=tmp_path / "all")
     with pytest.raises(SourceError, match="held no photo out"):
-        mine(scan(inside), tmp_path / "all", pool)
+        prospect(scan(inside), tmp_path / "all", pool)
     train_folds(scan(inside), recipe(split={"method": "folds", "folds": 2}), out=tmp_path / "joined")
     with pytest.raises(SourceError, match="joined from several networks"):
-        mine(scan(inside), tmp_path / "joined", pool)
+        prospect(scan(inside), tmp_path / "joined", pool)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="by one process, not 2"):
+        prospect(scan(inside), tmp_path / "all", pool)
 
 
 def test_a_model_whose_run_is_elsewhere(
@@ -113,7 +133,7 @@ def test_a_model_whose_run_is_elsewhere(
     pool = Pool(list_photos([folder(tmp_path / "pool", {"0.png": picture(700)}).photos[0].where.path]))
     monkeypatch.setenv("CARSPOTTER_RUNS", f"sqlite:///{tmp_path / 'none' / 'runs.db'}")
     with pytest.raises(TrackingError, match="there is no run"):
-        mine(scan(inside), model, pool)
+        prospect(scan(inside), model, pool)
 
 
 @pytest.mark.parametrize(

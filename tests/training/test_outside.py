@@ -163,6 +163,8 @@ def test_a_teacher_held_out_the_very_photos_that_validate(
 
 @pytest.mark.usefixtures("runs_db")
 def test_what_a_teacher_says_is_learned(inside: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "in" / "a" / "broken.png").write_bytes(b"\x89PNG broken")
+    inside = read_source(tmp_path / "in")
     settings = recipe(split={"share": 0.3, "seed": 3})
     train(inside, settings, out=tmp_path / "teacher")
     sources = Sources(teacher=tmp_path / "teacher")
@@ -170,6 +172,7 @@ def test_what_a_teacher_says_is_learned(inside: Dataset, tmp_path: Path) -> None
         inside, settings.model_copy(update={"distil": 0.25}), sources, cache=PhotoCache(None), progress=silent
     )
     assert taught.wanted is not None
+    assert [one.id for one in taught.looked.dataset.rejected] == ["a/broken.png"]  # which is nothing to the teacher
     assert taught.wanted.sum(1) == pytest.approx(1, abs=1e-6)
     scores = load(tmp_path / "teacher").scores(taught.train, tta=2)
     labels = np.eye(2)[taught.train.labels]

@@ -21,11 +21,13 @@ from carspotter.apps.commands import (
     demo,
     evaluate,
     explain,
+    lot,
     lr,
     mine,
     pretrain,
     recipes,
     runs,
+    serve,
     sweep,
     train,
 )
@@ -58,6 +60,8 @@ app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
 app.command("mine")(mine.mine)
+app.command("lot")(lot.lot)
+app.command("serve")(serve.serve)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
 app.command("backbones")(backbones.backbones)

@@ -44,6 +44,10 @@ EXTRAS = {
     "alembic": ("the run store", "train"),
     "psycopg": ("a PostgreSQL database", "postgres"),
     "pillow_heif": ("reading HEIC photos", "heic"),
+    "fastapi": ("serving", "serve"),
+    "uvicorn": ("serving", "serve"),
+    "prometheus_client": ("serving", "serve"),
+    "python_multipart": ("serving", "serve"),
 }
 """Top-level module of an optional dependency → what it is for, and the extra that brings it."""
 

@@ -27,6 +27,16 @@ LabelColumn = Annotated[
 GroupColumn = Annotated[
     str | None, typer.Option(help="Column of what stays on one side of a split (one ad, one car).", show_default=False)
 ]
+Decisions = Annotated[
+    Path | None,
+    typer.Option(
+        "--decisions",
+        metavar="FILE",
+        help="A table of photos to relabel or to drop, with the columns id, kind, decision, label, who, when, why; see "
+        "`audit`. The source stays as it is.",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="A model folder that `train` left, as in models/demo.", show_default=False),

@@ -1,4 +1,6 @@
-"""A bundle is a folder that explains itself: `card.json`, `model.onnx`, `model.safetensors`, perhaps `finder.onnx`.
+"""A bundle is a folder that explains itself: `card.json`, `model.onnx`, `model.safetensors`.
+
+Most also have `reference.safetensors` (what they were taught with, `reference.py`) and `finder.onnx` (`finder.py`).
 
 A model folder may come from a stranger, so nothing in it is trusted: the card is JSON with a size cap and no unknown
 key, every file it names is hashed before use, and only ONNX and safetensors are ever opened.

@@ -9,11 +9,12 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from carspotter.data.framing import Box, box_in
+from carspotter.data.photo import decode, read_bytes
 from carspotter.data.views import fit
-from carspotter.errors import BundleError
+from carspotter.errors import BundleError, PhotoRefused
 from carspotter.inference.bundle import FINDER
 from carspotter.inference.runtime import open_runtime
-from carspotter.records import Geometry, Pixels
+from carspotter.records import Geometry, Photo, Pixels
 
 LIKE_A_CAR = 0.2
 """Share of the cells that speak for a vehicle. Assumption: a car fills that much of nearly every ad's photo."""
@@ -22,7 +23,8 @@ LIKE_A_CAR = 0.2
 class NetFinder:
     """A small network whose feature map has one channel: how much each cell speaks for a vehicle.
 
-    Made by `training/finder.py`; a bundle whose photos are cut to the car carries it as `finder.onnx`.
+    Made by `training/finder.py`; bundles carry it as `finder.onnx`, to cut photos to the car or to tell that they show
+    none.
 
     Args:
         model: the bytes of the ONNX file, verified by whoever read them; kept, for the next bundle.
@@ -60,6 +62,17 @@ class NetFinder:
             BundleError: the network itself fails.
         """
         return float(np.quantile(self._cells(fit(pixels, self._geometry)), 1 - LIKE_A_CAR))
+
+    def evidence_in(self, photo: Photo) -> float | None:
+        """The same of a photo that is read for it; None where it cannot be.
+
+        Raises:
+            BundleError: the network itself fails.
+        """
+        try:
+            return self.evidence(decode(read_bytes(photo.where)).pixels)
+        except PhotoRefused:
+            return None
 
     def _cells(self, view: Pixels) -> npt.NDArray[np.float32]:
         found = self._runtime.run(view[None], feature_map=True).feature_map

@@ -22,9 +22,11 @@ from carspotter.data.cache import PhotoCache
 from carspotter.data.framing import Finder, decode_size, framed
 from carspotter.data.photo import decode, read_bytes
 from carspotter.data.views import View, apply_view, tta_views
+from carspotter.data.wording import brief
 from carspotter.errors import BundleError, PhotoRefused
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.metrics import log_softmax
+from carspotter.evaluation.unknown import SHIPPED
 from carspotter.inference.bundle import FINDER, MODEL, Bundle, read_bundle
 from carspotter.inference.finder import NetFinder
 from carspotter.inference.reference import Reference, read_reference
@@ -123,12 +125,13 @@ class Predictor:
                 progress("photos", len(found), len(dataset.photos))
         return self._collect(found, dataset.rejected)
 
-    def strangers(self, dataset: Dataset, scores: Scores) -> dict[str, Verdict]:
+    def strangers(self, dataset: Dataset, scores: Scores, *, progress: Progress = silent) -> dict[str, Verdict]:
         """The photos that show no model that was taught.
 
         Args:
             dataset: holds the photos of `scores`.
-            scores: as `scores` gave them.
+            scores: as `scores` gave them; the bound was found on plain photos, so it fits several views only roughly.
+            progress: told about the strangers that are looked at again.
 
         Returns:
             Photo id → `unknown`, or `not_a_car` where no vehicle is seen either; empty for a model that cannot tell.
@@ -141,17 +144,17 @@ class Predictor:
             return {}
         strange = self._strangers.strangeness(scores) > calibration.strange_at
         ids = {scores.ids[at] for at in np.flatnonzero(strange)}
-        return {p.id: self._stranger(p, calibration.no_car_at) for p in dataset.photos if p.id in ids}
-
-    def _stranger(self, photo: Photo, no_car_at: float | None) -> Verdict:
-        """What a strange photo is. It is decoded again: strangers are few."""
-        if self._vehicles is None or no_car_at is None:
-            return Verdict.UNKNOWN
-        try:
-            evidence = self._vehicles.evidence(decode(read_bytes(photo.where)).pixels)
-        except PhotoRefused:  # gone since it was scored
-            return Verdict.UNKNOWN
-        return Verdict.NOT_A_CAR if evidence < no_car_at else Verdict.UNKNOWN
+        photos = [photo for photo in dataset.photos if photo.id in ids]
+        if self._vehicles is None or calibration.no_car_at is None:
+            return dict.fromkeys((photo.id for photo in photos), Verdict.UNKNOWN)
+        found: dict[str, Verdict] = {}
+        look = self._vehicles.evidence_in
+        with closing(in_order(look, photos, threads=self.threads, ahead=self.threads * AHEAD)) as all_evidence:
+            for photo, evidence in zip(photos, all_evidence, strict=True):
+                no_car = evidence is not None and evidence < calibration.no_car_at
+                found[photo.id] = Verdict.NOT_A_CAR if no_car else Verdict.UNKNOWN
+                progress("strangers", len(found), len(photos))
+        return found
 
     def decoded(self, photo: Photo) -> Pixels:
         """A photo's pixels, to make views of: (H, W, 3) of the size at which the finder also sees it for `scores`.
@@ -213,7 +216,8 @@ class Predictor:
             rejected=tuple(replace(r, id=str(len(dataset.photos) + at)) for at, r in enumerate(dataset.rejected)),
         )
         scores = self.scores(numbered, tta=tta, progress=progress)
-        order, strangers = [str(at) for at in range(len(ids))], self.strangers(numbered, scores)
+        order = [str(at) for at in range(len(ids))]
+        strangers = self.strangers(numbered, scores, progress=progress)
         answers = answer(scores, self.card.classes, self.card.calibration, order, strangers)
         return tuple(replace(a, id=name) for a, name in zip(answers, ids, strict=True))
 
@@ -258,9 +262,11 @@ def _photo(given: Askable, at: int) -> Photo:
 
 
 def _strangers(card: BundleCard, reference: Reference | None) -> Strangers | None:
-    if reference is None or card.calibration is None or not card.calibration.detector:
+    if reference is None or card.calibration is None or not (detector := card.calibration.detector):
         return None
-    return Strangers(reference, card, card.calibration.detector)
+    if detector != SHIPPED:
+        raise BundleError(f"the card names the detector {brief(detector)}, this version has {SHIPPED}; train again")
+    return Strangers(reference, card.members if card.join == "mean" else 1)
 
 
 def _refuse_misfit(bundle: Bundle, runtime: Runtime) -> None:

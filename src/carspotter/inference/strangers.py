@@ -5,42 +5,43 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.data.wording import brief
 from carspotter.errors import BundleError
 from carspotter.evaluation.sphere import unit
-from carspotter.evaluation.unknown import DETECTORS, Floats, Known
-from carspotter.inference.reference import Reference
-from carspotter.records import BundleCard, Scores
+from carspotter.evaluation.unknown import Floats, neighbour_distances
+from carspotter.inference.reference import REFERENCE, Reference
+from carspotter.records import Scores
+
+Embeddings = npt.NDArray[np.float32]
 
 
 class Strangers:
-    """How strange photos are to a net, by the detector that its card names.
+    """How strange photos are to a net, by the distance to what it remembers (`evaluation.unknown.knn`).
+
+    Of several networks side by side each measures in its own part of an embedding, and the mean is taken.
 
     Args:
         reference: of the bundle.
-        card: of the bundle.
+        members: networks side by side.
 
     Raises:
-        BundleError: the card names a detector that this version does not know, or the reference is empty.
+        BundleError: the reference is empty, or its embeddings are not of so many networks.
     """
 
-    def __init__(self, reference: Reference, card: BundleCard, detector: str) -> None:
-        if detector not in DETECTORS:
-            raise BundleError(f"the card names the detector {brief(detector)}, which this version lacks; train again")
-        if not len(reference.labels):
-            raise BundleError("the model remembers no photo that trained it; train again")
-        self._measure = DETECTORS[detector]
-        self._members = card.members if card.join == "mean" else 1
-        self._known = Known(self._even(reference.embeddings), reference.labels.astype(np.int64))
+    def __init__(self, reference: Reference, members: int = 1) -> None:
+        photos, dimensions = reference.embeddings.shape
+        if not photos:
+            raise BundleError(f"{REFERENCE}: the model remembers no photo that trained it; train again")
+        if dimensions % members:
+            raise BundleError(f"{REFERENCE}: {dimensions} numbers a photo are not of {members} networks; train again")
+        self._known = [unit(part) for part in _parts(reference.embeddings.astype(np.float32), members)]
 
     def strangeness(self, scores: Scores) -> Floats:
         """(N,) how strange each photo is; higher is stranger."""
-        return self._measure(self._known, self._even(scores.embeddings), np.asarray(scores.logits, np.float64))
+        parts = _parts(scores.embeddings, len(self._known))
+        far = [neighbour_distances(known, unit(part)) for known, part in zip(self._known, parts, strict=True)]
+        return np.asarray(np.mean(far, axis=0), np.float64)
 
-    def _even(self, embeddings: npt.NDArray[np.floating]) -> Floats:
-        """(N, D) in which each of several networks side by side has the same say."""
-        wide = np.asarray(embeddings, np.float64)
-        if self._members == 1:
-            return wide
-        parts = np.split(wide, self._members, axis=1)
-        return np.asarray(np.concatenate([unit(part) for part in parts], axis=1))
+
+def _parts(embeddings: Embeddings, members: int) -> list[Embeddings]:
+    """(N, D) → one (N, D / members) each."""
+    return [np.ascontiguousarray(part) for part in np.split(embeddings, members, axis=1)]

@@ -102,3 +102,32 @@ class Answer:
         if self.verdict in (Verdict.NAMED, Verdict.ONE_OF):
             return tuple(guess.label for guess in self.top[: self.claimed])
         return ()
+
+
+class ListingVerdict(StrEnum):
+    """What the photos of an ad say of the model that it declares."""
+
+    MATCH = "match"
+    MISMATCH = "mismatch"
+    CANNOT_TELL = "cannot tell"
+    NOT_EXTERIOR = "not this car's exterior"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The reply for one ad.
+
+    Attributes:
+        verdict: what is claimed.
+        recognised: the model that its photos show together; None where they leave it open.
+        probability: of the declared model, all photos taken together; of the likeliest one where the declared is not
+            among the classes; None where no photo shows a known model.
+        suspicion: in 0..1, 1 is worst: how little the photos support what is declared.
+        reason: one line.
+    """
+
+    verdict: ListingVerdict
+    recognised: str | None
+    probability: float | None
+    suspicion: float
+    reason: str

@@ -91,7 +91,9 @@ def data_changes(a: Run, b: Run) -> list[str]:
         found.append(f"not the same classes ({len(a.classes)} and {len(b.classes)})")
     if a.extra != b.extra:
         shown = [" ".join(run.extra) or "none" for run in (a, b)]
-        found.append(f"not the same outside photos in training ({shown[0]}; {shown[1]})")
+        found.append(f"not the same outside photos in training, or another teacher ({shown[0]}; {shown[1]})")
+    elif a.birth and b.birth and a.birth.outside != b.birth.outside:
+        found.append("other outside photos under the same names, or a teacher that says otherwise")
     return found
 
 

@@ -16,20 +16,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import update_bn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import carspotter
 from carspotter.data.cache import PhotoCache, default_cache_folder
-from carspotter.data.disk import hash_file
 from carspotter.data.scan import Scan
 from carspotter.data.wording import some
-from carspotter.errors import BundleError, RecipeError, TrackingError
+from carspotter.errors import BundleError, RecipeError, SourceError, TrackingError
 from carspotter.evaluation.calibration import calibrate
 from carspotter.evaluation.metrics import evaluate
 from carspotter.inference.bundle import FINDER, Bundle, check_target, read_bundle, write_bundle
@@ -46,7 +45,7 @@ from carspotter.training.finder import finder_for
 from carspotter.training.job import USUAL, Job
 from carspotter.training.material import PhotoSet, even_batches
 from carspotter.training.memory import add_reference, remember
-from carspotter.training.ship import BATCH, pack
+from carspotter.training.ship import BATCH, hash_files, pack
 from carspotter.training.train import MODELS, train
 from carspotter.workers import processes
 
@@ -91,6 +90,11 @@ def train_folds(
         RecipeError: the heads are not linear, so that their networks cannot stand side by side.
         SourceError, TrackingError, BackboneError, BundleError, TrainingError: as `train`.
     """
+    if job.outside.teacher is not None:
+        raise SourceError(
+            "a teacher has held out the photos of one fold and would teach the others what they are judged on; train "
+            "fold by fold, each with a teacher of its own"
+        )
     if processes() > 1:
         raise RecipeError(f"every fold trains in one process, not in {processes()}; start it without a launcher")
     if job.join == "mean":
@@ -138,7 +142,8 @@ def _finished(store: RunStore, recipe: Recipe, dataset: str, job: Job) -> Run | 
     for run in reversed(store.list()):
         birth = run.birth or Birth()
         same = run.recipe.model_copy(update={"threads": recipe.threads}) == recipe and run.dataset == dataset
-        same = same and (birth.code, birth.weights) == (code_hash(), weights) and not (birth.extra or birth.unlabelled)
+        same = same and (birth.code, birth.weights) == (code_hash(), weights)
+        same = same and not (birth.extra or birth.unlabelled or birth.teacher)
         if same and run.status == "finished" and _is_whole(run):
             return run
     return None
@@ -191,7 +196,7 @@ def join(
         draft = _card(folder.name, how, members, runs, answers, files, difference)
         trial = load(write_bundle(Path(place) / "trial", draft, files).folder)
         add_reference(files, remember(trial, source.dataset, rows_of(net), photos), Path(place))
-        return write_bundle(folder, draft.model_copy(update={"files": _hashes(files)}), files)
+        return write_bundle(folder, draft.model_copy(update={"files": hash_files(files)}), files)
 
 
 def joint(classifiers: Sequence[Classifier]) -> Classifier:
@@ -220,13 +225,25 @@ def soup(classifiers: Sequence[Classifier], batches: Iterable[Tensor]) -> Classi
         classifiers: at least one, of one kind.
         batches: prepared photos on which BatchNorm's statistics are counted anew.
     """
-    states = [one.state_dict() for one in classifiers]
-    net = classifiers[0]
+    states = [{key: value.clone() for key, value in one.state_dict().items()} for one in classifiers]
+    net, first = classifiers[0].eval(), states[0]
     with torch.no_grad():
-        means = {key: torch.stack([state[key].double() for state in states]).mean(0) for key in states[0]}
-        net.load_state_dict({key: mean.to(states[0][key].dtype) for key, mean in means.items()})
-        update_bn(batches, net)
+        means = {key: torch.stack([state[key].double() for state in states]).mean(0) for key in first}
+        net.load_state_dict({key: mean.to(first[key].dtype) for key, mean in means.items()})
+        moved = [part for name, part in net.named_modules() if _moves(part, name, states)]
+        for part in moved:
+            part.reset_running_stats()
+            part.momentum = None  # the plain mean over batches
+            part.train()
+        for batch in batches:
+            net(batch)
     return net.eval()
+
+
+def _moves(part: nn.Module, name: str, states: Sequence[dict[str, Tensor]]) -> TypeGuard[_BatchNorm]:
+    """Whether a part's statistics differ among the members; what none of them has moved stays as it is."""
+    key = f"{name}.running_mean"
+    return isinstance(part, _BatchNorm) and any(not torch.equal(states[0][key], other[key]) for other in states)
 
 
 def _batches(source: Scan, cache: PhotoCache, card: BundleCard, net: Classifier) -> Iterable[Tensor]:
@@ -274,7 +291,8 @@ def _card(
     first = members[0].card
     calibration = calibrate(scores.logits, labels, parts)
     if calibration is not None:
-        calibration = calibration.model_copy(update=_strangers([one.card.calibration for one in members]))
+        if how == "mean" and not any(run.extra for run in runs):
+            calibration = calibration.model_copy(update=_bounds_of([one.card.calibration for one in members]))
         # Assumption: several joined are less sure than one and right more often, so one's temperature is modest.
         method = f"{calibration.method}, each answered by the one of {len(runs)} networks that it did not train"
         calibration = calibration.model_copy(update={"method": method})
@@ -289,7 +307,7 @@ def _card(
             "recipe": first.recipe.model_copy(update={"head": plain}) if how == "mean" else first.recipe,
             "evaluation": evaluate(scores, labels, first.classes),
             "calibration": calibration,
-            "files": _hashes(files),
+            "files": hash_files(files),
             "carspotter": carspotter.__version__,
             "provenance": Provenance(
                 run_id=runs[0].id,
@@ -303,10 +321,6 @@ def _card(
     )
 
 
-def _hashes(files: dict[str, Path]) -> dict[str, str]:
-    return {name: hash_file(path) for name, path in files.items()}
-
-
 def _take_finder(files: dict[str, Path], members: Sequence[Bundle]) -> None:
     """The net that sees vehicles, from the first member that has it."""
     for one in members:
@@ -314,10 +328,13 @@ def _take_finder(files: dict[str, Path], members: Sequence[Bundle]) -> None:
             files.setdefault(FINDER, one.folder / FINDER)
 
 
-def _strangers(members: Sequence[Calibration | None]) -> dict[str, Any]:
-    """From when on a photo is a stranger: the mean of what the members, each on photos that it had not seen, found.
+def _bounds_of(members: Sequence[Calibration | None]) -> dict[str, Any]:
+    """From when on a photo is a stranger to networks side by side: the mean of the bounds that each has of its own.
 
-    Assumption: the mean of several distances scatters less than one, so that fewer known photos are called strangers.
+    Each bound was found on photos that its network had not seen, and strangeness is the mean over the networks too
+    (`inference/strangers.py`). Assumption: such a mean scatters less than one of them, so that no more known photos are
+    called strangers than each bound says; it cannot be measured, since every labelled photo trained most of them. Not
+    for a soup, whose embedding is none of theirs, nor where outside photos trained, which the reference lacks.
     """
     told = [one for one in members if one is not None and one.strange_at is not None]
     if not members or len(told) < len(members) or len({one.detector for one in told}) > 1:

@@ -113,7 +113,10 @@ def _must_have_work(outside: Sources, recipe: Recipe) -> None:
             "learned (--set distil=0.5), or leave out --teacher"
         )
     if recipe.distil and outside.teacher is None:
-        raise SourceError(f"distil = {recipe.distil:g} needs a model whose probabilities are learned; name a --teacher")
+        raise SourceError(
+            f"distil = {recipe.distil:g} needs a model whose probabilities are learned: `train --teacher`, or set "
+            "distil = 0"
+        )
 
 
 def _teacher(
@@ -129,9 +132,8 @@ def _taught(photos: Gathered, teacher: Teacher, recipe: Recipe) -> Gathered:
     train, share = photos.train, np.float32(recipe.distil)
     labels = np.eye(len(train.classes), dtype=np.float32)[train.labels]
     wanted = (1 - share) * labels + share * teacher.says(train, recipe.distil_temperature)
-    card = teacher.card
-    sentence = f"{card.name} ({card.hash[:12]}) is the teacher: what it says of a photo is {share:g} of its target"
-    told = replace(photos.outside, sentences=(*photos.outside.sentences, sentence, *card.outside))
+    sentence = f"{teacher.title} is the teacher: what it says of a photo is {share:g} of its target"
+    told = replace(photos.outside, sentences=(*photos.outside.sentences, sentence))
     return replace(photos, wanted=wanted, outside=told)
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from carspotter.data.cache import PhotoCache
-from carspotter.data.photo import decode, read_bytes
-from carspotter.errors import BackboneError, PhotoRefused
+from carspotter.errors import BackboneError
 from carspotter.evaluation.explain import HeadRows
 from carspotter.evaluation.unknown import SHIPPED, strangeness_bound
 from carspotter.inference.bundle import FINDER
 from carspotter.inference.finder import NetFinder
 from carspotter.inference.predictor import Predictor
-from carspotter.inference.reference import REFERENCE, Reference, make_reference, write_reference
+from carspotter.inference.reference import HALF_MAX, MAX_ID, REFERENCE, Reference, make_reference, write_reference
 from carspotter.inference.strangers import Strangers
-from carspotter.records import BundleCard, Calibration, Dataset, Photo, Scores
+from carspotter.progress import Progress, silent
+from carspotter.records import Calibration, Dataset, Photo, Scores
 from carspotter.training.finder import make_finder
 from carspotter.workers import in_order, usable_cores
 
@@ -31,7 +31,9 @@ NO_CAR = 0.01
 car from outside, so that the least evident hundredth is a fault of the photo."""
 
 
-def remember(predictor: Predictor, train: Dataset, rows: HeadRows | None, cache: PhotoCache) -> Reference:
+def remember(
+    predictor: Predictor, train: Dataset, rows: HeadRows | None, cache: PhotoCache, progress: Progress = silent
+) -> Reference | None:
     """What the shipped net makes of the photos that trained it, or of an even draw of `REMEMBERED`.
 
     Args:
@@ -39,34 +41,43 @@ def remember(predictor: Predictor, train: Dataset, rows: HeadRows | None, cache:
         train: photos that trained, those from outside too.
         rows: of its head, where that is linear.
         cache: of decoded photos.
+        progress: told about photos.
+
+    Returns:
+        None where its numbers are too large for half precision: a strange net, and no reason to lose it.
     """
     kept = np.sort(np.random.default_rng(0).permutation(len(train.photos))[:REMEMBERED])
     some = replace(train.subset(kept.tolist()), rejected=())
     named = replace(some, photos=_told_apart(some.photos))
-    scores = predictor.scores(named, cache=cache)
+    scores = predictor.scores(named, cache=cache, progress=progress)
+    if scores.rejected:
+        progress("remembered", len(scores.ids), len(named.photos), "some photos that trained can no longer be read")
+    if np.abs(scores.embeddings).max(initial=0.0) > HALF_MAX:
+        progress("remembered", 0, len(named.photos), "nothing: what the net makes of photos is too large to be kept")
+        return None
     label = dict(zip((photo.id for photo in named.photos), some.labels.tolist(), strict=True))
     return make_reference(scores, np.array([label[photo] for photo in scores.ids], np.int64), rows)
 
 
 def know_strangers(
-    calibration: Calibration, card: BundleCard, reference: Reference, scores: Scores, held_out: Dataset
+    calibration: Calibration, reference: Reference, scores: Scores, held_out: Dataset, progress: Progress = silent
 ) -> tuple[Calibration, NetFinder | None]:
     """From when on a photo is a stranger, as photos say that are none and trained nothing.
 
     Args:
         calibration: of the same photos.
-        card: of the bundle.
-        reference: of its training photos.
+        reference: of the training photos of one network.
         scores: of the held-out photos.
         held_out: these photos.
+        progress: told what is missing.
 
     Returns:
         The calibration with its bounds, and the net that sees vehicles; None where its weights are not here.
     """
-    strange_at = strangeness_bound(Strangers(reference, card, SHIPPED).strangeness(scores), REFUSED)
+    strange_at = strangeness_bound(Strangers(reference).strangeness(scores), REFUSED)
     if not np.isfinite(strange_at):
         return calibration, None
-    seer = _seer()
+    seer = _seer(progress)
     return calibration.model_copy(
         update={
             "detector": SHIPPED,
@@ -79,20 +90,16 @@ def know_strangers(
 
 def least_evidence(seer: NetFinder, known: Dataset) -> float | None:
     """The evidence of a vehicle that all but `NO_CAR` of the photos have; None where none can be read."""
-
-    def evidence(photo: Photo) -> float | None:
-        try:
-            return seer.evidence(decode(read_bytes(photo.where)).pixels)
-        except PhotoRefused:
-            return None
-
     threads = usable_cores()
-    found = [one for one in in_order(evidence, known.photos, threads=threads, ahead=2 * threads) if one is not None]
+    all_evidence = in_order(seer.evidence_in, known.photos, threads=threads, ahead=2 * threads)
+    found = [one for one in all_evidence if one is not None]
     return float(np.quantile(found, NO_CAR)) if found else None
 
 
-def add_reference(files: dict[str, Path], reference: Reference, place: Path) -> None:
+def add_reference(files: dict[str, Path], reference: Reference | None, place: Path) -> None:
     """One more file of a bundle."""
+    if reference is None:
+        return
     files[REFERENCE] = place / REFERENCE
     write_reference(files[REFERENCE], reference)
 
@@ -104,18 +111,24 @@ def add_finder(files: dict[str, Path], finder: NetFinder | None, place: Path) ->
         files[FINDER].write_bytes(finder.model)
 
 
-def _seer() -> NetFinder | None:
+def _seer(progress: Progress) -> NetFinder | None:
     try:
         return make_finder()
-    except BackboneError:  # without its weights a stranger is unknown, whatever it shows
+    except BackboneError as fault:
+        progress("strangers", 0, 0, f"none will be called not_a_car, but unknown, whatever they show: {fault}")
         return None
 
 
 def _told_apart(photos: Sequence[Photo]) -> tuple[Photo, ...]:
-    """Photos from outside may have names of the source's own."""
-    seen: dict[str, int] = {}
+    """Photos from outside may have names of the source's own, and no name may be longer than a reference takes."""
+    taken: set[str] = set()
     named = []
     for photo in photos:
-        times = seen[photo.id] = seen.get(photo.id, 0) + 1
-        named.append(photo if times == 1 else replace(photo, id=f"{photo.id} ({times})"))
+        short = photo.id[: MAX_ID - len(" (10000)")]
+        name, times = short, 1
+        while name in taken:
+            times += 1
+            name = f"{short} ({times})"
+        taken.add(name)
+        named.append(replace(photo, id=name))
     return tuple(named)

@@ -1,14 +1,15 @@
 """What a pool of photos is good for: where a model is weak, which photos would help, and whether they did.
 
-The photos that judge are those the model held out. They choose nothing that trains: which photos of the pool do follows
-from the pool and the model alone (labels, or the teacher's word above a bar), so the verdict on them is fair. What they
-do tell is where the model is weak, and so which photos a person should look at first.
+The photos that judge are those the model held out. Which photos of the pool train follows from the pool and the model
+alone (labels, or the teacher's word above a bar); of the judging photos no more than a temperature and a bound went
+into it. They do tell where the model is weak, and so which photos a person should look at first: who labels these and
+mines again is judged by photos that helped to choose, if only a little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,24 +17,29 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.cache import PhotoCache, default_cache_folder
-from carspotter.data.scan import Scan
-from carspotter.errors import SourceError, TrackingError
+from carspotter.data.classes import same_classes
+from carspotter.data.duplicates import near_duplicates
+from carspotter.data.scan import PhotoFacts, Scan, scan
+from carspotter.errors import RecipeError, SourceError, TrackingError
 from carspotter.evaluation.judging import Confusion, Judged, judge
-from carspotter.evaluation.metrics import best_first, log_softmax, softmax
+from carspotter.evaluation.metrics import best_first, log_softmax
 from carspotter.evaluation.paired import Paired, mean_difference, pair
 from carspotter.inference.predictor import Predictor, load
 from carspotter.progress import Progress, silent
-from carspotter.records import Dataset, Figure, HeldOut, Rejected, Run, Scores, Verdict
+from carspotter.records import Birth, Dataset, Figure, HeldOut, Rejected, Run, Scores, Verdict
 from carspotter.tracking.runs import RunStore, open_store
 from carspotter.training.gather import Gathered, gather
 from carspotter.training.job import Job
-from carspotter.training.outside import Sources
+from carspotter.training.outside import Sources, must_be_few
+from carspotter.training.teacher import TTA, shares_of
 from carspotter.training.train import train
+from carspotter.workers import processes
 
 HARMLESS = 0.02
 """Loss of accuracy that is no harm. Assumption: two photos of a hundred are what a dealer does not notice."""
 Use = Literal["train", "ask", "left out", "stranger", "bad photo"]
 Effect = Literal["helped", "did no harm", "harmed", "cannot tell"]
+ORDER: Sequence[Use] = ("ask", "train", "stranger", "left out", "bad photo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +49,11 @@ class Pool:
     Attributes:
         photos: labelled ones of the model's classes train under their labels, others where the model is sure.
         unseen: photos of which no near copy may train, such as a contest's test photos.
-        retrain: without it nothing is trained.
         settings: `pseudo_bar`, `pseudo_weight`, `outside_weight`, where not as the model's recipe has them.
     """
 
     photos: Dataset
     unseen: Dataset | None = None
-    retrain: bool = True
     settings: Mapping[str, float] = field(default_factory=dict)
 
     def sources(self, model: Path) -> Sources:
@@ -65,11 +69,11 @@ class Pick:
 
     Attributes:
         id: of the photo.
-        use: `train`: it does, under `label`; `ask`: a person should label it; `left out`: a copy of a photo that must
-            stay unseen or that trains already, or a class that the model lacks; `stranger`: it shows nothing that the
+        use: `train`: it does, under `label`; `ask`: a person should label it; `left out`: a near copy of a photo that
+            trains, judges or must stay unseen, or a class that the model lacks; `stranger`: it shows nothing that the
             model knows; `bad photo`.
-        label: its own or the likeliest class; empty for a bad photo.
-        probability: of that class, as the model sees it.
+        label: what it trains as, its own label, or the likeliest class; empty for a bad photo.
+        probability: of that class, as the model sees it; None where it has no such class.
         worth: how much it may teach, in 0..1, the order of the list: the more the model is unsure, between classes that
             it confuses, the more.
         why: one line.
@@ -84,31 +88,86 @@ class Pick:
 
 
 @dataclass(frozen=True, slots=True)
-class Mined:
-    """What a pool is good for.
+class Prospect:
+    """What a pool is good for, before anything is trained.
 
     Attributes:
-        before: the model on the photos that it held out.
+        model: the folder of the model.
+        run: that trained it.
+        kept: what it said of the photos that it held out.
+        before: the same, judged.
         picks: a row per photo of the pool, the most useful first.
-        told: how many photos train and why others do not, a sentence per source.
-        after: the run that also trained with the pool; None where it was not asked for.
-        effect: what that did.
-        paired: both on the held-out photos; None without a training.
+        photos: what would train.
+        outside: where it comes from.
+    """
+
+    model: Path
+    run: Run
+    kept: HeldOut
+    before: Judged
+    picks: tuple[Pick, ...]
+    photos: Gathered
+    outside: Sources
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """What training with a pool did.
+
+    Attributes:
+        run: the new training.
+        effect: in a word.
+        paired: both models on the photos that neither trained with.
         log_loss: of the new less that of the old, with its interval.
     """
 
-    before: Judged
-    picks: tuple[Pick, ...]
-    told: tuple[str, ...]
-    after: Run | None = None
-    effect: Effect | None = None
-    paired: Paired | None = None
-    log_loss: Figure | None = None
+    run: Run
+    effect: Effect
+    paired: Paired
+    log_loss: Figure
 
 
-def mine(
+def prospect(
     source: Scan,
     model: Path,
+    pool: Pool,
+    *,
+    store: RunStore | None = None,
+    cache: PhotoCache | None = None,
+    progress: Progress = silent,
+) -> Prospect:
+    """Look through a pool of photos for a model; nothing is trained.
+
+    Args:
+        source: what `look` made of the photos that the model was trained on.
+        model: its folder; its run must be at hand.
+        pool: what is looked through.
+        store: of runs.
+        cache: of decoded photos.
+        progress: told about all of it.
+
+    Raises:
+        SourceError: the model was trained on other photos too, or held none out.
+        TrackingError: its run is not at hand.
+        BundleError: the folder is damaged.
+        RecipeError: several processes were started.
+    """
+    if processes() > 1:
+        raise RecipeError(f"a pool is looked through by one process, not {processes()}; start it without a launcher")
+    must_be_few(pool.photos)
+    store, cache = store or open_store(), cache or PhotoCache(default_cache_folder())
+    predictor = load(model)
+    run, kept = _judged_by(predictor, source, store)
+    before = judge(_as_scores(kept), kept.labels, predictor.card.classes, predictor.card.calibration)
+    outside = pool.sources(model)
+    recipe = run.recipe.model_copy(update=dict(pool.settings))
+    photos = gather(source, recipe, outside, cache=cache, progress=progress)
+    picks = _look_through(predictor, pool, photos, before, cache, progress)
+    return Prospect(model, run, kept, before, picks, photos, outside)
+
+
+def retrain(
+    found: Prospect,
     pool: Pool,
     *,
     out: Path | None = None,
@@ -116,35 +175,27 @@ def mine(
     cache: PhotoCache | None = None,
     progress: Progress = silent,
 ) -> Mined:
-    """Look through a pool of photos for a model, train again with what is sure, and judge it.
+    """Train again as the model was, with what of the pool is sure, and judge both.
 
     Args:
-        source: what `look` made of the photos that the model was trained on.
-        model: its folder; its run must be at hand.
-        pool: what is looked through.
-        out: folder of the new model.
+        found: some photos of the pool must train.
+        pool: as for `prospect`.
+        out: folder of the new model; not that of the old one.
         store: of runs.
         cache: of decoded photos.
         progress: told about all of it.
 
     Raises:
-        SourceError: the model was trained on other photos, or held none out.
-        TrackingError: its run is not at hand.
-        BundleError: the folder is damaged.
-        TrainingError: as `train`.
+        SourceError: no photo of the pool may train, or the new model would replace the one it is compared with.
+        TrackingError, BundleError, TrainingError: as `train`.
     """
-    store, cache = store or open_store(), cache or PhotoCache(default_cache_folder())
-    predictor = load(model)
-    run, kept = _judged_by(predictor, source, store)
-    before = judge(_as_scores(kept), kept.labels, predictor.card.classes, predictor.card.calibration)
-    recipe = run.recipe.model_copy(update=dict(pool.settings))
-    outside = pool.sources(model)
-    photos = gather(source, recipe, outside, cache=cache, progress=progress)
-    picks = look_through(predictor, pool.photos, photos, before, cache, progress)
-    if not pool.retrain or not photos.outside.photos:
-        return Mined(before, picks, photos.outside.sentences)
-    after = train(photos, recipe, out=out, job=Job(outside), store=store, cache=cache, progress=progress)
-    return _verdict(Mined(before, picks, photos.outside.sentences, after), kept, store.answers(after.id))
+    if not found.photos.outside.photos:
+        raise SourceError("no photo of the pool may train; the table says why of each")
+    if out is not None and out.resolve() == found.model.resolve():
+        raise SourceError(f"{out} is the model that the new one is compared with; name another folder")
+    store, recipe = store or open_store(), found.run.recipe.model_copy(update=dict(pool.settings))
+    run = train(found.photos, recipe, out=out, job=Job(found.outside), store=store, cache=cache, progress=progress)
+    return _verdict(run, found.kept, store.answers(run.id))
 
 
 def effect_of(difference: Figure) -> Effect:
@@ -160,13 +211,18 @@ def effect_of(difference: Figure) -> Effect:
 
 
 def _judged_by(predictor: Predictor, source: Scan, store: RunStore) -> tuple[Run, HeldOut]:
-    card = predictor.card
-    where = predictor.bundle.folder
+    card, where = predictor.card, predictor.bundle.folder
     if card.members > 1:
         raise SourceError(f"{where} was joined from several networks and every photo trained it; name one fold's model")
     if card.dataset != source.dataset.fingerprint:
         raise SourceError(f"{where} was trained on other photos or labels than {source.dataset.origin}; name those")
     run = store.get(card.provenance.run_id)
+    birth = run.birth or Birth()
+    if birth.extra or birth.unlabelled or birth.teacher:
+        raise SourceError(
+            f"{where} was trained with photos from outside or by a teacher already, and what the pool adds could not "
+            f"be told from that; name a model of {source.dataset.origin} alone"
+        )
     if run.validation is None:
         raise SourceError(f"{where} held no photo out, so nothing can judge a retraining; train it with a split")
     try:
@@ -182,38 +238,41 @@ def _as_scores(kept: HeldOut) -> Scores:
 # ---- the pool -------------------------------------------------------------------------------------------------------
 
 
-def look_through(
-    predictor: Predictor, pool: Dataset, photos: Gathered, before: Judged, cache: PhotoCache, progress: Progress
+def _look_through(
+    predictor: Predictor, pool: Pool, photos: Gathered, before: Judged, cache: PhotoCache, progress: Progress
 ) -> tuple[Pick, ...]:
-    """A row per photo of the pool, the most useful first.
-
-    Args:
-        predictor: of the model.
-        pool: all of its photos.
-        photos: what trains.
-        before: where the model is weak.
-        cache: of decoded photos.
-        progress: told about photos.
-    """
-    scores = predictor.scores(pool, cache=cache, progress=progress)
-    strangers = predictor.strangers(pool, scores)
-    temperature = 1.0 if predictor.card.calibration is None else predictor.card.calibration.temperature
-    shares = softmax(np.asarray(scores.logits, np.float64) / temperature)
-    tops = best_first(scores.logits, 2)
+    """A row per photo of the pool, the most useful first."""
+    scores = predictor.scores(pool.photos, tta=TTA, cache=cache, progress=progress)
+    shares, tops = shares_of(scores, predictor.card), best_first(scores.logits, 2)
+    known = same_classes(pool.photos, photos.looked.dataset) if pool.photos.classes else pool.photos
+    weak: dict[frozenset[str], Confusion] = {}
+    for one in before.confusions:  # the more frequent direction first
+        weak.setdefault(frozenset((one.truth, one.answered)), one)
     seen = _Seen(
         trains={photo.id: str(photo.label) for photo in photos.outside.photos},
-        labels={photo.id: photo.label or "" for photo in pool.photos},
-        strangers=strangers,
+        labels={photo.id: photo.label or "" for photo in pool.photos.photos}
+        | {photo.id: photo.label or "" for photo in known.photos},
+        copies=_copies(pool, photos, progress),
+        strangers=predictor.strangers(pool.photos, scores, progress=progress),
         classes=predictor.card.classes,
-        weak={frozenset((one.truth, one.answered)): one for one in before.confusions},
+        weak=weak,
     )
     rows = [
         seen.pick(photo, share, best, second)
         for photo, share, (best, second) in zip(scores.ids, shares, tops.tolist(), strict=True)
     ]
     rows += [_bad(one) for one in scores.rejected]
-    order: Sequence[Use] = ("ask", "train", "stranger", "left out", "bad photo")
-    return tuple(sorted(rows, key=lambda row: (order.index(row.use), -row.worth, row.id)))
+    return tuple(sorted(rows, key=lambda row: (ORDER.index(row.use), -row.worth, row.id)))
+
+
+def _copies(pool: Pool, photos: Gathered, progress: Progress) -> frozenset[str]:
+    """Photos of the pool that are near copies of the source's own, or of photos that must stay unseen."""
+    unseen = scan(pool.unseen, progress=progress).facts if pool.unseen else ()
+    here: Sequence[PhotoFacts] = (*photos.looked.facts, *unseen)
+    facts = scan(pool.photos, progress=progress).facts
+    groups = near_duplicates([*here, *facts])
+    taken = set(groups[: len(here)].tolist())
+    return frozenset(fact.id for fact, group in zip(facts, groups[len(here) :].tolist(), strict=True) if group in taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +281,8 @@ class _Seen:
 
     Attributes:
         trains: id → label of those that train.
-        labels: id → their own label, or nothing.
+        labels: id → their own label, under the model's name where it has that class; or nothing.
+        copies: near copies of what trains, judges or must stay unseen.
         strangers: those that show no class that was taught.
         classes: of the model.
         weak: two classes → how the model confuses them.
@@ -230,6 +290,7 @@ class _Seen:
 
     trains: Mapping[str, str]
     labels: Mapping[str, str]
+    copies: frozenset[str]
     strangers: Mapping[str, Verdict]
     classes: Sequence[str]
     weak: Mapping[frozenset[str], Confusion]
@@ -239,18 +300,21 @@ class _Seen:
         confused = self.weak.get(frozenset((first, other)))
         use, why = self._use(photo, first, other, confused)
         label = self.trains.get(photo) or self.labels[photo] or first
+        share = float(shares[self.classes.index(label)]) if label in self.classes else None
         # The margin of T. Scheffer, C. Decomain, S. Wrobel, "Active hidden Markov models", 2001; halved where the two
         # likeliest are not among the classes that are confused.
         margin = float(1 - (shares[best] - shares[second]))
-        return Pick(photo, use, label, float(shares[best]), margin if confused else margin / 2, why)
+        return Pick(photo, use, label, share, margin if confused else margin / 2, why)
 
     def _use(self, photo: str, first: str, other: str, confused: Confusion | None) -> tuple[Use, str]:
         own = self.labels[photo]
         if photo in self.trains:
-            return "train", "labelled" if own else f"the model is sure: {first}"
+            return "train", f"labelled; the model says {first}" if own else "the model is sure"
+        if photo in self.copies:
+            return "left out", "a near copy of a photo that trains, judges or must stay unseen"
         if own:
-            copied = "a copy of a photo that trains or must stay unseen, or it cannot be used"
-            return "left out", copied if own in self.classes else f"the model does not learn {own}"
+            again = "a copy of another photo of the pool"
+            return "left out", again if own in self.classes else f"the model does not learn {own}"
         if photo in self.strangers:
             no_car = self.strangers[photo] is Verdict.NOT_A_CAR
             return "stranger", "no car is seen from outside" if no_car else "unlike everything that was taught"
@@ -265,17 +329,17 @@ def _bad(rejected: Rejected) -> Pick:
 # ---- the verdict ----------------------------------------------------------------------------------------------------
 
 
-def _verdict(mined: Mined, old: HeldOut, new: HeldOut) -> Mined:
+def _verdict(run: Run, old: HeldOut, new: HeldOut) -> Mined:
     """Both nets on the photos that neither trained with."""
     at = {photo: i for i, photo in enumerate(new.ids)}
     shared = [i for i, photo in enumerate(old.ids) if photo in at]
     there = [at[old.ids[i]] for i in shared]
     numbers = np.arange(len(shared))
     right = [one.logits[rows].argmax(1) == one.labels[rows] for one, rows in ((old, shared), (new, there))]
-    found = pair(numbers, right[0], numbers, right[1])
     losses = [
         -log_softmax(one.logits[rows].astype(np.float64))[numbers, one.labels[rows]]
         for one, rows in ((old, shared), (new, there))
     ]
+    found = pair(numbers, right[0], numbers, right[1])
     loss, _ = mean_difference(losses[1] - losses[0])
-    return replace(mined, effect=effect_of(found.difference), paired=found, log_loss=loss)
+    return Mined(run, effect_of(found.difference), found, loss)

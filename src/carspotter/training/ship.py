@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,14 +91,21 @@ def ship(
         predictor = load(trial.folder, threads=course.recipe.threads)
         scores = predictor.scores(held_out, cache=course.cache)
         evaluation = evaluate(scores, held_out.labels, held_out.classes) if held_out.photos else None
-        reference = remember(predictor, course.train, rows_of(classifier), course.cache)
+        reference = remember(predictor, course.train, rows_of(classifier), course.cache, course.progress)
         calibration = calibrate(scores.logits, held_out.labels, parts_of(course.groups))
-        if calibration is not None:
-            calibration, seer = know_strangers(calibration, draft, reference, scores, held_out)
+        if calibration is not None and reference is not None:
+            calibration, seer = know_strangers(calibration, reference, scores, held_out, course.progress)
             add_finder(files, seer, Path(place))
         add_reference(files, reference, Path(place))
-        hashes = {file: hash_file(path) for file, path in files.items()}
-        final = draft.model_copy(update={"evaluation": evaluation, "calibration": calibration, "files": hashes})
+        provenance = draft.provenance.model_copy(update={"seconds": time.perf_counter() - origin.started})
+        final = draft.model_copy(
+            update={
+                "evaluation": evaluation,
+                "calibration": calibration,
+                "files": hash_files(files),
+                "provenance": provenance,
+            }
+        )
         return write_bundle(folder, final, files), scores, evaluation
 
 
@@ -135,6 +142,11 @@ def pack(
     return files, difference
 
 
+def hash_files(files: Mapping[str, Path]) -> dict[str, str]:
+    """File name → sha256, as a card has them."""
+    return {name: hash_file(path) for name, path in files.items()}
+
+
 def _card(
     name: str, backbone: BackboneCard, course: Course, origin: Origin, files: dict[str, Path], difference: float
 ) -> BundleCard:
@@ -149,7 +161,7 @@ def _card(
         dataset=origin.dataset,
         outside=origin.outside,
         evaluation=None,
-        files={file: hash_file(path) for file, path in files.items()},
+        files=hash_files(files),
         carspotter=carspotter.__version__,
         provenance=Provenance(
             run_id=origin.run_id,

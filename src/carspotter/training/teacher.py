@@ -60,6 +60,12 @@ class Teacher:
         """Of the model."""
         return self._predictor.card
 
+    @property
+    def title(self) -> str:
+        """Its name, which model that was, and photos that taught it from outside."""
+        outside = f", itself trained with {'; '.join(self.card.outside)}" if self.card.outside else ""
+        return f"{self.card.name} ({self.card.hash[:12]}{outside})"
+
     def labels(self, pool: Dataset, bar: float) -> Dataset:
         """The photos of a pool that the teacher names with at least the probability `bar`, labelled as it says.
 
@@ -68,8 +74,7 @@ class Teacher:
         must be measured each time. Labels that the photos have are not looked at.
         """
         scores = self._scores(pool)
-        calibration = self.card.calibration
-        shares = softmax(scores.logits / (1.0 if calibration is None else calibration.temperature))
+        shares = shares_of(scores, self.card)
         strangers = self._predictor.strangers(pool, scores)
         named = {
             photo_id: self._classes[int(best)]
@@ -83,7 +88,7 @@ class Teacher:
             classes=self._classes,
             codes=self._codes,
             rejected=scores.rejected,
-            origin=f"{pool.origin}, labelled by {self.card.name} where it gives {bar:.2f} or more ({len(photos)} of "
+            origin=f"{pool.origin}, labelled by {self.title} where it gives {bar:.2f} or more ({len(photos)} of "
             f"{len(pool.photos)} photos, {np.mean(shares.max(1)) if len(shares) else 0:.2f} on average; "
             f"{len(strangers)} show nothing that it knows)",
         )
@@ -98,13 +103,19 @@ class Teacher:
         Raises:
             SourceError: a photo can no longer be read.
         """
-        scores = self._scores(photos)
+        scores = self._scores(replace(photos, rejected=()))
         if scores.rejected:
             raise SourceError(f"the teacher cannot read {scores.rejected[0].id}: {scores.rejected[0].sentence}")
         return softmax(scores.logits / temperature).astype(np.float32)
 
     def _scores(self, photos: Dataset) -> Scores:
         return self._predictor.scores(photos, tta=TTA, cache=self._cache, progress=self._progress)
+
+
+def shares_of(scores: Scores, card: BundleCard) -> npt.NDArray[np.float64]:
+    """(N, K) probabilities, calibrated where the model is."""
+    temperature = 1.0 if card.calibration is None else card.calibration.temperature
+    return softmax(np.asarray(scores.logits, np.float64) / temperature)
 
 
 def _must_fit(card: BundleCard, teacher: Path, dataset: Dataset, divided: Split) -> None:

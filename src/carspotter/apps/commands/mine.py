@@ -13,7 +13,7 @@ from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
     from carspotter.evaluation.judging import Judged
-    from carspotter.training.mine import Mined, Pool
+    from carspotter.training.mine import Mined, Pool, Prospect
 
 COLUMNS = ("id", "use", "label", "probability", "worth", "why")
 SHOWN = 5
@@ -57,6 +57,7 @@ def mine(
     only_list: OnlyList = False,
     bar: Bar = None,
     weight: Weight = None,
+    decisions: options.Decisions = None,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
@@ -68,35 +69,36 @@ def mine(
     model held out: helped, did no harm, harmed, or cannot tell. Photos that a person should label come first in the
     table. Near copies of held-out photos and of a contest's test photos never train.
     """
+    from carspotter.apps.training import read_labelled
     from carspotter.data.disk import check_writable
-    from carspotter.data.source import read_source
     from carspotter.data.table import check_ending, write_table
     from carspotter.inference.bundle import check_target
     from carspotter.training.look import look
-    from carspotter.training.mine import mine as dig
+    from carspotter.training.mine import prospect, retrain
 
     check_ending(listed)
     check_writable(listed)
     if output is not None:
         check_target(output)
-    dataset = read_source(
-        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
-    )
-    notes(dataset.notes)
-    asked = _pool(source, pool, retrain=not only_list, bar=bar, weight=weight)
+    columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
+    dataset = read_labelled(source, photos, decisions, **columns)
+    asked = _pool(source, pool, bar, weight)
     with progress() as show:
-        found = dig(look(dataset, strict=False, progress=show), model, asked, out=output, progress=show)
-    rows = [(p.id, p.use, p.label, p.probability, p.worth, p.why) for p in found.picks]
-    write_table(listed, COLUMNS, rows)
+        found = prospect(look(dataset, strict=False, progress=show), model, asked, progress=show)
+    write_table(listed, COLUMNS, [(p.id, p.use, p.label, p.probability, p.worth, p.why) for p in found.picks])
     _say_weak(found.before)
     _say_pool(found, listed)
-    _say_verdict(found, only_list)
+    if only_list or not found.photos.outside.photos:
+        say("nothing was trained" + ("" if only_list else ": no photo of the pool may train"))
+    else:
+        with progress() as show:
+            _say_verdict(retrain(found, asked, out=output, progress=show))
     if any(pick.use == "bad photo" for pick in found.picks):
         note("some photos of the pool cannot be used; the table says why")
         raise typer.Exit(EXIT_SOME_REFUSED)
 
 
-def _pool(source: Path, pool: Path, *, retrain: bool, bar: float | None, weight: float | None) -> Pool:
+def _pool(source: Path, pool: Path, bar: float | None, weight: float | None) -> Pool:
     from carspotter.data.source import find_contest, read_contest, read_source
     from carspotter.training.mine import Pool
 
@@ -104,12 +106,8 @@ def _pool(source: Path, pool: Path, *, retrain: bool, bar: float | None, weight:
     notes(found.notes)
     contest = find_contest(source)
     settings = {"pseudo_bar": bar, "pseudo_weight": weight, "outside_weight": weight}
-    return Pool(
-        found,
-        None if contest is None else read_contest(contest).test,
-        retrain,
-        {key: value for key, value in settings.items() if value is not None},
-    )
+    unseen = None if contest is None else read_contest(contest).test
+    return Pool(found, unseen, {key: value for key, value in settings.items() if value is not None})
 
 
 def _say_weak(before: Judged) -> None:
@@ -122,21 +120,18 @@ def _say_weak(before: Judged) -> None:
     table(("is", "taken for", "photos", "of"), [(p.truth, p.answered, len(p.photos), p.of) for p in pairs])
 
 
-def _say_pool(found: Mined, listed: Path) -> None:
+def _say_pool(found: Prospect, listed: Path) -> None:
     from collections import Counter
 
     uses = Counter(pick.use for pick in found.picks)
     say(f"{len(found.picks)} photos of the pool: {', '.join(f'{count} {use}' for use, count in uses.items())}")
-    for sentence in found.told:
+    for sentence in found.photos.outside.sentences:
         say(f"outside  {sentence}")
     say(f"what each is good for is in {listed}; those marked ask should be labelled by a person, the first ones first")
 
 
-def _say_verdict(found: Mined, only_list: bool) -> None:
-    if found.after is None or found.paired is None or found.log_loss is None:
-        say("nothing was trained" + ("" if only_list else ": no photo of the pool may train"))
-        return
+def _say_verdict(found: Mined) -> None:
     loss = found.log_loss
     say(f"verdict  {found.effect}: {found.paired.sentence('the old model', 'the new one')}")
     say(f"log loss {loss.value:+.3f} [{loss.low:+.3f}, {loss.high:+.3f}], below 0 is better")
-    say(f"model    {found.after.bundle} (run {found.after.id[:8]}); one seed: `runs compare` tells more of several")
+    say(f"model    {found.run.bundle} (run {found.run.id[:8]}); one seed: `runs compare` tells more of several")

@@ -69,16 +69,6 @@ Teacher = Annotated[
         show_default=False,
     ),
 ]
-Decisions = Annotated[
-    Path | None,
-    typer.Option(
-        "--decisions",
-        metavar="FILE",
-        help="A table of photos to relabel or to drop, with the columns id, kind, decision, label, who, when, why; see "
-        "`audit`. The source stays as it is.",
-        show_default=False,
-    ),
-]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA where there is one.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with unreadable photos.")]
 
@@ -125,7 +115,7 @@ def train(
     recipe: RecipeName = None,
     settings: Settings = None,
     output: ModelFolder = None,
-    decisions: Decisions = None,
+    decisions: options.Decisions = None,
     extra: Extra = None,
     unlabelled: Unlabelled = None,
     teacher: Teacher = None,
@@ -155,7 +145,7 @@ def train(
 
     chosen = load_recipe(recipe or "fast", settings or ()) if recipe or settings or resume is None else None
     if join and not every_fold:
-        raise typer.BadParameter("--join joins the networks of --every-fold; name both or neither")
+        raise typer.BadParameter("--join needs --every-fold, whose networks it joins")
     columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
     if resume is not None:
         if extra or unlabelled or teacher:

@@ -1,0 +1,76 @@
+"""`serve`: models behind an HTTP API, on this machine alone unless told otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carspotter.apps.console import note, say
+from carspotter.errors import SourceError
+
+Folders = Annotated[
+    list[Path],
+    typer.Argument(metavar="MODEL...", help="Model folders; the first one is the default.", show_default=False),
+]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every network.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+Allowed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host", help="Name under which it may be asked, besides localhost; repeatable.", show_default=False
+    ),
+]
+Workers = Annotated[int, typer.Option(min=0, max=256, help="Processes that answer photos; 0: one per core.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help="File with a bearer token that every request must bear.", show_default=False),
+]
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    models: Folders,
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    allow_host: Allowed = None,
+    workers: Workers = 0,
+    token_file: TokenFile = None,
+) -> None:
+    """Serve models over HTTP: /v1/identify, /v1/listings/check, /v1/models; /docs describes them.
+
+    Photos are answered by worker processes and kept nowhere. A model folder that is replaced is served from then on.
+    """
+    import uvicorn
+
+    from carspotter.apps.serving.api import Api
+    from carspotter.apps.serving.limits import Limits
+    from carspotter.apps.serving.server import config, listen
+    from carspotter.apps.serving.shelf import Shelf
+
+    token = "" if token_file is None else _token(token_file)
+    if host not in LOCAL and not token:
+        note(f"{host} can be reached by others and no token is asked for; name a --token-file")
+    api = Api(Shelf(models), Limits(workers=workers).resolved(), hosts=allow_host or (), token=token)
+    socket = listen(host, port)
+    say(
+        f"{', '.join(api.shelf.bundles)} at http://{host}:{socket.getsockname()[1]}, described at /docs; Ctrl-C ends it"
+    )
+    uvicorn.Server(config(api, host, port)).run([socket])
+
+
+def _token(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        SourceError: it cannot be read, or is none.
+    """
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise SourceError(f"cannot read the token in {path}: {type(fault).__name__}; check the path") from None
+    if not token.isascii() or not token.isprintable() or " " in token or len(token) < 16:
+        raise SourceError(f"the token in {path} must be one word of 16 or more printable ASCII characters")
+    return token

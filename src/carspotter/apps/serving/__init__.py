@@ -1,0 +1,1 @@
+"""The HTTP API: several models behind worker processes, with limits; no torch."""

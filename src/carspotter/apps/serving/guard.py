@@ -1,0 +1,187 @@
+"""What a request must be before anything reads it: from where, with which token, how large, how fast.
+
+Plain ASGI, for HTTP and for WebSocket handshakes, which are GETs that no preflight asks about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from carspotter.apps.serving.limits import Limits
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+LOCAL = ("127.0.0.1", "localhost", "::1")
+"""Hosts that are answered without being named."""
+OPEN = frozenset({"/healthz", "/readyz"})
+"""Paths that need no token."""
+FLOODED = 413
+LATE = 408
+
+
+class Refusal(Exception):
+    """A request that is not answered.
+
+    Attributes:
+        status: of the reply.
+        code: for programs.
+        sentence: for people; never a path, a traceback or a library's text.
+        headers: of the reply.
+    """
+
+    def __init__(self, status: int, code: str, sentence: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+        self.sentence = sentence
+        self.headers = tuple(headers)
+
+
+class Guard:
+    """Wraps an app.
+
+    Args:
+        app: what is guarded.
+        limits: of size and time.
+        hosts: that may be named in `Host` and `Origin`, besides the local ones; a port is not looked at.
+        token: that every request but the health checks must bear; empty: none.
+        full: whether photos that come now would have to wait too long.
+        photos: paths whose requests bring photos.
+        measured: told the path's route (`other` where there is none), the status and the seconds of each reply.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        limits: Limits,
+        hosts: Iterable[str] = (),
+        token: str = "",
+        full: Callable[[], bool] = lambda: False,
+        photos: Iterable[str] = (),
+        measured: Callable[[str, int, float], None] = lambda *_: None,
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._hosts = frozenset(host.casefold() for host in (*LOCAL, *hosts))
+        self._token = token
+        self._full = full
+        self._photos = frozenset(photos)
+        self._measured = measured
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            self._check(scope)
+            bounded = self._bounded(receive) if scope["type"] == "http" else receive
+            await self._app(scope, bounded, noted)
+        except Refusal as refusal:
+            if not status:
+                await _refuse(scope, noted, refusal)
+        finally:
+            # A path that is no route would be a label of a stranger's making.
+            route = getattr(scope.get("route"), "path", scope["path"] if scope["path"] in self._photos else "other")
+            self._measured(route, status, time.perf_counter() - began)
+
+    def _check(self, scope: Scope) -> None:
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name == b"host" and name in headers:
+                raise Refusal(400, "bad_host", "the request names several hosts")
+            headers[name] = value
+        if _host(headers.get(b"host", b"").decode("latin-1")) not in self._hosts:
+            raise Refusal(421, "bad_host", "this server does not answer under that name; start it with --allow-host")
+        unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE
+        origin = headers.get(b"origin")
+        if unsafe and origin is not None and not self._same(origin.decode("latin-1")):
+            raise Refusal(403, "bad_origin", "requests from pages of other sites are not answered")
+        if self._token and scope["path"] not in OPEN:
+            borne = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(borne, b"Bearer " + self._token.encode()):
+                raise Refusal(401, "no_token", "a bearer token is needed", [("WWW-Authenticate", "Bearer")])
+        if unsafe and scope["path"] in self._photos and self._full():
+            raise Refusal(503, "busy", "too many photos wait already; try again", [("Retry-After", "1")])
+        declared = headers.get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self._limits.body_bytes:
+            raise _flooded(self._limits)
+
+    def _same(self, origin: str) -> bool:
+        parts = urlsplit(origin)
+        return parts.scheme in {"http", "https"} and _host(parts.netloc) in self._hosts
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """The body counted as it comes, and all of it by a deadline."""
+        taken = 0
+        whole = False
+        deadline = asyncio.get_running_loop().time() + self._limits.receive_seconds
+
+        async def bounded() -> Message:
+            nonlocal taken, whole
+            if whole:  # what follows is the end of the connection, for which there is no hurry
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise Refusal(LATE, "too_slow", "the request did not arrive in time; send smaller photos") from None
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if taken > self._limits.body_bytes:
+                    raise _flooded(self._limits)
+            return message
+
+        return bounded
+
+
+def _flooded(limits: Limits) -> Refusal:
+    most = f"{limits.body_bytes / 2**20:g} MB"
+    return Refusal(FLOODED, "too_large", f"a request may have {most}; send fewer or smaller photos")
+
+
+def _host(netloc: str) -> str:
+    """The name of a host without its port; nothing for what is no host."""
+    try:
+        parts = urlsplit(f"//{netloc}")
+        _ = parts.port
+    except ValueError:
+        return ""
+    bare = parts.netloc == netloc and "@" not in netloc and not parts.path and not parts.query and not parts.fragment
+    return (parts.hostname or "").casefold() if bare else ""
+
+
+async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": refusal.sentence})
+        return
+    body = json.dumps(fault(refusal.code, refusal.sentence), ensure_ascii=False).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
+    pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (*headers, *refusal.headers)]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+def fault(code: str, sentence: str) -> dict[str, Any]:
+    """The body of every reply that is an error."""
+    return {"error": {"code": code, "sentence": sentence}}

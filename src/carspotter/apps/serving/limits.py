@@ -1,0 +1,44 @@
+"""What one server takes, each bound with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from carspotter.data.archive import MAX_PHOTO_BYTES
+from carspotter.workers import usable_cores
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a server.
+
+    Attributes:
+        workers: processes that decode and compute.
+        queue: photos that may wait for one; beyond it requests are refused at once. Assumption: one per worker keeps
+            the slowest admitted answer within twice the time of an idle server.
+        photos: of one request. Assumption: sites allow 30 to 50 photos an ad.
+        photo_bytes: of one photo.
+        body_bytes: of one request. Assumption: thirty phone photos.
+        fields: of one request beside photos.
+        receive_seconds: in which a request must have arrived whole. Assumption: a phone on a slow line sends 1 MB/s.
+        header_seconds: in which its headers must have.
+        photo_seconds: that one photo may take before its worker is ended.
+        memory_bytes: that a worker may take beyond what it starts with. Assumption: a photo of 50 million pixels takes
+            150 MB, and what decoding makes of it three times that.
+    """
+
+    workers: int = 0
+    queue: int = 0
+    photos: int = 50
+    photo_bytes: int = MAX_PHOTO_BYTES
+    body_bytes: int = 200 * 2**20
+    fields: int = 20
+    receive_seconds: float = 60.0
+    header_seconds: float = 10.0
+    photo_seconds: float = 20.0
+    memory_bytes: int = 2 * 2**30
+
+    def resolved(self) -> Limits:
+        """With the numbers that follow from the machine."""
+        workers = self.workers or usable_cores()
+        return replace(self, workers=workers, queue=self.queue or workers)

@@ -1,0 +1,348 @@
+"""Processes that decode photos and run nets, so that no photo can harm the server: each has a memory bound and a time.
+
+A photo is one task of one process. A process that dies or takes too long is ended and replaced; its photo is answered
+with the reason, the others are served meanwhile. What may wait is bounded: more is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import resource
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.apps.serving.limits import Limits
+from carspotter.errors import BundleError, Reason
+from carspotter.inference.predictor import Predictor, load
+from carspotter.records import Dataset, Photo, Rejected, Scores, Verdict
+
+T = TypeVar("T")
+
+START_SECONDS = 60.0
+"""In which a process must have opened its models. Assumption: a cold disk and a busy machine."""
+STOP_SECONDS = 5.0
+KEPT = 2
+"""Versions of a model that a process holds: the new one, and the old one for requests under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as the server knows it now.
+
+    Attributes:
+        name: in requests.
+        folder: where it lies.
+        hash: of the bundle.
+    """
+
+    name: str
+    folder: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What a process says of one photo; a pure function of it becomes the answer.
+
+    Attributes:
+        logits: (K,) f32; None where the photo was refused.
+        embedding: (D,) f32; None likewise.
+        stranger: the verdict where the photo shows no model that was taught.
+        rejected: why there is nothing.
+    """
+
+    logits: npt.NDArray[np.float32] | None = None
+    embedding: npt.NDArray[np.float32] | None = None
+    stranger: Verdict | None = None
+    rejected: Rejected | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One photo for one model."""
+
+    model: Model
+    photo: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a model, so that the first photo need not wait."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The model that was asked for is no longer in its folder."""
+
+    sentence: str
+
+
+class Pool:
+    """Processes at work, and what waits for them.
+
+    Args:
+        limits: resolved.
+        models: that every process opens first.
+        restarted: called when a process is replaced.
+    """
+
+    def __init__(self, limits: Limits, models: Sequence[Model], restarted: Callable[[], None] = lambda: None) -> None:
+        self._limits = limits
+        self._models = tuple(models)
+        self._restarted = restarted
+        self._hands = [_Hand(limits) for _ in range(limits.workers)]
+        self._free: asyncio.Queue[_Hand] = asyncio.Queue()
+        self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="hand")
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.waiting = 0
+        self.working = 0
+
+    @property
+    def ready(self) -> int:
+        """Processes that can take a photo, or are at one."""
+        return self._free.qsize() + self.working
+
+    @property
+    def full(self) -> bool:
+        """Whether another request would have to wait too long."""
+        return self.waiting >= self._limits.queue
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the processes."""
+        return tuple(hand.pid for hand in self._hands if hand.pid)
+
+    async def start(self) -> None:
+        """Start the processes; returns when one of them can work.
+
+        Raises:
+            BundleError: a model cannot be opened.
+        """
+        starts = [self._keep(self._start(hand)) for hand in self._hands]
+        await next(asyncio.as_completed(starts))
+
+    async def stop(self) -> None:
+        """End the processes; what they are at is let finish for a moment."""
+        for task in self._tasks:
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(None, hand.stop) for hand in self._hands))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def replace(self, models: Sequence[Model]) -> None:
+        """Models that processes started from now on open first."""
+        self._models = tuple(models)
+
+    async def run(self, task: Task) -> Seen | Gone:
+        """One photo, once a process is free.
+
+        Never raises for a photo: one that harms its process is refused with the reason.
+        """
+        self.waiting += 1
+        try:
+            hand = await self._free.get()
+        finally:
+            self.waiting -= 1
+        # A request that is given up meanwhile lets the process finish: what it is at cannot be taken back.
+        return await asyncio.shield(self._keep(self._asked(hand, task)))
+
+    async def _asked(self, hand: _Hand, task: Task) -> Seen | Gone:
+        self.working += 1
+        try:
+            loop = asyncio.get_running_loop()
+            said, sound = await loop.run_in_executor(self._threads, hand.ask, task, self._limits.photo_seconds)
+        finally:
+            self.working -= 1
+        if sound:
+            self._free.put_nowait(hand)
+        else:
+            self._keep(self._again(hand))
+        return said
+
+    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that is referred to until it is done; asyncio itself forgets those that nobody holds."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _start(self, hand: _Hand) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, hand.start, self._models)
+        self._free.put_nowait(hand)
+
+    async def _again(self, hand: _Hand) -> None:
+        self._restarted()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, hand.kill)
+        await self._start(hand)
+
+
+class _Hand:
+    """One process, from the server's side; called on a thread."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self, models: Sequence[Model]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads and sockets
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=work, args=(theirs, self._limits.memory_bytes), name="carspotter-worker", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        for model in models:
+            said = self._exchange(Open(model), START_SECONDS)
+            if isinstance(said, Gone):
+                raise BundleError(said.sentence)
+            if said is None:
+                raise BundleError(f"no worker could open {model.name} in {START_SECONDS:.0f} s; see its message above")
+
+    def ask(self, task: Task, seconds: float) -> tuple[Seen | Gone, bool]:
+        """What the process says, and whether it can take another photo."""
+        said = self._exchange(task, seconds)
+        if said is not None:
+            return said, True
+        alive = self._process is not None and self._process.is_alive()
+        if alive:
+            return _refused(Reason.TIMEOUT, f"it took longer than {seconds:g} s; send a smaller copy"), False
+        return _refused(Reason.UNREADABLE, "decoding it ended a worker process; send another copy"), False
+
+    def _exchange(self, what: Task | Open, seconds: float) -> Seen | Gone | None:
+        """None: nothing was said in time, or the process is gone."""
+        try:
+            if self._pipe is None:
+                return None
+            self._pipe.send(what)
+            if self._pipe.poll(seconds):
+                said: Seen | Gone = self._pipe.recv()
+                return said
+        except (OSError, EOFError):
+            if self._process is not None:
+                self._process.join(1)
+        return None
+
+    def stop(self) -> None:
+        """Let it end by itself, then make it."""
+        if self._pipe is not None:
+            with suppress(OSError):
+                self._pipe.close()  # who waits for a task ends
+        if self._process is not None:
+            self._process.join(STOP_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._pipe is not None:
+            with suppress(OSError):
+                self._pipe.close()
+
+
+def _refused(reason: Reason, sentence: str) -> Seen:
+    return Seen(rejected=Rejected("", reason, sentence))
+
+
+# ---- in the process -------------------------------------------------------------------------------------------------
+
+
+def work(pipe: Connection, memory_bytes: int) -> None:
+    """Open models and answer photos until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the server decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    held: dict[str, Predictor] = {}
+    bounded = False
+    while True:
+        try:
+            asked: Task | Open = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            predictor = _open(asked.model, held)
+            if isinstance(asked, Open):
+                pipe.send(Seen())
+                continue
+            if not bounded:  # after the models: what they take is known and wanted
+                _bound_memory(memory_bytes)
+                bounded = True
+            pipe.send(look(predictor, asked.photo))
+        except BundleError as fault:
+            pipe.send(Gone(str(fault)))
+        except MemoryError:
+            pipe.send(_refused(Reason.TOO_LARGE, "decoding it takes more memory than a photo may; send a smaller copy"))
+
+
+def look(predictor: Predictor, photo: bytes) -> Seen:
+    """What a net says of one photo."""
+    dataset = Dataset((Photo("photo", photo),))
+    scores = predictor.scores(dataset)
+    if scores.rejected:
+        return Seen(rejected=scores.rejected[0])
+    stranger = predictor.strangers(dataset, scores).get("photo")
+    return Seen(scores.logits[0], scores.embeddings[0], stranger)
+
+
+def together(seen: Sequence[Seen], ids: Sequence[str], classes: int) -> tuple[Scores, dict[str, Verdict]]:
+    """Photos of one request as the arrays that everything else is a function of.
+
+    Args:
+        seen: of each photo.
+        ids: different from one another.
+        classes: K of the model.
+    """
+    rows = [at for at, one in enumerate(seen) if one.logits is not None]
+    logits = [one.logits for one in seen if one.logits is not None]
+    embeddings = [one.embedding for one in seen if one.embedding is not None]
+    refused = tuple(
+        Rejected(ids[at], one.rejected.reason, one.rejected.sentence) for at, one in enumerate(seen) if one.rejected
+    )
+    scores = Scores(
+        tuple(ids[at] for at in rows),
+        np.stack(logits) if logits else np.zeros((0, classes), np.float32),
+        np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32),
+        refused,
+    )
+    return scores, {ids[at]: one.stranger for at, one in enumerate(seen) if one.stranger is not None}
+
+
+def _open(model: Model, held: dict[str, Predictor]) -> Predictor:
+    """The version that is asked for; of each model the last few are kept."""
+    key = f"{model.name}\0{model.hash}"
+    if key not in held:
+        predictor = load(model.folder, threads=1)
+        if predictor.bundle.hash != model.hash:
+            raise BundleError(f"{model.name} was replaced meanwhile; ask again")
+        held[key] = predictor
+        same = [other for other in held if other.split("\0")[0] == model.name]
+        for old in same[:-KEPT]:
+            del held[old]
+    return held[key]
+
+
+def _bound_memory(more: int) -> None:
+    """A decoder that wants more memory gets an error instead of the machine's last."""
+    with suppress(ValueError, OSError):  # no Linux, or a bound that stands already is lower
+        data_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+        bound = data_pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))

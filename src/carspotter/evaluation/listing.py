@@ -1,0 +1,161 @@
+"""An ad: a declared model and several photos, judged together; and what ads of one model cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.data.wording import brief, count
+from carspotter.evaluation.answer import NOBODY, UNFITTED
+from carspotter.evaluation.metrics import log_softmax, softmax
+from carspotter.records import Calibration, Listed, ListingVerdict, Scores, Verdict
+
+DOUBT = 0.05
+"""The declared model's probability up to which another one is called a mismatch: the counterpart of the 95 % intervals
+everywhere else."""
+STRANGE = 2
+"""Photos that must be unlike everything that was taught before they speak against a declared model. Assumption: one of
+twenty photos of a known model is (`Calibration.refused`), two of one ad are no accident."""
+UNTOLD = 0.5
+"""Suspicion where photos tell nothing."""
+FEWEST_PRICES = 3
+"""Ads whose prices make a median (assumption)."""
+
+Floats = npt.NDArray[np.float64]
+_LETTERS = re.compile(r"[\W_]+")
+
+
+def join_photos(logits: npt.NDArray[np.float32], temperature: float) -> Floats:
+    """(n, K) logits of several photos of one car → (K,) probabilities.
+
+    A logarithmic opinion pool: C. Genest, J. Zidek, "Combining probability distributions", Statistical Science 1
+    (1986), 114-148. Its weights sum to the root of n. Assumption: photos of one ad are neither independent witnesses
+    (weights would sum to n) nor one and the same (to 1).
+
+    Raises:
+        ValueError: no photo.
+    """
+    if not len(logits):
+        raise ValueError("no photo to join")
+    sure = log_softmax(np.asarray(logits, np.float64) / temperature)
+    return softmax((sure.mean(0) * sqrt(len(logits)))[None])[0]
+
+
+def find_class(declared: str, classes: Sequence[str]) -> int | None:
+    """The class that an ad means: by letters and digits alone, so that `BMW X5` is `bmw_x5`; None where none is."""
+    wanted = _plain(declared)
+    found = [at for at, name in enumerate(classes) if wanted and _plain(name) == wanted]
+    return found[0] if len(found) == 1 else None
+
+
+def check_listing(
+    declared: str,
+    scores: Scores,
+    classes: Sequence[str],
+    calibration: Calibration | None,
+    strangers: Mapping[str, Verdict] = NOBODY,
+) -> Listed:
+    """Whether the photos of an ad show the model that it declares.
+
+    Args:
+        declared: as the ad says.
+        scores: of its photos; those that cannot be used are in `rejected`.
+        classes: the K class names in index order.
+        calibration: of the model.
+        strangers: photos that show none of the classes.
+    """
+    trust = calibration or UNFITTED
+    known = [at for at, photo in enumerate(scores.ids) if photo not in strangers]
+    aside = _aside(scores, strangers)
+    if not known:
+        return _nothing_known(declared, find_class(declared, classes), scores, strangers, aside)
+    shares = join_photos(scores.logits[known], trust.temperature)
+    best = int(shares.argmax())
+    sure = float(shares[best]) >= max(trust.name_at, 0.5)
+    recognised = classes[best] if sure else None
+    evidence = f"{count(len(known), 'photo')}: {classes[best]} {shares[best]:.0%}"
+    told = "; ".join([evidence, *aside])
+    at = find_class(declared, classes)
+    if at is None:
+        reason = f"the model was not taught {brief(declared) or 'a model without a name'}; {told}"
+        return Listed(ListingVerdict.CANNOT_TELL, recognised, float(shares[best]), UNTOLD, reason)
+    share = float(shares[at])
+    if at == best and sure:
+        return Listed(ListingVerdict.MATCH, recognised, share, 1 - share, told)
+    if sure and share <= DOUBT:
+        return Listed(ListingVerdict.MISMATCH, recognised, share, 1 - share, f"{told}, not {classes[at]} ({share:.0%})")
+    return Listed(ListingVerdict.CANNOT_TELL, recognised, share, 1 - share, f"{told}; {classes[at]} {share:.0%}")
+
+
+def price_gaps(
+    prices: Sequence[float | None], models: Sequence[str | None], years: Sequence[str] | None = None
+) -> tuple[float | None, ...]:
+    """How far each ad lies below the median of its model, as a share: .25 is a quarter below, -.1 a tenth above.
+
+    Args:
+        prices: None where there is none.
+        models: as recognised; None where they are not.
+        years: of each ad; ads are then compared within a year.
+
+    Returns:
+        None where the price or the model is not known, or fewer than `FEWEST_PRICES` ads have both.
+    """
+    keys = [(model, None if years is None else years[at].strip()) for at, model in enumerate(models)]
+    groups: dict[tuple[str | None, str | None], list[float]] = {}
+    for key, price in zip(keys, prices, strict=True):
+        if price is not None:
+            groups.setdefault(key, []).append(price)
+    medians = {key: float(np.median(some)) for key, some in groups.items() if len(some) >= FEWEST_PRICES and key[0]}
+    return tuple(
+        None if price is None or not medians.get(key) else 1 - price / medians[key]
+        for key, price in zip(keys, prices, strict=True)
+    )
+
+
+def read_price(text: str) -> float | None:
+    """A price as people write it: `1 250 000 ₽`, `1,250,000.50`, `$12.500`; None where no number can be meant.
+
+    Of points and commas, the last one is decimal where one or two digits follow it and it stands alone.
+    """
+    digits = re.sub(r"[^\d.,-]", "", text).strip(".,")
+    if not re.fullmatch(r"\d[\d.,]*", digits):
+        return None
+    whole, mark, rest = digits, "", ""
+    if found := re.fullmatch(r"(.*)([.,])(\d{1,2})", digits):
+        whole, mark, rest = found.groups()
+    if mark and mark in whole:  # 1.234.56 is no number
+        return None
+    number = float(re.sub(r"[.,]", "", whole) + (f".{rest}" if rest else ""))
+    return number if 0 < number < 1e12 else None
+
+
+def _plain(name: str) -> str:
+    return _LETTERS.sub("", name).casefold()
+
+
+def _aside(scores: Scores, strangers: Mapping[str, Verdict]) -> list[str]:
+    """What became of photos that tell nothing, a phrase for each kind."""
+    told = [strangers[photo] for photo in scores.ids if photo in strangers]
+    kinds = (
+        (told.count(Verdict.UNKNOWN), "unlike every known model"),
+        (told.count(Verdict.NOT_A_CAR), "without a car seen from outside"),
+        (len(scores.rejected), "unusable"),
+    )
+    return [f"{number} {what}" for number, what in kinds if number]
+
+
+def _nothing_known(
+    declared: str, at: int | None, scores: Scores, strangers: Mapping[str, Verdict], aside: Sequence[str]
+) -> Listed:
+    """The verdict where no photo shows a known model."""
+    told = "; ".join(aside) or "no photo"
+    unknown = sum(strangers[photo] is Verdict.UNKNOWN for photo in scores.ids)
+    if unknown == 0 and scores.ids:
+        return Listed(ListingVerdict.NOT_EXTERIOR, None, None, UNTOLD, told)
+    if at is not None and unknown >= STRANGE:
+        return Listed(ListingVerdict.MISMATCH, None, None, 1 - DOUBT, f"{told}, so hardly {brief(declared)}")
+    return Listed(ListingVerdict.CANNOT_TELL, None, None, UNTOLD, told)

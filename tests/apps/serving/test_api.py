@@ -1,0 +1,189 @@
+"""The routes, through a real server."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from tests.apps.serving.conftest import Running, wait_until
+
+from carspotter.apps.serving.limits import Limits
+from carspotter.apps.serving.shelf import Shelf
+from carspotter.errors import BundleError, SourceError
+from helpers.tiny import colour_photo, write_tiny_bundle
+
+RED, GREEN, BLUE = colour_photo(250, 0, 0), colour_photo(0, 250, 0), colour_photo(0, 0, 250)
+
+
+def test_every_photo_has_its_answer_in_the_order_sent(running: Running) -> None:
+    found = running.post("/v1/identify", ("b.png", BLUE), ("x.png", b"no photo"), ("r.png", RED), ("b.png", BLUE))
+    assert found.status_code == 200
+    answers = found.json()["answers"]
+    assert [(one["id"], one["verdict"], one["label"]) for one in answers] == [
+        ("b.png", "named", "blue"),
+        ("x.png", "bad_photo", None),
+        ("r.png", "named", "red"),
+        ("b.png", "named", "blue"),
+    ]
+    assert list(answers[0]) == [
+        "id", "verdict", "label", "probability", "label2", "probability2", "label3", "probability3", "group", "reason",
+    ]  # fmt: skip
+    assert answers[1]["reason"].startswith("not_a_photo: ")
+    assert found.json()["model"] == "tiny"
+    assert running.post("/v1/identify", ("r.png", RED), model="other").json()["model"] == "other"
+
+
+def test_a_listing_is_checked(running: Running) -> None:
+    def checked(declared: str, *photos: bytes) -> dict[str, object]:
+        named = [(f"{at}.png", photo) for at, photo in enumerate(photos)]
+        found = running.post("/v1/listings/check", *named, declared=declared)
+        assert found.status_code == 200
+        return dict(found.json())
+
+    match = checked(" Red ", RED, RED)
+    assert (match["verdict"], match["recognised"], match["declared"]) == ("match", "red", "Red")
+    assert len(match["answers"]) == 2  # type: ignore[arg-type]
+    assert checked("blue", RED)["verdict"] == "mismatch"
+    assert checked("lilac", RED)["verdict"] == "cannot tell"
+    bad = checked("red", b"no photo")
+    assert (bad["verdict"], bad["reason"]) == ("cannot tell", "1 unusable")
+
+
+def test_models_and_health(running: Running) -> None:
+    models = running.get("/v1/models").json()["models"]
+    assert [one["name"] for one in models] == ["tiny", "other"]
+    assert models[0]["classes"] == ["red", "green", "blue"]
+    assert (models[0]["accuracy"], models[0]["calibrated"], models[0]["knows_strangers"]) == (None, False, False)
+    assert running.get("/healthz").json() == {"status": "ok"}
+    assert running.get("/readyz").json() == {"status": "ok"}
+    paths = running.get("/openapi.json").json()["paths"]
+    form = paths["/v1/identify"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["required"] == ["photos"]
+
+
+def test_what_is_counted(start: Callable[..., Running]) -> None:
+    fresh = start()
+    fresh.post("/v1/identify", ("r.png", RED), ("x.png", b"no"))
+    fresh.get("/nowhere/at/all")
+    text = fresh.get("/metrics").text
+    assert 'carspotter_photos_total{model="tiny",verdict="named"} 1.0' in text
+    assert 'carspotter_photos_total{model="tiny",verdict="bad_photo"} 1.0' in text
+    assert 'carspotter_requests_total{route="/v1/identify",status="200"} 1.0' in text
+    assert 'carspotter_requests_total{route="other",status="404"} 1.0' in text
+    assert "nowhere" not in text
+
+
+@pytest.mark.parametrize(
+    ("files", "fields", "status", "code"),
+    [
+        ([], {"model": "tiny"}, 400, "no_photos"),
+        ([("photos", ("r.png", RED))], {"model": "absent"}, 404, "no_model"),
+        ([("photos", ("r.png", RED))], {"modle": "tiny"}, 400, "bad_field"),
+        ([("picture", ("r.png", RED))], {}, 400, "bad_field"),
+        ([("photos", ("r.png", RED))], {"model": "x" * 300}, 400, "too_long"),
+        ([("photos", ("r.png", RED))], {"model": "x" * 3000}, 400, "bad_form"),
+        ([("photos", (f"{i}.png", b"x")) for i in range(51)], {}, 413, "too_many"),
+    ],
+)
+def test_a_wrong_form_gets_one_clear_line(
+    running: Running, files: list[tuple[str, tuple[str, bytes]]], fields: dict[str, str], status: int, code: str
+) -> None:
+    whole = files or [("model", (None, fields["model"]))]  # a form without a file has its fields as parts
+    found = httpx.post(f"{running.url}/v1/identify", files=whole, data=fields if files else None, timeout=60)
+    assert (found.status_code, found.json()["error"]["code"]) == (status, code)
+    assert "Traceback" not in found.text
+    assert "/" not in found.json()["error"]["sentence"].replace("/v1/models", "").replace("form-data", "")
+
+
+def test_what_is_no_form(running: Running) -> None:
+    for sent in ({"json": {"photos": []}}, {"content": b"x", "headers": {"content-type": "multipart/form-data"}}):
+        found = httpx.post(f"{running.url}/v1/identify", timeout=60, **sent)  # type: ignore[arg-type]
+        assert found.status_code == 400, found.text
+    assert running.post("/v1/listings/check", ("r.png", RED)).json()["error"]["code"] == "no_declared"
+    text = httpx.post(f"{running.url}/v1/identify", files={"photos": (None, "not a file")}, timeout=60)
+    assert text.json()["error"]["code"] == "bad_field"
+    assert running.get("/v1/identify").json()["error"]["code"] == "method"
+
+
+def test_names_of_files_cannot_steer_anything(running: Running) -> None:
+    found = running.post("/v1/identify", ("../../\x1b[2J<script>\n.png", RED))
+    (answer,) = found.json()["answers"]
+    assert answer["label"] == "red"
+    assert "\x1b" not in answer["id"]
+    assert "\n" not in answer["id"]
+
+
+def test_a_photo_that_kills_its_worker_costs_nobody_else_anything(start: Callable[..., Running]) -> None:
+    fresh = start(limits=Limits(workers=2, queue=50, photo_seconds=5))
+    wait_until(lambda: fresh.api.pool.ready == 2)
+    victim, other = fresh.api.pool.pids
+    os.kill(victim, signal.SIGKILL)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: fresh.post("/v1/identify", ("r.png", RED)).json()["answers"][0], range(20)))
+    verdicts = [one["verdict"] for one in found]
+    assert verdicts.count("named") >= 19  # one may have met the dead process, and says so
+    assert {one["reason"] for one in found if one["verdict"] != "named"} <= {
+        "unreadable: decoding it ended a worker process; send another copy"
+    }
+    wait_until(lambda: fresh.api.pool.ready == 2)
+    assert other in fresh.api.pool.pids
+    if "bad_photo" in verdicts:
+        assert "carspotter_worker_restarts_total 1.0" in fresh.get("/metrics").text
+
+
+def test_a_worker_that_takes_too_long_is_ended(start: Callable[..., Running]) -> None:
+    fresh = start(limits=Limits(workers=1, photo_seconds=1.0))
+    wait_until(lambda: fresh.api.pool.ready == 1)
+    (stopped,) = fresh.api.pool.pids
+    os.kill(stopped, signal.SIGSTOP)
+    (answer,) = fresh.post("/v1/identify", ("r.png", RED)).json()["answers"]
+    assert answer["reason"] == "timeout: it took longer than 1 s; send a smaller copy"
+    wait_until(lambda: fresh.api.pool.pids != (stopped,) and fresh.api.pool.ready == 1)
+    assert fresh.post("/v1/identify", ("r.png", RED)).json()["answers"][0]["label"] == "red"
+
+
+def test_memory_is_bounded(start: Callable[..., Running]) -> None:
+    fresh = start(limits=Limits(workers=1, memory_bytes=100_000_000))
+    large = io.BytesIO()
+    Image.new("RGB", (6000, 6000), (250, 0, 0)).save(large, "PNG")  # 108 MB when decoded
+    answers = fresh.post("/v1/identify", ("large.png", large.getvalue()), ("r.png", RED)).json()["answers"]
+    assert (answers[0]["verdict"], answers[0]["reason"][:9]) == ("bad_photo", "too_large")
+    assert answers[1]["label"] == "red", answers[1]
+
+
+def test_a_replaced_model_is_served_without_a_lost_request(start: Callable[..., Running], tmp_path: Path) -> None:
+    fresh = start(limits=Limits(workers=1, queue=50))
+    (folder,) = fresh.folders
+    before = fresh.get("/v1/models").json()["models"][0]["hash"]
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(fresh.post, "/v1/identify", ("b.png", BLUE)) for _ in range(30)]
+        write_tiny_bundle(folder, ("red", "green", "navy"))
+        asked += [threads.submit(fresh.post, "/v1/identify", ("b.png", BLUE)) for _ in range(30)]
+        found = [one.result() for one in asked]
+    assert {one.status_code for one in found} == {200}
+    assert {one.json()["answers"][0]["label"] for one in found} <= {"blue", "navy"}
+    wait_until(lambda: fresh.get("/v1/models").json()["models"][0]["hash"] != before, 20)
+    assert fresh.post("/v1/identify", ("b.png", BLUE)).json()["answers"][0]["label"] == "navy"
+    assert 'carspotter_model_reloads_total{model="tiny"} 1.0' in fresh.get("/metrics").text
+
+    # What is no sound model is not taken in.
+    (folder / "model.onnx").write_bytes(b"no model")
+    os.utime(folder / "card.json")
+    assert fresh.api.shelf.refresh() == ()
+    assert fresh.post("/v1/identify", ("b.png", BLUE)).json()["answers"][0]["label"] == "navy"
+
+
+def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    one, other = write_tiny_bundle(tmp_path / "a" / "m"), write_tiny_bundle(tmp_path / "b" / "m")
+    with pytest.raises(SourceError, match="two models are called m"):
+        Shelf((one.folder, other.folder))
+    (one.folder / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(BundleError, match="damaged or altered"):
+        Shelf((one.folder,))

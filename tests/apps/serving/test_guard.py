@@ -1,0 +1,165 @@
+"""What never reaches a route: raw sockets against a real server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+from tests.apps.serving.conftest import Running
+
+from carspotter.apps.serving.guard import _host
+from carspotter.apps.serving.limits import Limits
+from helpers.tiny import colour_photo
+
+RED = colour_photo(250, 0, 0)
+PART = b'--x\r\nContent-Disposition: form-data; name="photos"; filename="a.png"\r\n\r\n'
+SMALL = Limits(workers=1, body_bytes=200_000, receive_seconds=2.0, header_seconds=1.0)
+
+
+@pytest.fixture(scope="module")
+def small(start: Callable[..., Running]) -> Running:
+    return start(limits=SMALL)
+
+
+def talk(port: int, *parts: bytes, pause: float = 0.0, seconds: float = 15.0) -> bytes:
+    """What a server says to bytes that come in parts."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as line:
+        said = b""
+        try:
+            for part in parts:
+                line.sendall(part)
+                time.sleep(pause)
+            while more := line.recv(65536):
+                said += more
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return said
+
+
+def head(path: str = "/v1/identify", **more: str) -> bytes:
+    lines = {"Host": "127.0.0.1", "Content-Type": "multipart/form-data; boundary=x"} | {
+        name.replace("_", "-"): value for name, value in more.items()
+    }
+    return f"POST {path} HTTP/1.1\r\n".encode() + b"".join(f"{n}: {v}\r\n".encode() for n, v in lines.items()) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("127.0.0.1:8000", True), ("localhost", True), ("[::1]:80", True), ("LOCALHOST", True),
+        ("evil.example", False), ("127.0.0.1.evil.example", False), ("localhost@evil.example", False),
+        ("evil.example#localhost", False), ("localhost/..", False), ("localhost:x", False), ("", False),
+    ],
+)  # fmt: skip
+def test_only_its_own_names_are_answered(running: Running, host: str, known: bool) -> None:
+    for method, path in (("GET", "/v1/models"), ("POST", "/v1/identify"), ("POST", "/v1/listings/check")):
+        found = httpx.request(method, running.url + path, headers={"host": host}, timeout=30)
+        assert (found.status_code == 421) != known, (method, path, found.text)
+
+
+@pytest.mark.parametrize("path", ["/v1/identify", "/v1/listings/check"])
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [("http://localhost:1", True), ("https://evil.example", False), ("null", False), ("file://localhost", False)],
+)
+def test_pages_of_other_sites_cannot_post(running: Running, path: str, origin: str, allowed: bool) -> None:
+    sent = {"files": {"photos": ("r.png", RED)}, "data": {"declared": "red"} if "check" in path else {}}
+    found = httpx.post(running.url + path, headers={"origin": origin}, timeout=30, **sent)
+    assert found.status_code == (200 if allowed else 403)
+    assert "access-control-allow-origin" not in found.headers
+
+
+def test_two_hosts_in_one_request(running: Running) -> None:
+    said = talk(
+        running.port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    assert said.startswith(b"HTTP/1.1 400")
+
+
+def test_a_websocket_is_refused_from_elsewhere(running: Running) -> None:
+    lines = {"Host": "localhost", "Origin": "null", "Connection": "Upgrade", "Upgrade": "websocket"}
+    lines |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version": "13"}
+    ask = "GET /ws HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
+    assert talk(running.port, ask.encode()).startswith(b"HTTP/1.1 4")
+
+
+def test_a_token(start: Callable[..., Running]) -> None:
+    guarded = start(token="0123456789abcdef")  # noqa: S106
+    files = {"photos": ("r.png", RED)}
+    for headers, status in (
+        ({}, 401),
+        ({"authorization": "Bearer 0123456789abcdeF"}, 401),
+        ({"authorization": "Bearer 0123456789abcdef"}, 200),
+    ):
+        found = httpx.post(f"{guarded.url}/v1/identify", files=files, headers=headers, timeout=30)
+        assert found.status_code == status
+        assert guarded.get("/v1/models", **headers).status_code == status
+    assert guarded.get("/healthz").status_code == guarded.get("/readyz").status_code == 200
+    assert guarded.get("/metrics").status_code == 401
+
+
+def test_another_name_may_be_allowed(start: Callable[..., Running]) -> None:
+    named = start(hosts=("cars.example",))
+    assert named.get("/healthz", host="cars.example:443").status_code == 200
+    assert named.get("/healthz", host="www.cars.example").status_code == 421
+
+
+def test_a_body_that_is_too_large_with_and_without_its_length(small: Running) -> None:
+    said = talk(small.port, head(Content_Length=str(10**9)))
+    assert said.startswith(b"HTTP/1.1 413")
+    assert b"too_large" in said
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    said = talk(small.port, head(Transfer_Encoding="chunked"), b"%x\r\n%s\r\n" % (len(PART), PART), *[chunk] * 8)
+    assert said.startswith(b"HTTP/1.1 413")
+    assert small.post("/v1/identify", ("r.png", RED)).status_code == 200
+
+
+@pytest.mark.parametrize("length", ["-5", "1e3", "abc"])
+def test_a_length_that_is_none(small: Running, length: str) -> None:
+    said = talk(small.port, head(Content_Length=length), b"x")
+    assert said.split(b" ")[1][:1] == b"4"
+
+
+def test_a_body_that_does_not_come(small: Running) -> None:
+    began = time.monotonic()
+    said = talk(small.port, head(Content_Length="1000"), PART, *[b"x"] * 3, pause=0.3)
+    assert said.startswith(b"HTTP/1.1 408")
+    assert 1.5 < time.monotonic() - began < 12
+
+
+def test_headers_that_do_not_come(small: Running) -> None:
+    began = time.monotonic()
+    assert talk(small.port, b"GET /healthz HTTP/1.1\r\n", *[b"X-a: b\r\n"] * 4, pause=0.2) == b""
+    assert time.monotonic() - began < 12
+    assert talk(small.port) == b""  # who says nothing is not waited for either
+
+
+def test_parts_with_endless_headers(small: Running) -> None:
+    body = b"--x\r\n" + b"A: " + b"b" * 100_000 + b"\r\n\r\nx\r\n--x--\r\n"
+    said = talk(small.port, head(Content_Length=str(len(body)), Connection="close"), body)
+    assert said.split(b" ")[1][:1] == b"4"
+    many = b"--x\r\n" + b"A: b\r\n" * 20_000 + b"\r\nx\r\n--x--\r\n"
+    said = talk(small.port, head(Content_Length=str(len(many)), Connection="close"), many)
+    assert said.split(b" ")[1][:1] == b"4"
+
+
+def test_who_comes_when_all_wait_is_told_at_once(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = start()
+    monkeypatch.setattr(busy.api.pool, "waiting", 99)
+    found = busy.post("/v1/identify", ("r.png", RED))
+    assert (found.status_code, found.json()["error"]["code"]) == (503, "busy")
+    assert found.headers["retry-after"] == "1"
+    assert busy.get("/healthz").status_code == 200
+    monkeypatch.setattr(busy.api.pool, "waiting", 0)
+    assert busy.post("/v1/identify", ("r.png", RED)).status_code == 200
+
+
+def test_a_host_is_read_as_browsers_do() -> None:
+    assert [_host(text) for text in ("a:1", "A.b", "[::1]:2", "a@b", "a/b", "a?b", ":", "")] == [
+        "a", "a.b", "::1", "", "", "", "", "",
+    ]  # fmt: skip
