@@ -42,7 +42,7 @@ def join_photos(logits: npt.NDArray[np.float32], temperature: float) -> Floats:
     if not len(logits):
         raise ValueError("no photo to join")
     sure = log_softmax(np.asarray(logits, np.float64) / temperature)
-    return softmax((sure.mean(0) * sqrt(len(logits)))[None])[0]
+    return np.asarray(softmax((sure.mean(0) * sqrt(len(logits)))[None])[0])
 
 
 def find_class(declared: str, classes: Sequence[str]) -> int | None:

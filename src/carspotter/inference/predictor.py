@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.cache import PhotoCache
-from carspotter.data.framing import Finder, decode_size, framed
+from carspotter.data.framing import decode_size, framed
 from carspotter.data.photo import decode, read_bytes
 from carspotter.data.views import View, apply_view, tta_views
 from carspotter.data.wording import brief
@@ -77,7 +77,7 @@ class Predictor:
         threads: photos worked on at once.
     """
 
-    def __init__(self, bundle: Bundle, runtime: Runtime, finder: Finder | None = None, *, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, runtime: Runtime, finder: NetFinder | None = None, *, threads: int = 0) -> None:
         _refuse_misfit(bundle, runtime)
         self.bundle = bundle
         self.finder = finder if bundle.card.geometry.frame == "car" else None

@@ -101,7 +101,8 @@ class Guard:
                 await _refuse(scope, noted, refusal)
         finally:
             # A path that is no route would be a label of a stranger's making.
-            route = getattr(scope.get("route"), "path", scope["path"] if scope["path"] in self._photos else "other")
+            known = getattr(scope.get("route"), "path", None)
+            route = str(known or (scope["path"] if scope["path"] in self._photos else "other"))
             self._measured(route, status, time.perf_counter() - began)
 
     def _check(self, scope: Scope) -> None:

@@ -50,7 +50,7 @@ class Named(Reply):
             suffix = str(number + 1) if number else ""
             flat |= {f"label{suffix}": guess.label, f"probability{suffix}": guess.probability}
         reason = answer.reason if answer.code is None else f"{answer.code.value}: {answer.reason}"
-        return cls(id=answer.id, verdict=answer.verdict, group=answer.group, reason=reason, **flat)  # type: ignore[arg-type]
+        return cls(id=answer.id, verdict=answer.verdict, group=answer.group, reason=reason, **flat)
 
 
 class Identified(Reply):
