@@ -12,7 +12,7 @@ has_postgresql() {
 
 need_root() {
   if [ "$(id -u)" != 0 ]; then
-    echo "error: there is no PostgreSQL server here, and only root installs one: sudo apt-get install postgresql" >&2
+    echo "error: PostgreSQL or Chromium is not here, and only root installs them: sudo apt-get install postgresql chromium" >&2
     exit 2
   fi
 }
@@ -31,9 +31,18 @@ install_postgresql() {
   apt install --yes --no-install-recommends postgresql
 }
 
+has_chromium() {
+  command -v chromium >/dev/null
+}
+
 if ! has_postgresql; then
   need_root
   install_postgresql
+fi
+if ! has_chromium; then
+  need_root
+  apt update
+  apt install --yes --no-install-recommends chromium
 fi
 if ! has_postgresql; then
   echo "error: Debian's packages are installed, but there is no $PROGRAMS/initdb; see CARSPOTTER_POSTGRES" >&2

@@ -11,23 +11,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from uuid import uuid4
 
 import pytest
+
+from helpers.absent import absent
 
 # As `carspotter.training` does it, but before any test module imports torch: threads that wait must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVERS = "CARSPOTTER_REQUIRE_SERVERS"
-
-
-def _absent(what: str, forbids_skip: str) -> NoReturn:
-    """Skip the test for want of this, or fail it where the variable is set: a green CI has seen everything."""
-    if os.environ.get(forbids_skip):
-        pytest.fail(f"{what} ({forbids_skip} forbids the skip)")
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +33,7 @@ def shared() -> Path:
     """
     folder = Path(os.environ.get("CARSPOTTER_SHARED", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        _absent(f"no real photos at {folder}; set CARSPOTTER_SHARED to their folder", "CARSPOTTER_REQUIRE_REAL")
+        absent(f"no real photos at {folder}; set CARSPOTTER_SHARED to their folder", "CARSPOTTER_REQUIRE_REAL")
     return folder
 
 
@@ -91,7 +86,7 @@ def _postgresql_programs() -> Path:
     for programs in [Path(named).absolute()] if named else reversed(debian):
         if (programs / "initdb").exists():  # a client alone has a folder too
             return programs
-    _absent(f"no PostgreSQL server at {named or '/usr/lib/postgresql'}; Debian: apt install postgresql", SERVERS)
+    return absent(f"no PostgreSQL server at {named or '/usr/lib/postgresql'}; Debian: apt install postgresql", SERVERS)
 
 
 def _postgresql_user() -> str | None:
@@ -99,7 +94,7 @@ def _postgresql_user() -> str | None:
     if os.geteuid() != 0:
         return None
     if "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
-        _absent("the tests run as root, and there is no user postgres to run a server", SERVERS)
+        absent("the tests run as root, and there is no user postgres to run a server", SERVERS)
     return "postgres"
 
 
@@ -113,7 +108,7 @@ def postgresql_server() -> Iterator[str]:
     try:
         import_module("psycopg")
     except ImportError as fault:
-        _absent(f"no PostgreSQL driver ({fault}); pip install 'carspotter[postgres]'", SERVERS)
+        absent(f"no PostgreSQL driver ({fault}); pip install 'carspotter[postgres]'", SERVERS)
     programs, user = _postgresql_programs(), _postgresql_user()
     folder = Path(tempfile.mkdtemp(prefix="carspotter-pg-", dir="/tmp"))  # sockets need a short path
     if user:

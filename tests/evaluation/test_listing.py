@@ -111,6 +111,8 @@ def test_prices_are_compared_within_a_model_and_year() -> None:
         ("0", None),
         ("1e99" * 9, None),
         ("2010-2012", None),
+        ("=1+1", None),
+        ("от 900'000 руб.", 900_000),
     ],
 )
 def test_prices_as_people_write_them(text: str, price: float | None) -> None:

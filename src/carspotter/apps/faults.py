@@ -45,6 +45,7 @@ EXTRAS = {
     "psycopg": ("a PostgreSQL database", "postgres"),
     "pillow_heif": ("reading HEIC photos", "heic"),
     "fastapi": ("serving", "serve"),
+    "nicegui": ("the page", "serve"),
     "uvicorn": ("serving", "serve"),
     "prometheus_client": ("serving", "serve"),
     "python_multipart": ("serving", "serve"),

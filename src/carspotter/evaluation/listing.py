@@ -121,9 +121,10 @@ def read_price(text: str) -> float | None:
 
     Of points and commas, the last one is decimal where one or two digits follow it and it stands alone.
     """
-    digits = re.sub(r"[^\d.,-]", "", text).strip(".,")
-    if not re.fullmatch(r"\d[\d.,]*", digits):
+    numbers: list[str] = re.findall(r"\d(?:[\d.,\s']*\d)?", text)
+    if len(numbers) != 1:  # none, or several, as in a range
         return None
+    digits = re.sub(r"[\s']", "", numbers[0])
     whole, mark, rest = digits, "", ""
     if found := re.fullmatch(r"(.*)([.,])(\d{1,2})", digits):
         whole, mark, rest = found.groups()

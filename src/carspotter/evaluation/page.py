@@ -11,7 +11,7 @@ from PIL import Image
 from carspotter.data.photo import decode, read_bytes
 from carspotter.data.wording import visible
 from carspotter.errors import PhotoRefused
-from carspotter.records import Photo
+from carspotter.records import Photo, Pixels
 
 THUMB = (240, 180)
 """Largest width and height of a thumbnail, pixels."""
@@ -66,9 +66,25 @@ def thumbnail(photo: Photo | None) -> str:
         seen = decode(read_bytes(photo.where), at_least=THUMB[::-1])
     except PhotoRefused as fault:
         return f"<span>{text(fault.reason)}</span>"
-    small, out = Image.fromarray(seen.pixels), io.BytesIO()
-    small.thumbnail(THUMB)
-    small.save(out, "JPEG", quality=QUALITY)
-    data = base64.b64encode(out.getvalue()).decode()
-    size = f'width="{small.width}" height="{small.height}"'
-    return f'<img {size} loading="lazy" alt="{text(photo.id)}" src="data:image/jpeg;base64,{data}">'
+    width, height = fitted(seen.pixels, THUMB)
+    size, source = f'width="{width}" height="{height}"', data_url(small_jpeg(seen.pixels))
+    return f'<img {size} loading="lazy" alt="{text(photo.id)}" src="{source}">'
+
+
+def fitted(pixels: Pixels, most: tuple[int, int]) -> tuple[int, int]:
+    """Width and height within `most`, with the aspect ratio of (H, W, 3) pixels; never larger than these."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, most[0] / width, most[1] / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def small_jpeg(pixels: Pixels, most: tuple[int, int] = THUMB) -> bytes:
+    """A new JPEG of the pixels alone, at most so wide and high."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).resize(fitted(pixels, most), Image.Resampling.BICUBIC).save(out, "JPEG", quality=QUALITY)
+    return out.getvalue()
+
+
+def data_url(jpeg: bytes) -> str:
+    """A picture as part of a page."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

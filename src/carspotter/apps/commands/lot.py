@@ -9,16 +9,12 @@ import typer
 
 from carspotter.apps import options
 from carspotter.apps.console import note, notes, progress, say, table
-from carspotter.errors import EXIT_SOME_REFUSED, SourceError
+from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
-    from carspotter.data.table import Cell, Table
     from carspotter.inference.lot import Ad
     from carspotter.records import Listed
 
-PHOTO_COLUMNS = ("photos", "photo", "images", "image", "files", "file", "path", "фото")
-ADDED = ("verdict", "recognised", "probability", "suspicion", "reason")
-OURS = "carspotter_"
 Ads = Annotated[
     Path, typer.Argument(metavar="TABLE", help="Ads, one per row: .csv, .tsv, .xlsx or .parquet.", show_default=False)
 ]
@@ -62,6 +58,7 @@ def lot(
     recognised model. Suspicious ads come first, then those far below the median. Photos that are missing or cannot be
     used make the exit code 3.
     """
+    from carspotter.apps.lot_table import find_columns, gaps_of, urgency, written
     from carspotter.data.disk import check_writable
     from carspotter.data.listing import list_place
     from carspotter.data.table import check_ending, read_table, write_table
@@ -72,76 +69,16 @@ def lot(
     check_writable(output)
     predictor, given, place = load(model), read_table(ads), list_place(photos)
     notes([*given.notes, *place.notes])
-    named = _columns(given, model_column, photo_column, price_column, year_column)
-    rows = find_ads(given.column(model_column), given.column(named), place)
+    columns = find_columns(given, model_column, photo_column, price_column, year_column)
+    rows = find_ads(given.column(columns.model), given.column(columns.photos), place)
     with progress() as show:
         found = check_lot(predictor, rows, progress=show)
-    gaps = None if price_column is None else _gaps(given, found, price_column, year_column)
-    order = range(len(found)) if as_given else sorted(range(len(found)), key=lambda at: _urgency(found[at], gaps, at))
-    columns, cells = _written(given, found, gaps)
-    write_table(output, columns, [cells[at] for at in order])
+    gaps, remarks = gaps_of(given, found, columns)
+    notes(remarks)
+    order = range(len(found)) if as_given else sorted(range(len(found)), key=lambda at: urgency(found[at], gaps, at))
+    names, cells = written(given, found, gaps)
+    write_table(output, names, [cells[at] for at in order])
     _say(found, rows, output)
-
-
-def _columns(given: Table, model: str, photo: str | None, *others: str | None) -> str:
-    """The column of the photos.
-
-    Raises:
-        SourceError: a column is not there, or none can be found.
-    """
-    asked = [name for name in (model, photo, *others) if name is not None]
-    faults = [
-        f"{given.path} has no column {name!r}; it has {', '.join(given.columns)}"
-        for name in asked
-        if name not in given.columns
-    ]
-    found = [column for column in given.columns if column.strip().casefold() in PHOTO_COLUMNS]
-    if photo is None and len(found) != 1:
-        what = f"the photos could be {', '.join(found)}" if found else f"no column of photos among {given.columns}"
-        faults.append(f"{given.path}: {what}; name one with --photo-column")
-    if faults:
-        raise SourceError(faults)
-    return photo or found[0]
-
-
-def _gaps(given: Table, found: tuple[Listed, ...], price: str, year: str | None) -> tuple[float | None, ...]:
-    from carspotter.data.wording import count
-    from carspotter.evaluation.listing import price_gaps, read_price
-
-    prices = [read_price(cell) for cell in given.column(price)]
-    unread = [
-        line
-        for line, cell, number in zip(given.lines, given.column(price), prices, strict=True)
-        if number is None and cell.strip()
-    ]
-    if unread:
-        note(
-            f"{count(len(unread), 'price')} that are no numbers, the first in line {unread[0]}; these have no price_gap"
-        )
-    return price_gaps(prices, [one.recognised for one in found], None if year is None else given.column(year))
-
-
-def _urgency(one: Listed, gaps: tuple[float | None, ...] | None, at: int) -> tuple[float, float, int]:
-    """Mismatches first, the most suspicious at the top; then the rest by how good an offer they are."""
-    from carspotter.records import ListingVerdict
-
-    gap = None if gaps is None else gaps[at]
-    if one.verdict is ListingVerdict.MISMATCH:
-        return (0, -one.suspicion, at)
-    return (1, -(gap if gap is not None else -1e9), at) if gaps is not None else (1, -one.suspicion, at)
-
-
-def _written(
-    given: Table, found: tuple[Listed, ...], gaps: tuple[float | None, ...] | None
-) -> tuple[list[str], list[tuple[Cell, ...]]]:
-    """The table with what was added; a name that is taken gets a prefix."""
-    added = (*ADDED, *(() if gaps is None else ("price_gap",)))
-    columns = [*given.columns, *(f"{OURS}{name}" if name in given.columns else name for name in added)]
-    rows: list[tuple[Cell, ...]] = []
-    for at, (row, one) in enumerate(zip(given.rows, found, strict=True)):
-        cells: tuple[Cell, ...] = (one.verdict.value, one.recognised, one.probability, one.suspicion, one.reason)
-        rows.append((*row, *cells, *(() if gaps is None else (gaps[at],))))
-    return columns, rows
 
 
 def _say(found: tuple[Listed, ...], ads: tuple[Ad, ...], output: Path) -> None:

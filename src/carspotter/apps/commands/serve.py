@@ -27,6 +27,9 @@ TokenFile = Annotated[
     Path | None,
     typer.Option(help="File with a bearer token that every request must bear.", show_default=False),
 ]
+ApiOnly = Annotated[
+    bool, typer.Option("--api-only", help="No page; with a token there is none, since browsers bear none.")
+]
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -38,8 +41,9 @@ def serve(
     allow_host: Allowed = None,
     workers: Workers = 0,
     token_file: TokenFile = None,
+    api_only: ApiOnly = False,
 ) -> None:
-    """Serve models over HTTP: /v1/identify, /v1/listings/check, /v1/models; /docs describes them.
+    """Serve models over HTTP: a page for people, and /v1/identify, /v1/listings/check, /v1/models, described at /docs.
 
     Photos are answered by worker processes and kept nowhere. A model folder that is replaced is served from then on.
     """
@@ -54,6 +58,10 @@ def serve(
     if host not in LOCAL and not token:
         note(f"{host} can be reached by others and no token is asked for; name a --token-file")
     api = Api(Shelf(models), Limits(workers=workers).resolved(), hosts=allow_host or (), token=token)
+    if not api_only and not token:
+        from carspotter.apps.web.pages import attach
+
+        attach(api)
     socket = listen(host, port)
     say(
         f"{', '.join(api.shelf.bundles)} at http://{host}:{socket.getsockname()[1]}, described at /docs; Ctrl-C ends it"

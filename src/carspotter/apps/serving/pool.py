@@ -10,20 +10,25 @@ import asyncio
 import multiprocessing
 import resource
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from carspotter.apps.serving.limits import Limits
-from carspotter.errors import BundleError, Reason
+from carspotter.data.photo import decode
+from carspotter.errors import BundleError, PhotoRefused, Reason
+from carspotter.evaluation.explain import overlay, upsample
+from carspotter.evaluation.page import THUMB, small_jpeg
+from carspotter.inference.explanation import explain
 from carspotter.inference.predictor import Predictor, load
 from carspotter.records import Dataset, Photo, Rejected, Scores, Verdict
 
@@ -60,12 +65,19 @@ class Seen:
         embedding: (D,) f32; None likewise.
         stranger: the verdict where the photo shows no model that was taught.
         rejected: why there is nothing.
+        picture: a JPEG, where one was asked for.
     """
 
     logits: npt.NDArray[np.float32] | None = None
     embedding: npt.NDArray[np.float32] | None = None
     stranger: Verdict | None = None
     rejected: Rejected | None = None
+    picture: bytes | None = None
+
+
+Want = Literal["answer", "thumbnail", "why"]
+"""`answer`: logits and the rest; `thumbnail`: a small picture drawn anew, without metadata; `why`: where the net saw
+its answer rather than the runner-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class Task:
 
     model: Model
     photo: bytes
+    want: Want = "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +299,7 @@ def work(pipe: Connection, memory_bytes: int) -> None:
             if not bounded:  # after the models: what they take is known and wanted
                 _bound_memory(memory_bytes)
                 bounded = True
-            pipe.send(look(predictor, asked.photo))
+            pipe.send(WORK[asked.want](predictor, asked.photo))
         except BundleError as fault:
             pipe.send(Gone(str(fault)))
         except MemoryError:
@@ -301,6 +314,32 @@ def look(predictor: Predictor, photo: bytes) -> Seen:
         return Seen(rejected=scores.rejected[0])
     stranger = predictor.strangers(dataset, scores).get("photo")
     return Seen(scores.logits[0], scores.embeddings[0], stranger)
+
+
+def draw_small(_: Predictor, photo: bytes) -> Seen:
+    """The photo itself, small."""
+    try:
+        return Seen(picture=small_jpeg(decode(photo, at_least=THUMB[::-1]).pixels))
+    except PhotoRefused as refused:
+        return Seen(rejected=Rejected("", refused.reason, refused.sentence))
+
+
+def draw_why(predictor: Predictor, photo: bytes) -> Seen:
+    """Where the net saw its answer; exact, and without torch, where the head is linear."""
+    try:
+        found = explain(predictor, Photo("photo", photo), reference=predictor.reference)
+    except PhotoRefused as refused:
+        return Seen(rejected=Rejected("", refused.reason, refused.sentence))
+    except BundleError:
+        sentence = "this model's head is not linear: `carspotter explain` draws it, with carspotter[train]"
+        return Seen(rejected=Rejected("", Reason.MISSING_EXTRA, sentence))
+    shown = overlay(found.view, upsample(found.cells, *found.view.shape[:2]))
+    return Seen(picture=small_jpeg(shown, found.view.shape[1::-1]))
+
+
+WORK: Mapping[Want, Callable[[Predictor, bytes], Seen]] = MappingProxyType(
+    {"answer": look, "thumbnail": draw_small, "why": draw_why}
+)
 
 
 def together(seen: Sequence[Seen], ids: Sequence[str], classes: int) -> tuple[Scores, dict[str, Verdict]]:

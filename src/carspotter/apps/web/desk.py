@@ -1,0 +1,166 @@
+"""What the pages ask for, without a page: photos and ads through the server's pool, within its bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from carspotter.apps.lot_table import LotColumns, find_columns, gaps_of, urgency, written
+from carspotter.apps.serving.api import Api
+from carspotter.apps.serving.pool import Gone, Seen, Task, Want, together
+from carspotter.data.listing import list_place
+from carspotter.data.photo import read_bytes
+from carspotter.data.table import Cell, Table, read_table, write_table
+from carspotter.data.wording import brief
+from carspotter.errors import PhotoRefused, SourceError
+from carspotter.evaluation.answer import answer
+from carspotter.evaluation.listing import check_listing
+from carspotter.inference.lot import Ad, find_ads
+from carspotter.records import Answer, Listed, Rejected
+
+MAX_TABLE_BYTES = 10 * 2**20
+"""Of a table that is uploaded. Assumption: thousands of ads take less."""
+MAX_ADS = 2_000
+"""Of one lot on the page; the command line takes any number. Assumption: more than a manager looks through."""
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One photo as sent: its name and bytes."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A lot that was checked.
+
+    Attributes:
+        columns: of the table, ours last.
+        rows: suspicious ads first.
+        notes: remarks, a sentence each.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...]
+
+    def as_csv(self) -> bytes:
+        """The table as a file, safe to open in a spreadsheet."""
+        with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
+            path = Path(place) / "checked.csv"
+            write_table(path, self.columns, self.rows)
+            return path.read_bytes()
+
+
+class Desk:
+    """Asks the server's workers.
+
+    Args:
+        api: of the server.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Their names, the default first."""
+        return tuple(self._api.shelf.bundles)
+
+    def accuracy(self, model: str) -> tuple[float, int] | None:
+        """On photos that did not train the model, and on how many."""
+        evaluation = self._api.shelf.bundles[model].card.evaluation
+        return None if evaluation is None else (evaluation.accuracy.value, evaluation.accuracy.n)
+
+    async def identify(self, model: str, photo: Upload) -> Answer:
+        """Name the car in one photo."""
+        (seen,) = await self._ask(model, [photo.data])
+        card = self._api.shelf.bundles[model].card
+        scores, strangers = together([seen], ["0"], len(card.classes))
+        (found,) = answer(scores, card.classes, card.calibration, ["0"], strangers)
+        return found
+
+    async def check(self, model: str, declared: str, photos: Sequence[Upload]) -> Listed:
+        """Whether photos show the model that an ad declares."""
+        return self._listed(model, declared, await self._ask(model, [photo.data for photo in photos]))
+
+    async def picture(self, model: str, photo: Upload, want: Want) -> bytes | str:
+        """A small picture of a photo, or of why it was named so; a sentence where there is none."""
+        (seen,) = await self._ask(model, [photo.data], want)
+        if seen.picture is not None:
+            return seen.picture
+        return seen.rejected.sentence if seen.rejected else ""
+
+    async def read_lot(self, upload: Upload) -> Table:
+        """A table of ads.
+
+        Raises:
+            SourceError: it is none, or too large.
+        """
+        if len(upload.data) > MAX_TABLE_BYTES:
+            raise SourceError(f"{brief(upload.name)} has more than {MAX_TABLE_BYTES // 2**20} MB")
+        return await asyncio.to_thread(_table, upload)
+
+    async def check_lot(
+        self, model: str, given: Table, archive: Upload, columns: LotColumns, progress: Callable[[int, int], None]
+    ) -> Ready:
+        """Every ad of a table against its photos.
+
+        Raises:
+            SourceError: the columns are not there, or the archive is refused.
+        """
+        find_columns(given, columns.model, columns.photos, columns.price, columns.year)
+        with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
+            path = Path(place) / "photos.zip"
+            await asyncio.to_thread(path.write_bytes, archive.data)
+            listing = await asyncio.to_thread(list_place, path)
+            ads = find_ads(given.column(columns.model), given.column(columns.photos), listing)
+            found = []
+            for number, ad in enumerate(ads):
+                found.append(await self._ad(model, ad))
+                progress(number + 1, len(ads))
+        gaps, remarks = gaps_of(given, found, columns)
+        order = sorted(range(len(found)), key=lambda at: urgency(found[at], gaps, at))
+        names, rows = written(given, found, gaps)
+        return Ready(tuple(names), tuple(rows[at] for at in order), (*listing.notes, *remarks))
+
+    async def _ad(self, model: str, ad: Ad) -> Listed:
+        photos: list[bytes] = []
+        refused: list[Seen] = [Seen(rejected=one) for one in ad.missing]
+        for photo in ad.photos:
+            try:
+                photos.append(await asyncio.to_thread(read_bytes, photo.where))
+            except PhotoRefused as fault:
+                refused.append(Seen(rejected=Rejected(photo.id, fault.reason, fault.sentence)))
+        return self._listed(model, ad.declared, [*await self._ask(model, photos), *refused])
+
+    def _listed(self, model: str, declared: str, seen: Sequence[Seen]) -> Listed:
+        card = self._api.shelf.bundles[model].card
+        scores, strangers = together(seen, [str(at) for at in range(len(seen))], len(card.classes))
+        return check_listing(declared, scores, card.classes, card.calibration, strangers)
+
+    async def _ask(self, model: str, photos: Sequence[bytes], want: Want = "answer") -> list[Seen]:
+        """All photos by one version of the model."""
+        for _ in range(TRIES):
+            current = self._api.shelf.model(model)
+            said = await asyncio.gather(*(self._api.pool.run(Task(current, photo, want)) for photo in photos))
+            if not any(isinstance(one, Gone) for one in said):
+                return [one for one in said if isinstance(one, Seen)]
+            await asyncio.to_thread(self._api.shelf.refresh)
+        raise SourceError("the model is being replaced; try again")
+
+
+def _table(upload: Upload) -> Table:
+    suffix = Path(upload.name).suffix.casefold()
+    with tempfile.NamedTemporaryFile(suffix=suffix if suffix in {".csv", ".tsv", ".xlsx"} else ".csv") as file:
+        file.write(io.BytesIO(upload.data).getbuffer())
+        file.flush()
+        found = read_table(file.name, max_rows=MAX_ADS)
+    return Table(brief(upload.name), found.columns, found.rows, found.lines, found.notes)

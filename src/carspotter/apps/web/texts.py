@@ -1,0 +1,118 @@
+"""Every word of the page, in English and in Russian."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from carspotter.records import ListingVerdict, Verdict
+
+Language = Literal["en", "ru"]
+LANGUAGES: Mapping[Language, str] = {"en": "English", "ru": "Русский"}
+
+TEXTS: Mapping[str, tuple[str, str]] = {
+    "photos": ("Photos", "Снимки"),
+    "listing": ("Listing", "Объявление"),
+    "lot": ("Lot", "Партия"),
+    "model": ("Model", "Модель"),
+    "drop": ("Drop photos here, paste them, or choose", "Перетащите снимки, вставьте или выберите"),
+    "clear": ("Clear", "Очистить"),
+    "working": ("Looking…", "Смотрю…"),
+    "why": ("Why?", "Почему?"),
+    "why_alt": (
+        "Where the net saw it: orange speaks for the answer, blue for the runner-up",
+        "Где сеть это увидела: оранжевое за ответ, синее за второй вариант",
+    ),
+    "declared": ("Declared model", "Заявленная модель"),
+    "declared_hint": ("as the ad names it", "как в объявлении"),
+    "check": ("Check", "Проверить"),
+    "no_declared": ("Name the model that the ad declares.", "Укажите модель из объявления."),
+    "no_photos": ("Add photos of the ad.", "Добавьте снимки объявления."),
+    "suspicion": ("Suspicion", "Подозрение"),
+    "recognised": ("Recognised", "Распознано"),
+    "probability": ("Probability of the declared model", "Вероятность заявленной модели"),
+    "reason": ("Reason", "Причина"),
+    "table": ("Table of ads (.csv, .xlsx)", "Таблица объявлений (.csv, .xlsx)"),
+    "archive": ("Photos (.zip)", "Снимки (.zip)"),
+    "columns": ("Columns", "Столбцы"),
+    "model_column": ("Declared model", "Заявленная модель"),
+    "photo_column": ("Photos", "Снимки"),
+    "price_column": ("Price (optional)", "Цена (необязательно)"),
+    "year_column": ("Year (optional)", "Год (необязательно)"),
+    "check_lot": ("Check the lot", "Проверить партию"),
+    "download": ("Download the table", "Скачать таблицу"),
+    "ads_done": ("{done} of {total} ads", "{done} из {total} объявлений"),
+    "need_both": ("Choose a table and a zip of photos first.", "Сначала выберите таблицу и zip со снимками."),
+    "too_large": ("{name} is too large.", "{name}: слишком большой файл."),
+    "fault": ("Something went wrong here; try again.", "Что-то пошло не так; попробуйте ещё раз."),
+    "busy": ("Too many photos wait already; try again in a moment.", "Очередь заполнена; попробуйте чуть позже."),
+    "accuracy": (
+        "{accuracy:.0%} right on {photos} photos that did not train it",
+        "{accuracy:.0%} верных ответов на {photos} снимках, не участвовавших в обучении",
+    ),
+    "unmeasured": ("its accuracy was not measured", "точность не измерялась"),
+    "private": (
+        "Photos are looked at and forgotten; nothing is stored.",
+        "Снимки просматриваются и забываются; ничего не хранится.",
+    ),
+    "language": ("Language", "Язык"),
+}
+
+VERDICTS: Mapping[Verdict, tuple[str, str]] = {
+    Verdict.NAMED: ("It is a {label}.", "Это {label}."),
+    Verdict.ONE_OF: ("One of these: {labels}.", "Одна из этих: {labels}."),
+    Verdict.UNSURE: ("Not sure; a person should look.", "Не уверен; пусть посмотрит человек."),
+    Verdict.UNKNOWN: (
+        "Not a model I know. Most like a {label}.",
+        "Этой модели я не знаю. Больше всего похоже на {label}.",
+    ),
+    Verdict.NOT_A_CAR: ("No car is seen from outside.", "Машины снаружи не видно."),
+    Verdict.BAD_PHOTO: ("This photo cannot be used.", "Этот снимок не годится."),
+}
+
+LISTINGS: Mapping[ListingVerdict, tuple[str, str]] = {
+    ListingVerdict.MATCH: ("The photos show the declared model.", "На снимках заявленная модель."),
+    ListingVerdict.MISMATCH: ("The photos show another model.", "На снимках другая модель."),
+    ListingVerdict.CANNOT_TELL: ("The photos do not tell.", "По снимкам не понять."),
+    ListingVerdict.NOT_EXTERIOR: ("No photo shows a car from outside.", "Ни на одном снимке нет машины снаружи."),
+}
+
+
+class Words:
+    """The words of one language.
+
+    Args:
+        language: of the reader.
+    """
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self._at = 0 if language == "en" else 1
+
+    def __call__(self, key: str, **values: object) -> str:
+        """One text, with its values filled in."""
+        return TEXTS[key][self._at].format(**values)
+
+    def verdict(self, verdict: Verdict, labels: list[str]) -> str:
+        """What an answer claims, in plain words."""
+        return VERDICTS[verdict][self._at].format(label=labels[0] if labels else "?", labels=", ".join(labels))
+
+    def listing(self, verdict: ListingVerdict) -> str:
+        """What the photos say of an ad."""
+        return LISTINGS[verdict][self._at]
+
+
+def choose_language(asked: str | None, accepted: str | None) -> Language:
+    """The language asked for, else the browser's first one that we speak, else English.
+
+    Args:
+        asked: `?lang=`.
+        accepted: the header `Accept-Language`.
+    """
+    if asked in LANGUAGES:
+        return "ru" if asked == "ru" else "en"
+    for part in (accepted or "").split(","):
+        tongue = part.split(";")[0].strip().casefold()[:2]
+        if tongue in LANGUAGES:
+            return "ru" if tongue == "ru" else "en"
+    return "en"

@@ -1,0 +1,131 @@
+"""What the pages ask for, through a real pool with the tiny net."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zipfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from PIL import Image
+
+from carspotter.apps.lot_table import LotColumns
+from carspotter.apps.serving.api import Api
+from carspotter.apps.serving.limits import Limits
+from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.web import desk as module
+from carspotter.apps.web.desk import Desk, Upload
+from carspotter.apps.web.texts import LISTINGS, TEXTS, VERDICTS, Words, choose_language
+from carspotter.errors import SourceError
+from carspotter.records import ListingVerdict, Verdict
+from helpers.tiny import colour_photo, write_tiny_bundle
+
+T = TypeVar("T")
+RED, BLUE = Upload("r.png", colour_photo(250, 0, 0)), Upload("b.png", colour_photo(0, 0, 250))
+BAD = Upload("x.png", b"no photo")
+
+
+@pytest.fixture
+def at_the_desk(tmp_path: Path) -> Callable[[Callable[[Desk], Awaitable[T]]], T]:
+    """Runs work with a desk whose server has one worker."""
+    api = Api(Shelf([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=1).resolved())
+
+    async def served(work: Callable[[Desk], Awaitable[T]]) -> T:
+        await api.pool.start()
+        try:
+            return await work(Desk(api))
+        finally:
+            await api.pool.stop()
+
+    return lambda work: asyncio.run(served(work))
+
+
+def test_photos_and_listings(at_the_desk: Callable[..., None]) -> None:
+    async def ask(desk: Desk) -> None:
+        assert desk.models == ("tiny",)
+        assert desk.accuracy("tiny") is None
+        assert (await desk.identify("tiny", RED)).top[0].label == "red"
+        assert (await desk.identify("tiny", BAD)).verdict is Verdict.BAD_PHOTO
+        assert (await desk.check("tiny", "red", [RED, BAD])).verdict is ListingVerdict.MATCH
+        assert (await desk.check("tiny", "red", [BLUE])).verdict is ListingVerdict.MISMATCH
+
+    at_the_desk(ask)
+
+
+def test_pictures_are_drawn_anew(at_the_desk: Callable[..., None]) -> None:
+    async def ask(desk: Desk) -> None:
+        marked = io.BytesIO()
+        exif = Image.Exif()
+        exif[0x010E] = "where it was taken"
+        Image.new("RGB", (900, 600), (250, 0, 0)).save(marked, "JPEG", exif=exif)
+        small = await desk.picture("tiny", Upload("m.jpg", marked.getvalue()), "thumbnail")
+        assert isinstance(small, bytes)
+        assert b"where it was taken" not in small
+        with Image.open(io.BytesIO(small)) as image:
+            assert image.size == (240, 160)
+        assert "none of JPEG" in str(await desk.picture("tiny", BAD, "thumbnail"))
+        # The tiny net's head lies nowhere as rows, so a map would need torch.
+        assert "carspotter[train]" in str(await desk.picture("tiny", RED, "why"))
+
+    at_the_desk(ask)
+
+
+def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for one in (RED, BLUE, BAD):
+            file.writestr(one.name, one.data)
+    photos = Upload("photos.zip", archive.getvalue())
+    table = Upload("ads.csv", b"model,photos,price\nred,r.png,=1+1\nred,b.png,5\nblue,b.png;x.png;gone.png,7\n")
+
+    async def ask(desk: Desk) -> None:
+        given = await desk.read_lot(table)
+        seen: list[tuple[int, int]] = []
+        columns = LotColumns("model", "photos", "price")
+        ready = await desk.check_lot("tiny", given, photos, columns, lambda *done: seen.append(done))
+        assert seen == [(1, 3), (2, 3), (3, 3)]
+        assert [row[3] for row in ready.rows] == ["mismatch", "match", "match"]
+        assert ready.columns[:4] == ("model", "photos", "price", "verdict")
+        assert any("without a number" in sentence for sentence in ready.notes)
+        assert b"'=1+1" in ready.as_csv()  # a spreadsheet runs nothing of it
+        with pytest.raises(SourceError, match="has no column 'preis'"):
+            await desk.check_lot("tiny", given, photos, LotColumns("model", "photos", "preis"), lambda *_: None)
+        with pytest.raises(SourceError):
+            await desk.check_lot("tiny", given, Upload("p.zip", b"PK\x03\x04 no zip"), columns, lambda *_: None)
+        monkeypatch.setattr(module, "MAX_ADS", 2)
+        with pytest.raises(SourceError, match="2"):
+            await desk.read_lot(table)
+        monkeypatch.setattr(module, "MAX_TABLE_BYTES", 10)
+        with pytest.raises(SourceError, match=r"ads\.csv has more than"):
+            await desk.read_lot(table)
+
+    at_the_desk(ask)
+
+
+def test_every_word_is_there_in_both_languages() -> None:
+    for texts in (TEXTS, VERDICTS, LISTINGS):
+        for english, russian in texts.values():
+            assert english
+            assert any("а" <= letter <= "я" for letter in russian.casefold())
+    assert set(VERDICTS) == set(Verdict)
+    assert set(LISTINGS) == set(ListingVerdict)
+    assert Words("ru").verdict(Verdict.ONE_OF, ["A", "B"]) == "Одна из этих: A, B."
+    assert Words("en").verdict(Verdict.NAMED, []) == "It is a ?."
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted", "language"),
+    [
+        ("ru", "en", "ru"),
+        ("en", "ru", "en"),
+        (None, "ru-RU,ru;q=0.9,en;q=0.8", "ru"),
+        (None, "de,en;q=0.5", "en"),
+        ("xx", None, "en"),
+        (None, None, "en"),
+    ],
+)
+def test_the_language_of_the_reader(asked: str | None, accepted: str | None, language: str) -> None:
+    assert choose_language(asked, accepted) == language
