@@ -102,10 +102,12 @@ class _Page:
                     link.props("aria-current=true").classes("text-bold")
 
     def _choose_model(self) -> None:
-        if len(self._desk.models) > 1:
-            ui.select(list(self._desk.models), label=self._words("model"), value=self._model).bind_value(
-                self, "_model"
-            ).on_value_change(lambda _: told.set_text(self._told())).classes("w-64")
+        def chosen(event: events.ValueChangeEventArguments[str]) -> None:
+            self._model = event.value
+            told.set_text(self._told())
+
+        if len(models := self._desk.models) > 1:
+            ui.select(list(models), label=self._words("model"), value=self._model, on_change=chosen).classes("w-64")
         told = ui.label(self._told()).classes("text-caption")
 
     def _told(self) -> str:
@@ -234,9 +236,12 @@ class _Page:
             if not {"table", "archive"} <= held.keys():
                 raise SourceError(words("need_both"))
             shown.clear()
-            chosen = {key: one.value or None for key, one in held["chosen"].items()}
-            if not chosen["model"] or not chosen["photos"]:
+            model, photos, price, year = (
+                held["chosen"][key].value or None for key in ("model", "photos", "price", "year")
+            )
+            if not model or not photos:
                 raise SourceError(words("need_both"))
+            columns = LotColumns(model, photos, price, year)
             bar.set_visibility(True)
 
             def told(done: int, total: int) -> None:
@@ -244,9 +249,7 @@ class _Page:
                 state.set_text(words("ads_done", done=done, total=total))
 
             try:
-                ready = await self._desk.check_lot(
-                    self._model, held["table"], held["archive"], LotColumns(**chosen), told
-                )
+                ready = await self._desk.check_lot(self._model, held["table"], held["archive"], columns, told)
             finally:
                 bar.set_visibility(False)
             with shown:
