@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from carspotter.data.table import write_table
 from carspotter.errors import SourceError
-from carspotter.records import Dataset, Photo
-from carspotter.tracking.decisions import COLUMNS, apply_decisions, read_decisions
+from carspotter.records import Dataset, Decision, Kind, Photo, Verb
+from carspotter.tracking.decisions import COLUMNS, apply_decisions, decide, read_decisions, undo
 
 HEAD = ",".join(COLUMNS)
 
@@ -142,3 +142,28 @@ def test_hostile_tables_end_in_one_kind_of_error(tmp_path_factory: pytest.TempPa
 def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no column kind, who"):
         read_decisions(table(tmp_path, "a,drop,2026-11-22", head="id,decision,when"))
+
+
+def test_decisions_are_added_replaced_and_taken_back_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+
+    def made(photo: str, verb: Verb, label: str = "", kind: Kind = Kind.LABEL_ERROR) -> Decision:
+        return Decision(photo, kind, verb, label, "me", "2026-11-26", "=why", line=0)
+
+    decide(path, made("a.jpg", Verb.DROP))
+    decide(path, made("b.jpg", Verb.RELABEL, "Audi"))
+    decide(path, made("a.jpg", Verb.KEEP))  # in place of the first
+    assert [(one.id, one.decision, one.label) for one in read_decisions(path)] == [
+        ("b.jpg", Verb.RELABEL, "Audi"),
+        ("a.jpg", Verb.KEEP, ""),
+    ]
+    with pytest.raises(SourceError, match="decide differently about"):
+        decide(path, made("b.jpg", Verb.DROP, kind=Kind.DARK))
+    assert len(read_decisions(path)) == 2  # the table is as it was
+    undo(path, "b.jpg", Kind.LABEL_ERROR)
+    assert undo(path, "a.jpg", Kind.LABEL_ERROR) == ()
+    assert undo(path, "a.jpg", Kind.LABEL_ERROR) == ()
+    assert [one.line for one in decide(path, made("c.jpg", Verb.DROP))] == [2]
+    path.write_text("id,kind\n", encoding="utf-8")
+    with pytest.raises(SourceError):
+        decide(path, made("d.jpg", Verb.DROP))

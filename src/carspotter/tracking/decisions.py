@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from carspotter.data.table import Table, neutral, read_table
+from carspotter.data.table import Table, neutral, read_table, write_table
 from carspotter.data.wording import brief, count, some
 from carspotter.errors import SourceError
 from carspotter.records import Dataset, Decision, Kind, Photo, Verb
@@ -65,6 +65,51 @@ def apply_decisions(dataset: Dataset, decisions: Sequence[Decision]) -> Dataset:
     return _without_empty_classes(
         replace(dataset, photos=photos, notes=(*dataset.notes, *_notes(verbs, changed))), dataset
     )
+
+
+def write_decisions(path: str | Path, decisions: Sequence[Decision]) -> None:
+    """Write a table of decisions, whole or not at all; `read_decisions` reads the same.
+
+    Raises:
+        SourceError: the place cannot be written.
+    """
+    rows = [(d.id, d.kind.value, d.decision.value, d.label, d.who, d.when, d.why) for d in decisions]
+    write_table(path, COLUMNS, rows)
+
+
+def decide(path: str | Path, decision: Decision) -> tuple[Decision, ...]:
+    """Add one decision to a table, in place of an earlier one about the same finding; a new table where there is none.
+
+    Raises:
+        SourceError: the table is damaged, cannot be written, or already says otherwise about the photo.
+    """
+    kept = [d for d in _so_far(path) if (d.id, d.kind) != (decision.id, decision.kind)]
+    made = (*kept, replace(decision, line=len(kept) + 2))
+    if faults := _contradictions(made):
+        raise SourceError(faults)
+    write_decisions(path, made)
+    return made
+
+
+def undo(path: str | Path, photo: str, kind: Kind) -> tuple[Decision, ...]:
+    """Take the decision about one finding away.
+
+    Raises:
+        SourceError: as `decide`.
+    """
+    kept = tuple(d for d in _so_far(path) if (d.id, d.kind) != (photo, kind))
+    write_decisions(path, kept)
+    return kept
+
+
+def _so_far(path: str | Path) -> tuple[Decision, ...]:
+    """What was decided; nothing where there is no table, or one of ours of which everything was undone."""
+    if not Path(path).exists():
+        return ()
+    with Path(path).open("rb") as file:
+        if file.read(1024).strip() == ",".join(COLUMNS).encode():
+            return ()
+    return read_decisions(path)
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------

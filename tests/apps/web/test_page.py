@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from carspotter.tracking.decisions import read_decisions
 from helpers.absent import absent
 from helpers.tiny import colour_photo, write_tiny_bundle
 
@@ -33,9 +34,27 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").folder
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("day")
+
+
+@pytest.fixture(scope="module")
+def url(place: Path) -> Iterator[str]:
+    folder = write_tiny_bundle(place / "tiny").folder
+    for name, colour in (("red/1.png", (250, 0, 0)), ("red/2.png", (0, 0, 250)), ("blue/3.png", (0, 0, 240))):
+        (place / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / "set" / name).write_bytes(colour_photo(*colour))
+    (place / "findings.csv").write_text(
+        "id,kind,score,is_issue,why,suggestion\n"
+        "red/2.png,label_error,0.01,1,others say blue,blue\n"
+        "red/1.png,near_duplicate,0.2,1,as blue/3.png,blue/3.png\n"
+        "blue/3.png,dark,0.3,0,not so dark,\n"
+        "red,class_overlap,0.3,1,overlaps,blue\n"
+    )
     command = [sys.executable, "-m", "carspotter", "serve", str(folder), "--port", "0", "--workers", "1"]
+    command += ["--findings", str(place / "findings.csv"), "--photos", str(place / "set")]
+    command += ["--decisions", str(place / "decisions.csv"), "--who", "the manager"]
+    command += ["--runs", f"sqlite:///{place / 'runs.db'}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
@@ -105,5 +124,33 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     assert written.splitlines()[0].startswith("model,photos,verdict")
     assert len(written.splitlines()) == 3
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out sideways
+    assert outside == []
+    page.context.close()
+
+
+def test_a_review_survives_a_reload(browser: Browser, url: str, place: Path) -> None:
+    page, outside = open_page(browser, url, "en", 1280)
+    page.get_by_role("tab", name="Review").click()
+    page.get_by_text("0 of 2 decided").wait_for()
+    page.keyboard.press("r")  # as suggested
+    page.get_by_text("1 of 2 decided").wait_for()
+    page.keyboard.press("d")
+    page.get_by_text("2 of 2 decided").wait_for()
+    made = [(d.id, d.decision.value, d.label, d.who) for d in read_decisions(place / "decisions.csv")]
+    assert made == [("red/2.png", "relabel", "blue", "the manager"), ("red/1.png", "drop", "", "the manager")]
+    page.reload()
+    page.wait_for_function("window.carspotterPaste === true")
+    page.get_by_role("tab", name="Review").click()
+    page.get_by_text("2 of 2 decided").wait_for()
+    page.keyboard.press("n")
+    page.keyboard.press("u")
+    page.get_by_text("1 of 2 decided").wait_for()
+    assert [d.id for d in read_decisions(place / "decisions.csv")] == ["red/2.png"]
+    page.get_by_role("button", name="Keep").first.click()
+    page.get_by_text("keep", exact=False).first.wait_for()
+    assert page.locator(".answers:visible img").count() == 3  # a copy beside its original
+    page.get_by_role("tab", name="Runs").click()
+    page.get_by_role("button", name="Show the runs").click()
+    page.wait_for_timeout(2000)
     assert outside == []
     page.context.close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from carspotter.apps.console import note, say
 from carspotter.errors import SourceError
+
+if TYPE_CHECKING:
+    from carspotter.apps.web.review import Review
 
 Folders = Annotated[
     list[Path],
@@ -30,6 +33,27 @@ TokenFile = Annotated[
 ApiOnly = Annotated[
     bool, typer.Option("--api-only", help="No page; with a token there is none, since browsers bear none.")
 ]
+Findings = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="findings.csv of `audit`, to review on the page.", show_default=False),
+]
+Audited = Annotated[
+    Path | None, typer.Option("--photos", metavar="SOURCE", help="What was audited.", show_default=False)
+]
+DecisionsFile = Annotated[
+    Path | None,
+    typer.Option("--decisions", metavar="FILE", help="Where decisions are kept, for `train`.", show_default=False),
+]
+Who = Annotated[str, typer.Option(help="Who decides.  [default: the user of this machine]", show_default=False)]
+RunStoreUri = Annotated[
+    str | None,
+    typer.Option(
+        "--runs",
+        metavar="URI",
+        help="Show the runs of this store, as in sqlite:///runs/runs.db; needs carspotter[train].",
+        show_default=False,
+    ),
+]
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -42,6 +66,11 @@ def serve(
     workers: Workers = 0,
     token_file: TokenFile = None,
     api_only: ApiOnly = False,
+    findings: Findings = None,
+    photos: Audited = None,
+    decisions: DecisionsFile = None,
+    who: Who = "",
+    runs: RunStoreUri = None,
 ) -> None:
     """Serve models over HTTP: a page for people, and /v1/identify, /v1/listings/check, /v1/models, described at /docs.
 
@@ -59,14 +88,36 @@ def serve(
         note(f"{host} can be reached by others and no token is asked for; name a --token-file")
     api = Api(Shelf(models), Limits(workers=workers).resolved(), hosts=allow_host or (), token=token)
     if not api_only and not token:
-        from carspotter.apps.web.pages import attach
+        from carspotter.apps.web.pages import Extras, attach
 
-        attach(api)
+        attach(api, Extras(_review(findings, photos, decisions, who), runs))
     socket = listen(host, port)
     say(
         f"{', '.join(api.shelf.bundles)} at http://{host}:{socket.getsockname()[1]}, described at /docs; Ctrl-C ends it"
     )
     uvicorn.Server(config(api, host, port)).run([socket])
+
+
+def _review(findings: Path | None, photos: Path | None, decisions: Path | None, who: str) -> Review | None:
+    """What the page reviews, if anything.
+
+    Raises:
+        typer.BadParameter: findings without their photos, or without a place for decisions.
+        SourceError: a table or the source cannot be used.
+    """
+    if findings is None:
+        if photos or decisions:
+            raise typer.BadParameter("--photos and --decisions belong to --findings; name all three or none")
+        return None
+    if photos is None or decisions is None:
+        raise typer.BadParameter("--findings needs --photos (what was audited) and --decisions (where they are kept)")
+    from getpass import getuser
+
+    from carspotter.apps.web.review import Review
+    from carspotter.data.disk import check_writable
+
+    check_writable(decisions)
+    return Review(findings, photos, decisions, who or getuser())
 
 
 def _token(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
@@ -11,16 +12,17 @@ from nicegui import events, ui
 from carspotter.apps.lot_table import LotColumns
 from carspotter.apps.serving.api import Api
 from carspotter.apps.web.desk import MAX_TABLE_BYTES, Desk, Ready, Upload
+from carspotter.apps.web.review import Review
+from carspotter.apps.web.review_tab import ReviewTab
 from carspotter.apps.web.texts import LANGUAGES, Words, choose_language
 from carspotter.data.table import Cell
 from carspotter.data.wording import brief
-from carspotter.errors import SourceError
+from carspotter.errors import CarspotterError, SourceError
 from carspotter.evaluation.page import data_url
 from carspotter.records import Answer, Listed, ListingVerdict, Verdict
 
 PATIENCE = 30.0
 """Seconds that a page is remembered while its browser is away (assumption: a phone that changes cells)."""
-TABS = ("photos", "listing", "lot")
 COLOURS = {Verdict.NAMED: "positive", Verdict.ONE_OF: "primary", Verdict.BAD_PHOTO: "grey-8"}
 LISTING_COLOURS = {ListingVerdict.MATCH: "positive", ListingVerdict.MISMATCH: "negative"}
 USUAL = "warning"
@@ -30,6 +32,7 @@ STYLE = """
 body{font-family:system-ui,sans-serif}
 .answers{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1rem;width:100%}
 .answers img{width:100%;border-radius:.4rem;display:block}
+.current{outline:3px solid currentColor}
 .sheet{width:100%;max-width:72rem;margin:0 auto}
 .takes-photos .q-uploader__list{display:none}
 @layer theme{
@@ -53,14 +56,27 @@ if (!window.carspotterPaste) {
 """Pasted pictures go to the uploader that is seen."""
 
 
-def attach(api: Api) -> None:
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Tabs beside those that need nothing but a model.
+
+    Attributes:
+        review: findings of an audit.
+        runs: address of a store of runs.
+    """
+
+    review: Review | None = None
+    runs: str | None = None
+
+
+def attach(api: Api, extras: Extras) -> None:
     """Put the pages onto the server's app, below `/`."""
     desk = Desk(api)
 
     @ui.page("/", title="carspotter")
     def index(request: Request, lang: str | None = None) -> None:
         words = Words(choose_language(lang, request.headers.get("accept-language")))
-        _Page(desk, api, words).build()
+        _Page(desk, api, words, extras).build()
 
     ui.run_with(api.app, title="carspotter", dark=None, reconnect_timeout=PATIENCE, show_welcome_message=False)
 
@@ -68,7 +84,8 @@ def attach(api: Api) -> None:
 class _Page:
     """One visitor's page."""
 
-    def __init__(self, desk: Desk, api: Api, words: Words) -> None:
+    def __init__(self, desk: Desk, api: Api, words: Words, extras: Extras) -> None:
+        self._extras = extras
         self._desk = desk
         self._limits = api.limits
         self._full: Callable[[], bool] = lambda: api.pool.full
@@ -86,13 +103,25 @@ class _Page:
             self._languages()
         with ui.column().classes("sheet q-pa-sm"):
             self._choose_model()
+            shown = self._tabs()
             with ui.tabs().classes("w-full") as tabs:
-                named = {name: ui.tab(name, label=words(name)) for name in TABS}
+                named = {name: ui.tab(name, label=words(name)) for name in shown}
             with ui.tab_panels(tabs, value=named["photos"]).classes("w-full"):
-                for name, build in zip(TABS, (self._photos, self._listing, self._lot), strict=True):
+                for name, build in shown.items():
                     with ui.tab_panel(named[name]).classes("q-px-none"):
                         build()
             ui.label(words("private")).classes("text-caption")
+
+    def _tabs(self) -> dict[str, Callable[[], None]]:
+        """Name → what builds it."""
+        shown: dict[str, Callable[[], None]] = {"photos": self._photos, "listing": self._listing, "lot": self._lot}
+        if self._extras.review is not None:
+            shown["review"] = ReviewTab(self._extras.review, self._desk, self._words, self._guarded).build
+        if self._extras.runs is not None:
+            from carspotter.apps.web.runs_tab import RunsTab  # the run store is no part of [serve]
+
+            shown["runs"] = RunsTab(self._extras.runs, self._words, self._guarded).build
+        return shown
 
     def _languages(self) -> None:
         with ui.row().classes("gap-2").props(f'role=navigation aria-label="{self._words("language")}"'):
@@ -329,8 +358,8 @@ class _Page:
             ui.notify(self._words("busy"), type="warning")
         try:
             await work()
-        except SourceError as fault:
-            for problem in fault.problems[:5]:
+        except CarspotterError as fault:
+            for problem in str(fault).splitlines()[:5]:
                 ui.notify(problem, type="negative", multi_line=True)
         except Exception:
             ui.notify(self._words("fault"), type="negative")

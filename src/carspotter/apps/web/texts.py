@@ -56,6 +56,23 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Снимки просматриваются и забываются; ничего не хранится.",
     ),
     "language": ("Language", "Язык"),
+    "review": ("Review", "Разбор"),
+    "runs": ("Runs", "Запуски"),
+    "all": ("all", "все"),
+    "kind": ("Kind of finding", "Вид находки"),
+    "keys": (
+        "Keys: N, P (or ← →) move, K keep, D drop, R relabel as suggested, U undo. Each decision is saved at once.",
+        "Клавиши: N, P (или ← →) ходить, K оставить, D убрать, R назвать иначе, U отменить. Сохраняется сразу.",
+    ),
+    "previous": ("Previous findings", "Предыдущие находки"),
+    "next": ("Next findings", "Следующие находки"),
+    "keep": ("Keep", "Оставить"),
+    "drop_photo": ("Drop", "Убрать"),
+    "relabel": ("It is {label}", "Это {label}"),
+    "undo": ("Undo", "Отменить"),
+    "decided": ("{done} of {total} decided", "Решено: {done} из {total}"),
+    "refresh": ("Show the runs", "Показать запуски"),
+    "curves": ("Curves of the chosen runs", "Кривые выбранных запусков"),
 }
 
 VERDICTS: Mapping[Verdict, tuple[str, str]] = {

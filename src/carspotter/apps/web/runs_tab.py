@@ -1,0 +1,97 @@
+"""The tab of runs: tables of the best ones, and the curves of those that are chosen."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from nicegui import ui
+
+from carspotter.apps.web.texts import Words
+from carspotter.errors import CarspotterError
+from carspotter.records import Run
+from carspotter.tracking.curves import draw_curves
+from carspotter.tracking.leaderboard import COLUMNS, Leaderboard, leaderboards
+from carspotter.tracking.runs import open_store
+
+Guarded = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+MOST = 10
+"""Runs in one picture, as `draw_curves` allows."""
+
+
+class RunsTab:
+    """The runs of a store, read when they are asked for.
+
+    Args:
+        uri: of the store.
+        words: of the visitor's language.
+        guarded: runs work and says its errors.
+    """
+
+    def __init__(self, uri: str, words: Words, guarded: Guarded) -> None:
+        self._uri = uri
+        self._words = words
+        self._guarded = guarded
+
+    def build(self) -> None:
+        """Put it onto the page."""
+        ui.button(self._words("refresh"), on_click=lambda: self._guarded(self._fill)).props("outline")
+        self._place = ui.column().classes("w-full").props("aria-live=polite")
+
+    async def _fill(self) -> None:
+        self._place.clear()
+        with self._place:
+            waiting = ui.label(self._words("working"))
+        try:
+            runs, boards, remarks = await asyncio.to_thread(_read, self._uri)
+        except CarspotterError as fault:
+            waiting.set_text(str(fault))
+            return
+        waiting.delete()
+        with self._place:
+            for board in boards:
+                self._board(board, runs)
+            for sentence in remarks:
+                ui.label(sentence).classes("text-caption")
+
+    def _board(self, board: Leaderboard, runs: dict[str, Run]) -> None:
+        ui.label(board.title).classes("text-subtitle1 text-bold")
+        columns = [
+            {"name": str(at), "label": name, "field": str(at), "align": "left", "sortable": True}
+            for at, name in enumerate(COLUMNS)
+        ]
+        rows = [{"id": row[0], **{str(at): cell for at, cell in enumerate(row)}} for row in board.rows]
+        shown = ui.table(columns=columns, rows=rows, row_key="id", selection="multiple", pagination=10).classes(
+            "w-full"
+        )
+        picture = ui.column().classes("w-full")
+
+        async def curves() -> None:
+            chosen = [run for row in shown.selected for key, run in runs.items() if key.startswith(row["id"])]
+            drawn = await asyncio.to_thread(_draw, chosen[:MOST])
+            picture.clear()
+            with picture:
+                url = f"data:image/png;base64,{base64.b64encode(drawn).decode()}"
+                ui.html(f'<img alt="{self._words("curves")}" src="{url}">', sanitize=False)
+
+        ui.button(self._words("curves"), on_click=lambda: self._guarded(curves)).props("flat")
+        for sentence in board.remarks:
+            ui.label(sentence).classes("text-caption")
+
+
+def _read(uri: str) -> tuple[dict[str, Run], tuple[Leaderboard, ...], tuple[str, ...]]:
+    store = open_store(uri)
+    runs, lost = store.survey()
+    answers, damaged = store.kept_answers(runs)
+    boards, left_out = leaderboards(runs, answers)
+    return {run.id: run for run in runs}, boards, (*left_out, *damaged, *lost)
+
+
+def _draw(runs: list[Run]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
+        path = Path(place) / "curves.png"
+        draw_curves(runs, path)
+        return path.read_bytes()
