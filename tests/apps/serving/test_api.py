@@ -120,6 +120,7 @@ def test_names_of_files_cannot_steer_anything(running: Running) -> None:
     assert "\n" not in answer["id"]
 
 
+@pytest.mark.slow
 def test_a_photo_that_kills_its_worker_costs_nobody_else_anything(start: Callable[..., Running]) -> None:
     fresh = start(limits=Limits(workers=2, queue=50, photo_seconds=5))
     wait_until(lambda: fresh.api.pool.ready == 2)
@@ -138,6 +139,7 @@ def test_a_photo_that_kills_its_worker_costs_nobody_else_anything(start: Callabl
         assert "carspotter_worker_restarts_total 1.0" in fresh.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_a_worker_that_takes_too_long_is_ended(start: Callable[..., Running]) -> None:
     fresh = start(limits=Limits(workers=1, photo_seconds=1.0))
     wait_until(lambda: fresh.api.pool.ready == 1)
@@ -149,6 +151,7 @@ def test_a_worker_that_takes_too_long_is_ended(start: Callable[..., Running]) ->
     assert fresh.post("/v1/identify", ("r.png", RED)).json()["answers"][0]["label"] == "red"
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(start: Callable[..., Running]) -> None:
     fresh = start(limits=Limits(workers=1, memory_bytes=100_000_000))
     large = io.BytesIO()
@@ -158,6 +161,7 @@ def test_memory_is_bounded(start: Callable[..., Running]) -> None:
     assert answers[1]["label"] == "red", answers[1]
 
 
+@pytest.mark.slow
 def test_a_replaced_model_is_served_without_a_lost_request(start: Callable[..., Running], tmp_path: Path) -> None:
     fresh = start(limits=Limits(workers=1, queue=50))
     (folder,) = fresh.folders

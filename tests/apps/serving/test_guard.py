@@ -123,6 +123,7 @@ def test_a_length_that_is_none(small: Running, length: str) -> None:
     assert said.split(b" ")[1][:1] == b"4"
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_come(small: Running) -> None:
     began = time.monotonic()
     said = talk(small.port, head(Content_Length="1000"), PART, *[b"x"] * 3, pause=0.3)
@@ -130,6 +131,7 @@ def test_a_body_that_does_not_come(small: Running) -> None:
     assert 1.5 < time.monotonic() - began < 12
 
 
+@pytest.mark.slow
 def test_headers_that_do_not_come(small: Running) -> None:
     began = time.monotonic()
     assert talk(small.port, b"GET /healthz HTTP/1.1\r\n", *[b"X-a: b\r\n"] * 4, pause=0.2) == b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from tests.apps.serving.conftest import Running
@@ -10,6 +11,7 @@ EXAMPLES = 25
 """Requests per route; each takes a round trip and perhaps a photo."""
 
 
+@pytest.mark.slow
 def test_no_request_is_our_fault(running: Running) -> None:
     seen: dict[str, set[int]] = {}
     schema = schemathesis.openapi.from_url(f"{running.url}/openapi.json")

@@ -17,6 +17,7 @@ from carspotter.apps.serving.server import listen
 from helpers.tiny import colour_photo, write_tiny_bundle
 
 
+@pytest.mark.slow
 def test_it_answers_and_ends_in_order(tmp_path: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "tiny").folder
     command = [sys.executable, "-m", "carspotter", "serve", str(folder), "--port", "0", "--workers", "1"]
