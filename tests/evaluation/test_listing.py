@@ -5,7 +5,7 @@ import pytest
 
 from carspotter.errors import Reason
 from carspotter.evaluation.listing import check_listing, find_class, join_photos, price_gaps, read_price
-from carspotter.records import Calibration, Listed, ListingVerdict, Rejected, Scores, Verdict
+from carspotter.records import Calibration, Evidence, Listed, ListingVerdict, Rejected, Scores, Verdict
 
 CLASSES = ("BMW_X5", "BMW_X6", "AUDI_A4")
 TRUST = Calibration(temperature=1.0, method="by hand", photos=100, name_at=0.8, set_at=0.1, error=0.05)
@@ -51,7 +51,8 @@ def test_a_mismatch_needs_another_model_that_is_sure() -> None:
     found = checked("Audi A4", [0.95, 0.04, 0.01])
     assert (found.verdict, found.recognised) == (ListingVerdict.MISMATCH, "BMW_X5")
     assert found.probability == pytest.approx(0.01, abs=1e-4)
-    assert found.reason.endswith("not AUDI_A4 (1%)")
+    assert found.reason == "1 photo: BMW_X5 95%; AUDI_A4 1%"
+    assert found.evidence == Evidence(1, "BMW_X5", pytest.approx(0.95, abs=1e-4), 0, 0, 0)
     unsure = checked("Audi A4", [0.6, 0.39, 0.01])
     assert (unsure.verdict, unsure.recognised) == (ListingVerdict.CANNOT_TELL, None)
     close = checked("BMW X6", [0.85, 0.14, 0.01])  # sure of another, and yet the declared one is not out of question

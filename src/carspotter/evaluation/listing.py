@@ -12,7 +12,7 @@ import numpy.typing as npt
 from carspotter.data.wording import brief, count
 from carspotter.evaluation.answer import NOBODY, UNFITTED
 from carspotter.evaluation.metrics import log_softmax, softmax
-from carspotter.records import Calibration, Listed, ListingVerdict, Scores, Verdict
+from carspotter.records import Calibration, Evidence, Listed, ListingVerdict, Scores, Verdict
 
 DOUBT = 0.05
 """The declared model's probability up to which another one is called a mismatch: the counterpart of the 95 % intervals
@@ -70,25 +70,24 @@ def check_listing(
     """
     trust = calibration or UNFITTED
     known = [at for at, photo in enumerate(scores.ids) if photo not in strangers]
-    aside = _aside(scores, strangers)
+    at = find_class(declared, classes)
     if not known:
-        return _nothing_known(declared, find_class(declared, classes), scores, strangers, aside)
+        return _nothing_known(declared, at, _evidence(scores, strangers))
     shares = join_photos(scores.logits[known], trust.temperature)
     best = int(shares.argmax())
+    seen = _evidence(scores, strangers, classes[best], float(shares[best]))
     sure = float(shares[best]) >= max(trust.name_at, 0.5)
-    recognised = classes[best] if sure else None
-    evidence = f"{count(len(known), 'photo')}: {classes[best]} {shares[best]:.0%}"
-    told = "; ".join([evidence, *aside])
-    at = find_class(declared, classes)
+    recognised, told = classes[best] if sure else None, _told(seen)
     if at is None:
         reason = f"the model was not taught {brief(declared) or 'a model without a name'}; {told}"
-        return Listed(ListingVerdict.CANNOT_TELL, recognised, float(shares[best]), UNTOLD, reason)
-    share = float(shares[at])
-    if at == best and sure:
-        return Listed(ListingVerdict.MATCH, recognised, share, 1 - share, told)
-    if sure and share <= DOUBT:
-        return Listed(ListingVerdict.MISMATCH, recognised, share, 1 - share, f"{told}, not {classes[at]} ({share:.0%})")
-    return Listed(ListingVerdict.CANNOT_TELL, recognised, share, 1 - share, f"{told}; {classes[at]} {share:.0%}")
+        return Listed(ListingVerdict.CANNOT_TELL, recognised, float(shares[best]), UNTOLD, reason, seen)
+    share, verdict = float(shares[at]), ListingVerdict.CANNOT_TELL
+    if sure and at == best:
+        verdict = ListingVerdict.MATCH
+    elif sure and share <= DOUBT:
+        verdict = ListingVerdict.MISMATCH
+    reason = told if at == best else f"{told}; {classes[at]} {share:.0%}"
+    return Listed(verdict, recognised, share, 1 - share, reason, seen)
 
 
 def price_gaps(
@@ -138,25 +137,36 @@ def _plain(name: str) -> str:
     return _LETTERS.sub("", name).casefold()
 
 
-def _aside(scores: Scores, strangers: Mapping[str, Verdict]) -> list[str]:
-    """What became of photos that tell nothing, a phrase for each kind."""
+def _evidence(
+    scores: Scores, strangers: Mapping[str, Verdict], likeliest: str | None = None, share: float | None = None
+) -> Evidence:
     told = [strangers[photo] for photo in scores.ids if photo in strangers]
-    kinds = (
-        (told.count(Verdict.UNKNOWN), "unlike every known model"),
-        (told.count(Verdict.NOT_A_CAR), "without a car seen from outside"),
-        (len(scores.rejected), "unusable"),
+    return Evidence(
+        photos=len(scores.ids) - len(told),
+        likeliest=likeliest,
+        share=share,
+        unknown=told.count(Verdict.UNKNOWN),
+        no_car=told.count(Verdict.NOT_A_CAR),
+        unusable=len(scores.rejected),
     )
-    return [f"{number} {what}" for number, what in kinds if number]
 
 
-def _nothing_known(
-    declared: str, at: int | None, scores: Scores, strangers: Mapping[str, Verdict], aside: Sequence[str]
-) -> Listed:
+def _told(seen: Evidence) -> str:
+    """The evidence as one line."""
+    kinds = (
+        (seen.unknown, "unlike every known model"),
+        (seen.no_car, "without a car seen from outside"),
+        (seen.unusable, "unusable"),
+    )
+    known = [f"{count(seen.photos, 'photo')}: {seen.likeliest} {seen.share:.0%}"] if seen.photos else []
+    return "; ".join([*known, *(f"{number} {what}" for number, what in kinds if number)]) or "no photo"
+
+
+def _nothing_known(declared: str, at: int | None, seen: Evidence) -> Listed:
     """The verdict where no photo shows a known model."""
-    told = "; ".join(aside) or "no photo"
-    unknown = sum(strangers[photo] is Verdict.UNKNOWN for photo in scores.ids)
-    if unknown == 0 and scores.ids:
-        return Listed(ListingVerdict.NOT_EXTERIOR, None, None, UNTOLD, told)
-    if at is not None and unknown >= STRANGE:
-        return Listed(ListingVerdict.MISMATCH, None, None, 1 - DOUBT, f"{told}, so hardly {brief(declared)}")
-    return Listed(ListingVerdict.CANNOT_TELL, None, None, UNTOLD, told)
+    told = _told(seen)
+    if seen.no_car and not seen.unknown:
+        return Listed(ListingVerdict.NOT_EXTERIOR, None, None, UNTOLD, told, seen)
+    if at is not None and seen.unknown >= STRANGE:
+        return Listed(ListingVerdict.MISMATCH, None, None, 1 - DOUBT, f"{told}, so hardly {brief(declared)}", seen)
+    return Listed(ListingVerdict.CANNOT_TELL, None, None, UNTOLD, told, seen)

@@ -6,7 +6,7 @@ refuses unknown keys. One file per family of nouns; all are imported from here.
 
 from __future__ import annotations
 
-from carspotter.records.answers import Answer, Calibration, Guess, Listed, ListingVerdict, Verdict
+from carspotter.records.answers import Answer, Calibration, Evidence, Guess, Listed, ListingVerdict, Verdict
 from carspotter.records.base import Record, Seconds, hash_json
 from carspotter.records.datasets import Dataset, Reading, Split
 from carspotter.records.figures import ClassFigures, Evaluation, Figure
@@ -28,6 +28,7 @@ __all__ = [
     "Decision",
     "EpochRecord",
     "Evaluation",
+    "Evidence",
     "Figure",
     "Finding",
     "FreezeSummary",

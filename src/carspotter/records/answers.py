@@ -114,6 +114,27 @@ class ListingVerdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the photos of an ad are, taken together.
+
+    Attributes:
+        photos: that show a model which was taught.
+        likeliest: the model that these show; None where there are none.
+        share: its probability.
+        unknown: photos unlike everything that was taught.
+        no_car: photos without a car seen from outside.
+        unusable: photos that are missing or cannot be read.
+    """
+
+    photos: int
+    likeliest: str | None
+    share: float | None
+    unknown: int
+    no_car: int
+    unusable: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """The reply for one ad.
 
@@ -124,6 +145,7 @@ class Listed:
             among the classes; None where no photo shows a known model.
         suspicion: in 0..1, 1 is worst: how little the photos support what is declared.
         reason: one line.
+        evidence: the same in parts, for whoever has words of their own.
     """
 
     verdict: ListingVerdict
@@ -131,3 +153,4 @@ class Listed:
     probability: float | None
     suspicion: float
     reason: str
+    evidence: Evidence

@@ -18,8 +18,8 @@ from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.shelf import Shelf
 from carspotter.apps.web import desk as module
 from carspotter.apps.web.desk import Desk, Upload
-from carspotter.apps.web.texts import LISTINGS, TEXTS, VERDICTS, Words, choose_language
-from carspotter.errors import SourceError
+from carspotter.apps.web.texts import LISTINGS, REASONS, TEXTS, VERDICTS, Words, choose_language
+from carspotter.errors import Reason, SourceError
 from carspotter.records import ListingVerdict, Verdict
 from helpers.tiny import colour_photo, write_tiny_bundle
 
@@ -106,12 +106,13 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_word_is_there_in_both_languages() -> None:
-    for texts in (TEXTS, VERDICTS, LISTINGS):
+    for texts in (TEXTS, VERDICTS, LISTINGS, REASONS):
         for english, russian in texts.values():
             assert english
             assert any("а" <= letter <= "я" for letter in russian.casefold())
     assert set(VERDICTS) == set(Verdict)
     assert set(LISTINGS) == set(ListingVerdict)
+    assert set(REASONS) == set(Reason)
     assert Words("ru").verdict(Verdict.ONE_OF, ["A", "B"]) == "Одна из этих: A, B."
     assert Words("en").verdict(Verdict.NAMED, []) == "It is a ?."
 

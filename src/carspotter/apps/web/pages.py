@@ -183,8 +183,10 @@ class _Page:
                 ui.label(guess.label).classes("col ellipsis")
                 ui.label(f"{guess.probability:.0%}")
             ui.linear_progress(guess.probability, show_value=False).props(f'aria-label="{guess.probability:.0%}"')
-        if found.reason and found.verdict is not Verdict.NOT_A_CAR:
-            ui.label(found.reason).classes("text-caption")
+        if found.code is not None:
+            ui.label(self._words.reason(found.code)).classes("text-caption")
+        elif found.group:
+            ui.label(self._words("family", group=found.group)).classes("text-caption")
 
     def _why(self, photo: Upload) -> None:
         async def show() -> None:
@@ -195,7 +197,7 @@ class _Page:
                     ui.html(f'<img alt="{self._words("why_alt")}" src="{data_url(drawn)}">', sanitize=False)
                     ui.label(self._words("why_alt")).classes("text-caption")
                 else:
-                    ui.label(drawn)
+                    ui.label(self._words("no_map"))
 
         button = ui.button(self._words("why"), on_click=lambda: self._guarded(show)).props("outline dense")
         place = ui.column().classes("w-full")
@@ -239,8 +241,14 @@ class _Page:
         told = [(words("recognised"), found.recognised or "–"), (words("suspicion"), f"{found.suspicion:.0%}")]
         if found.probability is not None:
             told.append((words("probability"), f"{found.probability:.0%}"))
-        for name, value in (*told, (words("reason"), found.reason)):
+        for name, value in told:
             ui.label(f"{name}: {value}")
+        seen = found.evidence
+        if seen.photos:
+            ui.label(words("shown", count=seen.photos, model=seen.likeliest, share=seen.share))
+        for key, number in (("unlike", seen.unknown), ("no_car", seen.no_car), ("unusable", seen.unusable)):
+            if number:
+                ui.label(words(key, count=number))
 
     # ---- lot --------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from carspotter.errors import Reason
 from carspotter.records import ListingVerdict, Verdict
 
 Language = Literal["en", "ru"]
@@ -31,7 +32,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "suspicion": ("Suspicion", "Подозрение"),
     "recognised": ("Recognised", "Распознано"),
     "probability": ("Probability of the declared model", "Вероятность заявленной модели"),
-    "reason": ("Reason", "Причина"),
+    "shown": ("{count} photos show a {model}, {share:.0%}", "{model} на снимках: {count}, вероятность {share:.0%}"),
+    "unlike": ("Unlike every known model: {count}", "Не похоже на известные модели: {count}"),
+    "no_car": ("No car from outside: {count}", "Машины снаружи не видно: {count}"),
+    "unusable": ("Unusable photos: {count}", "Негодных снимков: {count}"),
+    "family": ("A {group}; which one is unsure", "Это {group}; какая именно, неясно"),
+    "no_map": (
+        "No picture for this model: its head is not linear.",
+        "Для этой модели картинки нет: её последний слой не линейный.",
+    ),
     "table": ("Table of ads (.csv, .xlsx)", "Таблица объявлений (.csv, .xlsx)"),
     "archive": ("Photos (.zip)", "Снимки (.zip)"),
     "columns": ("Columns", "Столбцы"),
@@ -95,6 +104,20 @@ LISTINGS: Mapping[ListingVerdict, tuple[str, str]] = {
 }
 
 
+REASONS: Mapping[Reason, tuple[str, str]] = {
+    Reason.MISSING: ("It is not there.", "Его нет."),
+    Reason.EMPTY: ("The file is empty.", "Файл пуст."),
+    Reason.NOT_A_PHOTO: ("It is no photo; save it as JPEG.", "Это не снимок; сохраните его как JPEG."),
+    Reason.UNSUPPORTED: ("Its format is not read; save it as JPEG.", "Такой формат не читается; сохраните как JPEG."),
+    Reason.TRUNCATED: ("The file ends early; copy it again.", "Файл обрывается; скопируйте его ещё раз."),
+    Reason.UNREADABLE: ("It cannot be read; send another copy.", "Не читается; пришлите другую копию."),
+    Reason.TOO_LARGE: ("It is too large; send a smaller copy.", "Слишком большой; пришлите копию поменьше."),
+    Reason.TOO_SMALL: ("It is too small.", "Слишком маленький."),
+    Reason.TIMEOUT: ("It took too long; send a smaller copy.", "Слишком долго; пришлите копию поменьше."),
+    Reason.MISSING_EXTRA: ("This server does not read its format.", "Этот сервер не читает такой формат."),
+}
+
+
 class Words:
     """The words of one language.
 
@@ -113,6 +136,10 @@ class Words:
     def verdict(self, verdict: Verdict, labels: list[str]) -> str:
         """What an answer claims, in plain words."""
         return VERDICTS[verdict][self._at].format(label=labels[0] if labels else "?", labels=", ".join(labels))
+
+    def reason(self, reason: Reason) -> str:
+        """Why a photo cannot be used."""
+        return REASONS[reason][self._at]
 
     def listing(self, verdict: ListingVerdict) -> str:
         """What the photos say of an ad."""
