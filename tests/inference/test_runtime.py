@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,44 @@ def test_a_photo_has_the_same_bits_alone_and_in_company() -> None:
     net, batch = opened(), photos(17)
     alone = np.concatenate([net.run(batch[i : i + 1]).logits for i in range(17)])
     np.testing.assert_array_equal(net.run(batch).logits, alone)
+
+
+def test_openvino_gives_the_same() -> None:
+    """In single precision, with one request for each thread."""
+    data = tiny_onnx().SerializeToString()
+    usual, other = open_runtime(data), open_runtime(data, kind="openvino")
+    assert (other.height, other.width, other.classes, other.dimensions) == (
+        usual.height,
+        usual.width,
+        usual.classes,
+        usual.dimensions,
+    )
+    photos = np.random.default_rng(0).integers(0, 256, (8, 1, usual.height, usual.width, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda photo: other.run(photo, feature_map=True), photos))
+    for photo, one in zip(photos, found, strict=True):
+        expected = usual.run(photo, feature_map=True)
+        np.testing.assert_allclose(one.logits, expected.logits, atol=1e-4)
+        np.testing.assert_allclose(one.embeddings, expected.embeddings, atol=1e-5)
+        np.testing.assert_allclose(one.feature_map, expected.feature_map, atol=1e-5)
+    assert usual.run(photos[0]).feature_map is None
+    assert other.run(photos[0]).feature_map is None
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (tiny_onnx(photos=1), "takes exactly 1 photos at once"),
+        (tiny_onnx(dtype=TensorProto.FLOAT), "expected one uint8 input"),
+        (tiny_onnx(outputs=("logits",)), "has no output embedding, features"),
+        (tiny_onnx(weight=float("nan")), "answers with not-a-number"),
+    ],
+)
+def test_openvino_refuses_the_same(model: ModelProto, why: str) -> None:
+    with pytest.raises(BundleError, match=why):
+        open_runtime(model.SerializeToString(), kind="openvino")
+
+
+def test_openvino_on_what_is_no_network() -> None:
+    with pytest.raises(BundleError, match=r"OpenVINO cannot load model\.onnx|no ONNX"):
+        open_runtime(b"no network", kind="openvino")

@@ -9,6 +9,7 @@ from carspotter.data.source import read_contest
 from carspotter.data.table import check_ending
 from carspotter.evaluation.submission import write_submission
 from carspotter.inference.predictor import Predictor, load
+from carspotter.inference.runtime import RuntimeName
 from carspotter.records import Answer, Dataset
 
 
@@ -18,14 +19,14 @@ def ask(predictor: Predictor, dataset: Dataset, tta: int = 1) -> tuple[Answer, .
         return predictor.identify(dataset, tta=tta, progress=show)
 
 
-def answer_contest(model: Path, contest: Path, output: Path, tta: int = 1) -> int:
+def answer_contest(model: Path, contest: Path, output: Path, tta: int = 1, runtime: RuntimeName = "onnxruntime") -> int:
     """Write a submission; the number of answers in it.
 
     Raises:
         SourceError, BundleError, SubmissionError: nothing was written.
     """
     check_ending(output)  # before the work, not after it
-    predictor = load(model)
+    predictor = load(model, runtime=runtime)
     entry = read_contest(contest)
     notes(entry.test.notes)
     answers = ask(predictor, entry.test, tta)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,6 +40,10 @@ Decisions = Annotated[
 Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="A model folder that `train` left, as in models/demo.", show_default=False),
+]
+Runtime = Annotated[
+    Literal["onnxruntime", "openvino"],
+    typer.Option(help="Who computes; openvino needs carspotter[openvino]."),
 ]
 Tta = Annotated[
     int,

@@ -30,7 +30,7 @@ from carspotter.evaluation.unknown import SHIPPED
 from carspotter.inference.bundle import FINDER, MODEL, Bundle, read_bundle
 from carspotter.inference.finder import NetFinder
 from carspotter.inference.reference import Reference, read_reference
-from carspotter.inference.runtime import Outputs, Runtime, open_runtime
+from carspotter.inference.runtime import Outputs, Runtime, RuntimeName, open_runtime
 from carspotter.inference.strangers import Strangers
 from carspotter.progress import Progress, silent
 from carspotter.records import Answer, BundleCard, Dataset, Location, Photo, Pixels, Rejected, Scores, Verdict
@@ -51,20 +51,23 @@ class _Row:
     embedding: npt.NDArray[np.float32]
 
 
-def load(folder: str | Path, *, threads: int = 0) -> Predictor:
+def load(folder: str | Path, *, threads: int = 0, runtime: RuntimeName = "onnxruntime") -> Predictor:
     """Open a model folder.
 
     Args:
         folder: what `train` wrote.
         threads: photos worked on at once; 0 takes every core this process may use.
+        runtime: who computes.
 
     Raises:
+        MissingExtra: OpenVINO is asked for and not installed.
         BundleError: the folder is no bundle, damaged, hostile, of a newer format, or its net does not fit its card.
     """
     bundle = read_bundle(folder)
     # The bytes that were hashed are the bytes that run, whatever happens to the file meanwhile.
     finder = NetFinder(bundle.read(FINDER)) if FINDER in bundle.card.files else None
-    return Predictor(bundle, open_runtime(bundle.read(MODEL), threads=1), finder, threads=threads)
+    opened = open_runtime(bundle.read(MODEL), threads=1, kind=runtime)
+    return Predictor(bundle, opened, finder, threads=threads)
 
 
 class Predictor:

@@ -1,4 +1,4 @@
-"""The network behind a small seam; the only module that knows ONNX Runtime.
+"""The network behind a small seam; the only module that knows ONNX Runtime and OpenVINO.
 
 A session runs on one thread. Callers that have more cores run several photos at once, each on its own thread: measured
 with EfficientNet-Lite0 at 320x240 on two cores, two threads with one photo each reach 68-82 images/s, one session with
@@ -7,10 +7,11 @@ two threads 36-58 in batches of 16 and 32-56 with single photos, with or without
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import local
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 from carspotter.data.wording import cause, one_line
-from carspotter.errors import BundleError
+from carspotter.errors import BundleError, MissingExtra
 from carspotter.inference.onnx_scan import refuse_external_data
 from carspotter.records import Logits
+from carspotter.workers import usable_cores
 
 LOGITS, EMBEDDING, FEATURES = "logits", "embedding", "features"
 """Names of the outputs of a bundle's graph."""
@@ -81,20 +83,30 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(model: Path | bytes, *, threads: int = 0, name: str = "model.onnx") -> Runtime:
+RuntimeName = Literal["onnxruntime", "openvino"]
+"""Who computes. OpenVINO (`carspotter[openvino]`) reads the same file, in single precision too."""
+
+
+def open_runtime(
+    model: Path | bytes, *, threads: int = 0, name: str = "model.onnx", kind: RuntimeName = "onnxruntime"
+) -> Runtime:
     """Open a bundle's `model.onnx` on the CPU and try it on one grey photo.
 
     Args:
         model: the file, or its bytes as they were verified.
         threads: CPU threads of one run; 0 takes all cores.
         name: of bytes, for messages.
+        kind: who computes.
 
     Raises:
+        MissingExtra: OpenVINO is not installed.
         BundleError: unreadable, no ONNX, tensors outside the file, unknown operators, or another shape than uint8
             (N, H, W, 3) in; `logits` (N, K), `embedding` (N, D), `features` (N, C, h, w) or (N, tokens, C) out.
     """
     data, name = _read(model) if isinstance(model, Path) else (model, name)
     refuse_external_data(data, name)
+    if kind == "openvino":
+        return _OpenVinoRuntime(data, name, threads)
     try:
         session = ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])
     except _FAULTS as fault:
@@ -129,19 +141,12 @@ class _OrtRuntime:
     def __init__(self, session: ort.InferenceSession, name: str) -> None:
         self._session = session
         self._name = name
-        self._input, self.height, self.width = _input_shape(session, name)
-        outputs = [o.name for o in session.get_outputs()]
-        missing = [wanted for wanted in (LOGITS, EMBEDDING, FEATURES) if wanted not in outputs]
-        if missing:
-            raise BundleError(f"{name} has no output {', '.join(missing)} (it has {', '.join(outputs)}); train again")
-        for output in session.get_outputs():
-            if output.name in (LOGITS, EMBEDDING, FEATURES) and output.type != "tensor(float)":
-                raise BundleError(f"{name} gives {output.name} as {output.type}; expected tensor(float)")
+        first = _Input.of([(i.name, i.type, i.shape) for i in session.get_inputs()], name)
+        self._input, self.height, self.width = first.name, first.height, first.width
+        _must_have_outputs({o.name: o.type for o in session.get_outputs()}, name)
         # Declared output shapes are often symbolic, and only claims: one grey photo tells the real ones.
         trial = self.run(np.full((1, self.height, self.width, 3), 128, dtype=np.uint8), feature_map=True)
-        self.classes = _columns(LOGITS, trial.logits, (2,), name)
-        self.dimensions = _columns(EMBEDDING, trial.embeddings, (2,), name)
-        _columns(FEATURES, trial.feature_map, (3, 4), name)
+        self.classes, self.dimensions = _tried(trial, name)
 
     def run(self, photos: npt.NDArray[np.uint8], *, feature_map: bool = False) -> Outputs:
         names = [LOGITS, EMBEDDING, FEATURES] if feature_map else [LOGITS, EMBEDDING]
@@ -150,25 +155,106 @@ class _OrtRuntime:
         except _FAULTS as fault:
             raise BundleError(f"{self._name} failed on {photos.shape[0]} photos: {one_line(fault)}") from None
         logits, embeddings, *rest = found
-        if not (np.isfinite(logits).all() and np.isfinite(embeddings).all()):
-            raise BundleError(f"{self._name} answers with not-a-number: its weights are unusable; train again")
-        return Outputs(logits, embeddings, rest[0] if rest else None)
+        return _finite(Outputs(logits, embeddings, rest[0] if rest else None), self._name)
 
 
-def _input_shape(session: ort.InferenceSession, name: str) -> tuple[str, int, int]:
-    inputs = session.get_inputs()
-    first = inputs[0] if len(inputs) == 1 else None
-    shape = list(first.shape) if first is not None and first.type == "tensor(uint8)" else []
-    sized = len(shape) == 4 and all(isinstance(n, int) and 1 <= n <= _LARGEST for n in shape[1:3])
-    if first is None or not sized or shape[3] != 3:
-        found = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
-        raise BundleError(
-            f"{name} takes {found or 'nothing'}; expected one uint8 input (N, height, width, 3), "
-            f"at most {_LARGEST} pixels a side"
+class _OpenVinoRuntime:
+    """The same on OpenVINO: a request of its own for each thread, one core each."""
+
+    def __init__(self, data: bytes, name: str, threads: int) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise MissingExtra("the runtime openvino", "openvino") from None
+        core, streams = openvino.Core(), threads if threads > 1 else usable_cores()
+        try:
+            model = core.read_model(data)
+            # Without the hint it computes in bf16 where the processor can, and logits move by a quarter.
+            config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": streams, "NUM_STREAMS": streams}
+            self._compiled: Any = core.compile_model(model, "CPU", config)
+        except RuntimeError as fault:
+            raise BundleError(f"OpenVINO cannot load {name}: {one_line(fault)}; use --runtime onnxruntime") from None
+        self._name = name
+        inputs = [
+            (port.any_name, f"tensor({port.element_type.type_name.replace('u8', 'uint8')})", _sizes(port.partial_shape))
+            for port in model.inputs
+        ]
+        first = _Input.of(inputs, name)
+        self.height, self.width = first.height, first.width
+        kinds = {"f32": "tensor(float)"}
+        _must_have_outputs(
+            {port.any_name: kinds.get(port.element_type.type_name, "other") for port in model.outputs}, name
         )
-    if isinstance(shape[0], int):
-        raise BundleError(f"{name} takes exactly {shape[0]} photos at once; expected any number: export it again")
-    return first.name, shape[1], shape[2]
+        self._mine = local()
+        trial = self.run(np.full((1, self.height, self.width, 3), 128, dtype=np.uint8), feature_map=True)
+        self.classes, self.dimensions = _tried(trial, name)
+
+    def run(self, photos: npt.NDArray[np.uint8], *, feature_map: bool = False) -> Outputs:
+        if not hasattr(self._mine, "request"):
+            self._mine.request = self._compiled.create_infer_request()
+        try:
+            found = self._mine.request.infer([photos], share_inputs=True)
+        except RuntimeError as fault:
+            raise BundleError(f"{self._name} failed on {photos.shape[0]} photos: {one_line(fault)}") from None
+        logits, embeddings = np.array(found[LOGITS]), np.array(found[EMBEDDING])
+        return _finite(Outputs(logits, embeddings, np.array(found[FEATURES]) if feature_map else None), self._name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """What a network takes."""
+
+    name: str
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, inputs: Sequence[tuple[str, str, Sequence[int | str | None]]], name: str) -> _Input:
+        """The one input of a bundle's network.
+
+        Raises:
+            BundleError: it takes something else than any number of photos of one size.
+        """
+        first = inputs[0] if len(inputs) == 1 else None
+        shape = list(first[2]) if first is not None and first[1] == "tensor(uint8)" else []
+        height, width = (shape[1], shape[2]) if len(shape) == 4 and shape[3] == 3 else (None, None)
+        sized = [n for n in (height, width) if isinstance(n, int) and 1 <= n <= _LARGEST]
+        if first is None or len(sized) < 2:
+            found = ", ".join(f"{what}: {kind} {sizes}" for what, kind, sizes in inputs)
+            raise BundleError(
+                f"{name} takes {found or 'nothing'}; expected one uint8 input (N, height, width, 3), "
+                f"at most {_LARGEST} pixels a side"
+            )
+        if isinstance(shape[0], int):
+            raise BundleError(f"{name} takes exactly {shape[0]} photos at once; expected any number: export it again")
+        return cls(first[0], *sized)
+
+
+def _sizes(shape: Any) -> list[int | None]:
+    return [side.get_length() if side.is_static else None for side in shape]
+
+
+def _must_have_outputs(outputs: Mapping[str, str], name: str) -> None:
+    missing = [wanted for wanted in (LOGITS, EMBEDDING, FEATURES) if wanted not in outputs]
+    if missing:
+        raise BundleError(f"{name} has no output {', '.join(missing)} (it has {', '.join(outputs)}); train again")
+    for output, kind in outputs.items():
+        if output in (LOGITS, EMBEDDING, FEATURES) and kind != "tensor(float)":
+            raise BundleError(f"{name} gives {output} as {kind}; expected tensor(float)")
+
+
+def _tried(trial: Outputs, name: str) -> tuple[int, int]:
+    """Classes and dimensions, as one photo shows them."""
+    classes = _columns(LOGITS, trial.logits, (2,), name)
+    dimensions = _columns(EMBEDDING, trial.embeddings, (2,), name)
+    _columns(FEATURES, trial.feature_map, (3, 4), name)
+    return classes, dimensions
+
+
+def _finite(found: Outputs, name: str) -> Outputs:
+    if not (np.isfinite(found.logits).all() and np.isfinite(found.embeddings).all()):
+        raise BundleError(f"{name} answers with not-a-number: its weights are unusable; train again")
+    return found
 
 
 def _columns(what: str, output: npt.NDArray[np.float32] | None, ranks: tuple[int, ...], name: str) -> int:

@@ -29,7 +29,13 @@ Contest = Annotated[
 SubmissionFile = Annotated[Path, typer.Option("--output", "-o", help="The submission, a .csv.", show_default=False)]
 
 
-def predict(model: options.Model, photos: Photos, output: AnswersFile = None, tta: options.Tta = 1) -> None:
+def predict(
+    model: options.Model,
+    photos: Photos,
+    output: AnswersFile = None,
+    tta: options.Tta = 1,
+    runtime: options.Runtime = "onnxruntime",
+) -> None:
     """Name the car in each photo: one row in, one row out.
 
     A photo that cannot be read becomes a row with the verdict bad_photo and its reason; the exit code is then 3.
@@ -42,7 +48,7 @@ def predict(model: options.Model, photos: Photos, output: AnswersFile = None, tt
 
     if output is not None:
         check_ending(output)  # before the work, not after it
-    predictor, dataset = load(model), list_photos(photos)
+    predictor, dataset = load(model, runtime=runtime), list_photos(photos)
     notes(dataset.notes)
     answers = ask(predictor, dataset, tta)
     columns, rows = answer_rows(answers)
@@ -56,8 +62,14 @@ def predict(model: options.Model, photos: Photos, output: AnswersFile = None, tt
         raise typer.Exit(EXIT_SOME_REFUSED)
 
 
-def submit(model: options.Model, contest: Contest, output: SubmissionFile, tta: options.Tta = 1) -> None:
+def submit(
+    model: options.Model,
+    contest: Contest,
+    output: SubmissionFile,
+    tta: options.Tta = 1,
+    runtime: options.Runtime = "onnxruntime",
+) -> None:
     """Answer a contest: exactly the sample's rows, or nothing is written."""
     from carspotter.apps.answering import answer_contest
 
-    say(f"{answer_contest(model, contest, output, tta):,} answers in {output}")
+    say(f"{answer_contest(model, contest, output, tta, runtime):,} answers in {output}")

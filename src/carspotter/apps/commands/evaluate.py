@@ -24,6 +24,7 @@ def evaluate(
     *,
     output: OutFolder = Path("report"),
     tta: options.Tta = 1,
+    runtime: options.Runtime = "onnxruntime",
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
@@ -43,7 +44,7 @@ def evaluate(
     from carspotter.inference.examination import examine
     from carspotter.inference.predictor import load
 
-    predictor = load(model)
+    predictor = load(model, runtime=runtime)
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )

@@ -50,6 +50,7 @@ def lot(
     price_column: PriceColumn = None,
     year_column: YearColumn = None,
     as_given: AsGiven = False,
+    runtime: options.Runtime = "onnxruntime",
 ) -> None:
     """Check a table of ads against their photos: one row in, one row out.
 
@@ -67,7 +68,7 @@ def lot(
 
     check_ending(output)
     check_writable(output)
-    predictor, given, place = load(model), read_table(ads), list_place(photos)
+    predictor, given, place = load(model, runtime=runtime), read_table(ads), list_place(photos)
     notes([*given.notes, *place.notes])
     columns = find_columns(given, model_column, photo_column, price_column, year_column)
     rows = find_ads(given.column(columns.model), given.column(columns.photos), place)

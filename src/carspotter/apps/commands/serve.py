@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from carspotter.apps import options
 from carspotter.apps.console import note, say
 from carspotter.errors import SourceError
 
@@ -71,6 +72,7 @@ def serve(
     decisions: DecisionsFile = None,
     who: Who = "",
     runs: RunStoreUri = None,
+    runtime: options.Runtime = "onnxruntime",
 ) -> None:
     """Serve models over HTTP: a page for people, and /v1/identify, /v1/listings/check, /v1/models, described at /docs.
 
@@ -86,7 +88,7 @@ def serve(
     token = "" if token_file is None else _token(token_file)
     if host not in LOCAL and not token:
         note(f"{host} can be reached by others and no token is asked for; name a --token-file")
-    api = Api(Shelf(models), Limits(workers=workers).resolved(), hosts=allow_host or (), token=token)
+    api = Api(Shelf(models), Limits(workers=workers).resolved(), hosts=allow_host or (), token=token, runtime=runtime)
     if not api_only and not token:
         from carspotter.apps.web.pages import Extras, attach
 

@@ -27,6 +27,7 @@ from carspotter.errors import Reason
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.listing import check_listing
 from carspotter.inference.bundle import Bundle
+from carspotter.inference.runtime import RuntimeName
 from carspotter.records import Rejected
 
 IDENTIFY, LISTING = "/v1/identify", "/v1/listings/check"
@@ -78,13 +79,22 @@ class Api:
         limits: resolved.
         hosts: that may be named besides the local ones.
         token: see `Guard`.
+        runtime: who computes.
     """
 
-    def __init__(self, shelf: Shelf, limits: Limits, *, hosts: Sequence[str] = (), token: str = "") -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        limits: Limits,
+        *,
+        hosts: Sequence[str] = (),
+        token: str = "",
+        runtime: RuntimeName = "onnxruntime",
+    ) -> None:
         self.shelf = shelf
         self.limits = limits
         self.metrics = Metrics()
-        self.pool = Pool(limits, shelf.models, restarted=self.metrics.restarts.inc)
+        self.pool = Pool(limits, shelf.models, runtime=runtime, restarted=self.metrics.restarts.inc)
         self.app = FastAPI(
             title="carspotter",
             version=carspotter.__version__,

@@ -25,11 +25,12 @@ import numpy.typing as npt
 
 from carspotter.apps.serving.limits import Limits
 from carspotter.data.photo import decode
-from carspotter.errors import BundleError, PhotoRefused, Reason
+from carspotter.errors import BundleError, MissingExtra, PhotoRefused, Reason
 from carspotter.evaluation.explain import overlay, upsample
 from carspotter.evaluation.page import THUMB, small_jpeg
 from carspotter.inference.explanation import explain
 from carspotter.inference.predictor import Predictor, load
+from carspotter.inference.runtime import RuntimeName
 from carspotter.records import Dataset, Photo, Rejected, Scores, Verdict
 
 T = TypeVar("T")
@@ -109,14 +110,22 @@ class Pool:
     Args:
         limits: resolved.
         models: that every process opens first.
+        runtime: who computes.
         restarted: called when a process is replaced.
     """
 
-    def __init__(self, limits: Limits, models: Sequence[Model], restarted: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        models: Sequence[Model],
+        *,
+        runtime: RuntimeName = "onnxruntime",
+        restarted: Callable[[], None] = lambda: None,
+    ) -> None:
         self._limits = limits
         self._models = tuple(models)
         self._restarted = restarted
-        self._hands = [_Hand(limits) for _ in range(limits.workers)]
+        self._hands = [_Hand(limits, runtime) for _ in range(limits.workers)]
         self._free: asyncio.Queue[_Hand] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="hand")
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -207,8 +216,9 @@ class Pool:
 class _Hand:
     """One process, from the server's side; called on a thread."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, runtime: RuntimeName) -> None:
         self._limits = limits
+        self._runtime = runtime
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -220,7 +230,7 @@ class _Hand:
         context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads and sockets
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=work, args=(theirs, self._limits.memory_bytes), name="carspotter-worker", daemon=True
+            target=work, args=(theirs, self._limits.memory_bytes, self._runtime), name="carspotter-worker", daemon=True
         )
         self._process.start()
         theirs.close()
@@ -280,7 +290,7 @@ def _refused(reason: Reason, sentence: str) -> Seen:
 # ---- in the process -------------------------------------------------------------------------------------------------
 
 
-def work(pipe: Connection, memory_bytes: int) -> None:
+def work(pipe: Connection, memory_bytes: int, runtime: RuntimeName) -> None:
     """Open models and answer photos until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the server decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -292,7 +302,7 @@ def work(pipe: Connection, memory_bytes: int) -> None:
         except (EOFError, OSError):
             return
         try:
-            predictor = _open(asked.model, held)
+            predictor = _open(asked.model, held, runtime)
             if isinstance(asked, Open):
                 pipe.send(Seen())
                 continue
@@ -300,7 +310,7 @@ def work(pipe: Connection, memory_bytes: int) -> None:
                 _bound_memory(memory_bytes)
                 bounded = True
             pipe.send(WORK[asked.want](predictor, asked.photo))
-        except BundleError as fault:
+        except (BundleError, MissingExtra) as fault:
             pipe.send(Gone(str(fault)))
         except MemoryError:
             pipe.send(_refused(Reason.TOO_LARGE, "decoding it takes more memory than a photo may; send a smaller copy"))
@@ -365,11 +375,11 @@ def together(seen: Sequence[Seen], ids: Sequence[str], classes: int) -> tuple[Sc
     return scores, {ids[at]: one.stranger for at, one in enumerate(seen) if one.stranger is not None}
 
 
-def _open(model: Model, held: dict[str, Predictor]) -> Predictor:
+def _open(model: Model, held: dict[str, Predictor], runtime: RuntimeName) -> Predictor:
     """The version that is asked for; of each model the last few are kept."""
     key = f"{model.name}\0{model.hash}"
     if key not in held:
-        predictor = load(model.folder, threads=1)
+        predictor = load(model.folder, threads=1, runtime=runtime)
         if predictor.bundle.hash != model.hash:
             raise BundleError(f"{model.name} was replaced meanwhile; ask again")
         held[key] = predictor
