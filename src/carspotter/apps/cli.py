@@ -21,6 +21,7 @@ from carspotter.apps.commands import (
     demo,
     evaluate,
     explain,
+    export,
     lot,
     lr,
     mine,
@@ -62,6 +63,7 @@ app.command("explain")(explain.explain)
 app.command("mine")(mine.mine)
 app.command("lot")(lot.lot)
 app.command("serve")(serve.serve)
+app.command("export")(export.export)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
 app.command("backbones")(backbones.backbones)

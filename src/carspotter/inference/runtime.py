@@ -159,7 +159,7 @@ class _OrtRuntime:
 
 
 class _OpenVinoRuntime:
-    """The same on OpenVINO: a request of its own for each thread, one core each."""
+    """The same on OpenVINO: a request of its own for each thread, one core each, one photo after another."""
 
     def __init__(self, data: bytes, name: str, threads: int) -> None:
         try:
@@ -169,22 +169,20 @@ class _OpenVinoRuntime:
         core, streams = openvino.Core(), threads if threads > 1 else usable_cores()
         try:
             model = core.read_model(data)
-            # Without the hint it computes in bf16 where the processor can, and logits move by a quarter.
-            config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": streams, "NUM_STREAMS": streams}
-            self._compiled: Any = core.compile_model(model, "CPU", config)
         except RuntimeError as fault:
             raise BundleError(f"OpenVINO cannot load {name}: {one_line(fault)}; use --runtime onnxruntime") from None
         self._name = name
-        inputs = [
-            (port.any_name, f"tensor({port.element_type.type_name.replace('u8', 'uint8')})", _sizes(port.partial_shape))
-            for port in model.inputs
-        ]
-        first = _Input.of(inputs, name)
+        kinds = {"u8": "tensor(uint8)", "f32": "tensor(float)"}
+        first = _Input.of([(*_named(port, kinds), _sizes(port.partial_shape)) for port in model.inputs], name)
         self.height, self.width = first.height, first.width
-        kinds = {"f32": "tensor(float)"}
-        _must_have_outputs(
-            {port.any_name: kinds.get(port.element_type.type_name, "other") for port in model.outputs}, name
-        )
+        _must_have_outputs(dict(_named(port, kinds) for port in model.outputs), name)
+        # Without the hint it computes in bf16 where the processor can, and logits move by a quarter.
+        config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": streams, "NUM_STREAMS": streams}
+        try:
+            model.reshape([1, self.height, self.width, 3])  # sizes that are known make better plans
+            self._compiled: Any = core.compile_model(model, "CPU", config)
+        except RuntimeError as fault:
+            raise BundleError(f"OpenVINO cannot run {name}: {one_line(fault)}; use --runtime onnxruntime") from None
         self._mine = local()
         trial = self.run(np.full((1, self.height, self.width, 3), 128, dtype=np.uint8), feature_map=True)
         self.classes, self.dimensions = _tried(trial, name)
@@ -192,12 +190,23 @@ class _OpenVinoRuntime:
     def run(self, photos: npt.NDArray[np.uint8], *, feature_map: bool = False) -> Outputs:
         if not hasattr(self._mine, "request"):
             self._mine.request = self._compiled.create_infer_request()
+        names = [LOGITS, EMBEDDING, *([FEATURES] if feature_map else [])]
+        found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
         try:
-            found = self._mine.request.infer([photos], share_inputs=True)
+            for photo in photos:
+                said = self._mine.request.infer([np.ascontiguousarray(photo[None])])
+                for name in names:
+                    found[name].append(np.array(said[name]))  # a copy: the request's memory is used again
         except RuntimeError as fault:
             raise BundleError(f"{self._name} failed on {photos.shape[0]} photos: {one_line(fault)}") from None
-        logits, embeddings = np.array(found[LOGITS]), np.array(found[EMBEDDING])
-        return _finite(Outputs(logits, embeddings, np.array(found[FEATURES]) if feature_map else None), self._name)
+        whole = {name: np.concatenate(parts) for name, parts in found.items()}
+        return _finite(Outputs(whole[LOGITS], whole[EMBEDDING], whole.get(FEATURES)), self._name)
+
+
+def _named(port: Any, kinds: Mapping[str, str]) -> tuple[str, str]:
+    """The name and type of an OpenVINO port, as ONNX Runtime writes them."""
+    kind = port.element_type.type_name
+    return port.any_name, kinds.get(kind, f"tensor({kind})")
 
 
 @dataclass(frozen=True, slots=True)

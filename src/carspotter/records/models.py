@@ -19,6 +19,7 @@ mean of their weights."""
 SINCE_FORMAT_2 = {
     "members": 1,
     "join": "mean",
+    "export": None,
     "frame": "whole",
     "drop_path": 0.0,
     "logit_adjustment": 0.0,
@@ -65,6 +66,18 @@ class Provenance(Record):
     parity: float | None = Field(default=None, description="largest |logit| difference torch ↔ ONNX on real photos")
 
 
+class ExportNote(Record):
+    """What a network in another precision was judged by before it was written."""
+
+    precision: Literal["int8"]
+    of: str = Field(description="bundle hash of the original")
+    runtime: Literal["onnxruntime", "openvino"] = Field(description="that computed it")
+    photos: int = Field(ge=2, description="held-out photos that judged both")
+    accuracy: float = Field(ge=0, le=1)
+    accuracy_before: float = Field(ge=0, le=1)
+    faults: tuple[str, ...] = Field(default=(), description="bounds that it broke; written by force")
+
+
 class BundleCard(Record):
     """`card.json`: everything needed to answer, nothing to guess at load."""
 
@@ -91,6 +104,7 @@ class BundleCard(Record):
         "the one that it did not train"
     )
     calibration: Calibration | None = None
+    export: ExportNote | None = Field(default=None, description="None: the network as it was trained")
     files: dict[str, str] = Field(description="file name → sha256; a name is never a path")
     carspotter: str = Field(description="version that wrote it")
     provenance: Provenance

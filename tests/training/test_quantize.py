@@ -1,0 +1,74 @@
+"""A trained net in integers, judged beside itself, refused or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.training.test_train import recipe
+
+from carspotter.apps.cli import main
+from carspotter.data.source import read_source
+from carspotter.errors import SourceError
+from carspotter.evaluation import gate
+from carspotter.inference.predictor import load
+from carspotter.records import Dataset
+from carspotter.training.quantize import quantize_bundle
+from carspotter.training.train import train
+
+pytestmark = pytest.mark.usefixtures("runs_db")
+
+
+@pytest.fixture
+def model(lot: Dataset, tmp_path: Path) -> Path:
+    train(lot, recipe(), out=tmp_path / "model")
+    return tmp_path / "model"
+
+
+def lenient(monkeypatch: pytest.MonkeyPatch, bound: float) -> None:
+    for name in ("WORSE", "OFF", "SHY"):
+        monkeypatch.setattr(gate, name, bound)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_an_export_is_a_model_like_any_other(
+    lot: Dataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    lenient(monkeypatch, 1.0)
+    found = quantize_bundle(model, lot, tmp_path / "int8", runtime=runtime)  # type: ignore[arg-type]
+    assert found.faults == ()
+    assert found.after.megabytes < 0.6 * found.before.megabytes
+    original, small = load(model), load(tmp_path / "int8", runtime=runtime)  # type: ignore[arg-type]
+    note = small.card.export
+    assert (note.precision, note.of, note.photos, note.runtime) == ("int8", original.bundle.hash, 6, runtime)
+    assert note.accuracy == found.after.standing.accuracy.value
+    assert original.card.export is None
+    assert small.bundle.hash != original.bundle.hash
+    photo = lot.photos[0]
+    assert abs(small.identify(photo).top[0].probability - original.identify(photo).top[0].probability) < 0.2
+    assert small.reference is not None
+
+
+def test_what_answers_otherwise_is_refused_with_the_figures(
+    lot: Dataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lenient(monkeypatch, -2.0)  # nothing is good enough
+    words = ["export", str(model), "--validate", str(tmp_path / "lot"), "-o", str(tmp_path / "int8")]
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert "original" in out
+    assert "refused: accuracy falls by" in err
+    assert not (tmp_path / "int8").exists()
+    assert main([*words, "--force"]) == 0
+    assert "written although accuracy falls by" in capsys.readouterr().err
+    assert len(load(tmp_path / "int8").card.export.faults) == 3
+
+
+def test_other_photos_cannot_judge(model: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+        for i in range(3):
+            source = next((tmp_path / "lot" / "red").glob(f"{i}.png"))
+            (tmp_path / "other" / name / f"x{i}.png").write_bytes(source.read_bytes())
+    with pytest.raises(SourceError, match="has 0 photos that trained the model and 0 that it held out"):
+        quantize_bundle(model, read_source(tmp_path / "other"), tmp_path / "int8")
