@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from carspotter.data.framing import stretched
 from carspotter.data.source import read_source
 from carspotter.evaluation.metrics import log_softmax, wilson
 from carspotter.evaluation.paired import mean_difference, pair, percent_points
@@ -28,8 +29,6 @@ from carspotter.tracking.runs import open_store
 from carspotter.workers import in_order, usable_cores
 
 LIGHT = {"as they are": 1.0, "1/8 of the light": 1 / 8, "1/40 of the light": 1 / 40}
-CUT = 0.5
-"""Percent of the pixels at either end that a stretch leaves out."""
 Change = Callable[[Pixels], Pixels]
 
 
@@ -43,12 +42,6 @@ def dim(pixels: Pixels, share: float) -> Pixels:
     return np.round(255 * back).astype(np.uint8)
 
 
-def stretch(pixels: Pixels) -> Pixels:
-    """Darkest to black, brightest to white, all channels alike."""
-    low, high = np.percentile(pixels, (CUT, 100 - CUT))
-    return np.clip((pixels - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
-
-
 def gamma(pixels: Pixels) -> Pixels:
     """The power that brings the mean of a photo to the middle; a bright photo stays as it is."""
     mean = float(np.clip(pixels.mean() / 255, 0.004, 0.996))
@@ -56,7 +49,7 @@ def gamma(pixels: Pixels) -> Pixels:
     return np.round(255 * (pixels / 255) ** power).astype(np.uint8)
 
 
-CHANGES: dict[str, Change] = {"plain": lambda pixels: pixels, "stretched": stretch, "gamma": gamma}
+CHANGES: dict[str, Change] = {"plain": lambda pixels: pixels, "stretched": stretched, "gamma": gamma}
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from carspotter.errors import RecipeError
 
 Fit = Literal["pad", "crop", "stretch"]
 Frame = Literal["whole", "car"]
+Light = Literal["as it is", "stretched"]
 MIN_ZOOM = 0.1
 """Assumption: a photo shown at a tenth of its size has nothing left to learn, and its border costs 100 photos."""
 Span = Annotated[tuple[float, float], Field(description="[low, high], drawn evenly")]
@@ -206,6 +207,11 @@ class Recipe(Part):
     frame: Frame = Field(
         "whole",
         description="what of a photo is shown: all of it, or (car) the part in which an ImageNet net sees a vehicle",
+    )
+    light: Light = Field(
+        "as it is",
+        description="stretched: the darkest of each photo to black, the brightest to white, in training and in use; "
+        "gives night photos back what darkness takes",
     )
     fit: Fit = Field("pad", description="how what is shown becomes the rectangle, where its aspect ratio is another")
     backbone: str = Field("tf_efficientnet_lite0", description="a timm model name, see `carspotter backbones`")

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from carspotter.data.cache import PhotoCache
-from carspotter.data.framing import FINER, MARGIN, SMALLEST, Box, box_around, box_in, cut, decode_size, framed
+from carspotter.data.framing import (
+    FINER,
+    MARGIN,
+    SMALLEST,
+    Box,
+    box_around,
+    box_in,
+    cut,
+    decode_size,
+    framed,
+    stretched,
+)
 from carspotter.data.views import fit
 from carspotter.records import Geometry, Photo, Pixels
 
@@ -140,3 +151,24 @@ def test_a_cache_with_the_same_finder_is_itself(tmp_path: Path) -> None:
     assert cache.with_finder(finder) is cache
     assert cache.with_finder(None).finder is None
     assert cache.finder is finder
+
+
+def test_a_stretch_reaches_from_black_to_white_and_keeps_colours() -> None:
+    rng = np.random.default_rng(0)
+    bright = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    dark = (bright // 6 + 3).astype(np.uint8)
+    found = stretched(dark)
+    assert (found.min(), found.max()) == (0, 255)
+    assert np.abs(found.astype(int) - bright).max() <= 10  # what darkness took is back, but for rounding
+    order = np.argsort(dark.reshape(-1, 3).sum(1), kind="stable")
+    assert (np.diff(found.reshape(-1, 3).sum(1)[order][::50].astype(int)) >= -20).all()
+    flat = np.full((4, 4, 3), 9, np.uint8)
+    assert np.array_equal(stretched(flat), flat)
+
+
+def test_light_is_part_of_what_is_shown() -> None:
+    dark = (np.random.default_rng(0).integers(0, 256, (40, 60, 3)) // 8).astype(np.uint8)
+    plain, lit = Geometry(height=40, width=60), Geometry(height=40, width=60, light="stretched")
+    assert str(plain) != str(lit)  # so a cache keeps both
+    assert np.array_equal(framed(dark, plain, None), dark)
+    assert np.array_equal(framed(dark, lit, None), stretched(dark))

@@ -22,6 +22,9 @@ MARGIN = 0.05
 better there, and a training's views also move the edges (docs/log.md, 2026-11-25)."""
 SMALLEST = 0.35
 """Least share of a side that is kept. Assumption: a finder that points at less has found a detail, not a car."""
+LET_GO = 0.5
+"""Percent of the values at either end that a stretch lets go: a lamp and a shadow shall not decide. As it was measured
+(docs/log.md, 2026-11-26)."""
 FINER = 3
 """How many times finer than the rectangle a photo is decoded before it is cut; no cut keeps less than a third."""
 
@@ -56,11 +59,26 @@ def framed(pixels: Pixels, geometry: Geometry, finder: Finder | None) -> Pixels:
     Raises:
         ValueError: the geometry wants the car and there is no finder.
     """
+    if geometry.light == "stretched":
+        pixels = stretched(pixels)
     if geometry.frame == "whole":
         return fit(pixels, geometry)
     if finder is None:
         raise ValueError(f"{geometry} shows the car, and nobody was given who finds it")
     return fit(cut(pixels, finder.find(pixels), geometry.width / geometry.height), geometry)
+
+
+def stretched(pixels: Pixels) -> Pixels:
+    """The darkest of a photo to black, the brightest to white, all channels alike, so that colours stay.
+
+    Of either end half a percent of the values is let go, as auto-contrast usually does; a photo of one value stays as
+    it is.
+    """
+    low, high = np.percentile(pixels, (LET_GO, 100 - LET_GO))
+    if high <= low:
+        return pixels
+    table = np.clip(np.round((np.arange(256) - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
+    return np.asarray(table[pixels])
 
 
 def decode_size(geometry: Geometry) -> tuple[int, int]:

@@ -21,6 +21,7 @@ SINCE_FORMAT_2 = {
     "join": "mean",
     "export": None,
     "frame": "whole",
+    "light": "as it is",
     "drop_path": 0.0,
     "logit_adjustment": 0.0,
     "distil": 0.0,

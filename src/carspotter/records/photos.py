@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from carspotter.errors import Reason
-from carspotter.recipe import Fit, Frame
+from carspotter.recipe import Fit, Frame, Light
 from carspotter.records.base import Record
 
 Pixels = npt.NDArray[np.uint8]
@@ -76,6 +76,8 @@ class Geometry(Record):
     width: int = Field(ge=32, le=2048, description="columns, pixels")
     fit: Fit = Field("pad", description="pad: all that is shown, grey borders; crop: fill and cut; stretch: distort")
     frame: Frame = Field("whole", description="whole: all of the photo is shown; car: the part where the car is found")
+    light: Light = Field("as it is", description="stretched: from black to white, all channels alike")
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.height}-{self.fit}" + ("" if self.frame == "whole" else f"-{self.frame}")
+        frame = "" if self.frame == "whole" else f"-{self.frame}"
+        return f"{self.width}x{self.height}-{self.fit}{frame}" + ("" if self.light == "as it is" else f"-{self.light}")

@@ -68,7 +68,8 @@ class Course:
 
     def geometry_of(self, stage: Stage) -> Geometry:
         """The size of one stage's photos."""
-        return Geometry(height=stage.height, width=stage.width, fit=self.recipe.fit, frame=self.recipe.frame)
+        shown = {"fit": self.recipe.fit, "frame": self.recipe.frame, "light": self.recipe.light}
+        return Geometry(height=stage.height, width=stage.width, **shown)
 
     def fit(self, classifier: Classifier, number: int, stage: Stage, keeper: Keeper | None = None) -> None:
         """Train one stage, or what a checkpoint leaves of it."""
