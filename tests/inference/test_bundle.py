@@ -13,6 +13,7 @@ import pytest
 from carspotter.data.disk import hash_file
 from carspotter.errors import BundleError
 from carspotter.inference.bundle import FORMAT_VERSION, MAX_CARD_BYTES, Bundle, check_target, read_bundle, write_bundle
+from carspotter.records import Calibration
 from helpers.tiny import tiny_card, tiny_files, tiny_onnx, write_tiny_bundle
 
 
@@ -50,6 +51,11 @@ def test_bundles_of_format_2_keep_their_hash(tmp_path: Path) -> None:
     assert card.model_copy(update={"members": 2}).hash != card.hash
     shown = card.geometry.model_copy(update={"frame": "car"})
     assert card.model_copy(update={"geometry": shown}).hash != card.hash
+    trust = Calibration(temperature=1.5, method="m", photos=50, name_at=0.8, set_at=0.1, error=0.05)
+    third = card.model_copy(update={"format_version": 3, "calibration": trust})
+    assert third.hash == "ec6e41675454bb58fb4fcb00635fecb3e44a9794d2f2956890f49811ef3447bd"
+    knows = trust.model_copy(update={"strange_at": 0.5})
+    assert third.model_copy(update={"calibration": knows}).hash != third.hash
 
 
 def test_a_link_to_the_folder_itself_is_followed(tiny_bundle: Bundle, tmp_path: Path) -> None:
