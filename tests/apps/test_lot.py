@@ -119,6 +119,13 @@ def test_folders_and_names_of_many_photos(tmp_path: Path) -> None:
     for place in ("c/same", "d/same", "d/own"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / f"{place[0]}.png").write_bytes(b"x")
+    (tmp_path / "c" / "twice.png").write_bytes(b"x")
+    (tmp_path / "d" / "twice.png").write_bytes(b"x")
+    (double,) = find_ads(["m"], ["twice.png"], list_place(tmp_path))
+    assert (double.photos, double.missing[0].sentence) == (
+        (),
+        "names several photos (c/twice.png, d/twice.png); give the path of one",
+    )
     cells = ["a", "a/b/001.png\na\\b\\002", "one.png; one.png;./", " ; ", "own;same"]
     whole, part, twice, none, ends = find_ads(["m"] * len(cells), cells, list_place(tmp_path))
     assert len(whole.photos) == MAX_PHOTOS

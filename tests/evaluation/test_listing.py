@@ -61,7 +61,7 @@ def test_a_mismatch_needs_another_model_that_is_sure() -> None:
 
 def test_a_model_that_was_not_taught() -> None:
     found = checked("Lada 2109", [0.95, 0.04, 0.01])
-    assert (found.verdict, found.suspicion) == (ListingVerdict.CANNOT_TELL, 0.5)
+    assert (found.verdict, found.suspicion, found.probability) == (ListingVerdict.CANNOT_TELL, 0.5, None)
     assert found.reason.startswith("the model was not taught Lada 2109; 1 photo: BMW_X5 95%")
     strange = {0: Verdict.UNKNOWN, 1: Verdict.UNKNOWN}
     both = checked("Lada 2109", [0.9, 0.05, 0.05], [0.9, 0.05, 0.05], strange=strange)
@@ -113,6 +113,13 @@ def test_prices_are_compared_within_a_model_and_year() -> None:
         ("1e99" * 9, None),
         ("2010-2012", None),
         ("=1+1", None),
+        ("1,2 млн ₽", None),
+        ("850 тыс.", None),
+        ("15k", None),
+        ("12500.125", None),
+        ("5 000 6 000", None),
+        ("1 250 000 руб.", 1_250_000),
+        ("12 500 €", 12_500),
         ("от 900'000 руб.", 900_000),
     ],
 )

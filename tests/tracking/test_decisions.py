@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from carspotter.data.table import write_table
 from carspotter.errors import SourceError
 from carspotter.records import Dataset, Decision, Kind, Photo, Verb
-from carspotter.tracking.decisions import COLUMNS, apply_decisions, decide, read_decisions, undo
+from carspotter.tracking.decisions import COLUMNS, apply_decisions, decide, decided_so_far, read_decisions, undo
 
 HEAD = ",".join(COLUMNS)
 
@@ -167,3 +167,12 @@ def test_decisions_are_added_replaced_and_taken_back_on_disk(tmp_path: Path) -> 
     path.write_text("id,kind\n", encoding="utf-8")
     with pytest.raises(SourceError):
         decide(path, made("d.jpg", Verb.DROP))
+
+
+def test_ids_that_a_spreadsheet_would_run_are_one_photo(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    drop = Decision("-1.jpg", Kind.DARK, Verb.DROP, "", "me", "2026-11-26", "", line=0)
+    decide(path, drop)
+    assert len(decide(path, replace(drop, decision=Verb.KEEP))) == 1
+    assert undo(path, "-1.jpg", Kind.DARK) == ()
+    assert decided_so_far(path) == ()

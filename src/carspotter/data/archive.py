@@ -116,6 +116,11 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
         raise ArchiveError(f"{text}: cannot be read ({why}); check the path and its permissions") from None
 
 
+def forget_archives() -> None:
+    """Let go of all that are held open, so that a deleted upload takes no room; the next one to read is opened anew."""
+    _open.cache_clear()
+
+
 # No lock is held while an archive is opened, so a fork at that moment cannot leave one locked for ever; two threads may
 # both validate a new archive, and one of the two is dropped.
 @lru_cache(maxsize=MAX_OPEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,21 +35,25 @@ class Standing:
     refused: float
 
 
-def stand(scores: Scores, labels: npt.NDArray[np.int64], calibration: Calibration | None) -> Standing:
+def stand(
+    scores: Scores, labels: npt.NDArray[np.int64], calibration: Calibration | None, strangers: Collection[str] = ()
+) -> Standing:
     """Judge by the calibration that the bundle carries: an export keeps it.
 
     Args:
         scores: of at least two photos.
         labels: (N,) class indices.
         calibration: of the original.
+        strangers: photos that are called unknown, which are not named either.
     """
     temperature, name_at = (1.0, 0.0) if calibration is None else (calibration.temperature, calibration.name_at)
     shares = softmax(np.asarray(scores.logits, np.float64) / temperature)
     right = shares.argmax(1) == labels
+    strange = np.array([photo in strangers for photo in scores.ids])
     return Standing(
         accuracy=wilson(int(right.sum()), len(right)),
         calibration_error=calibration_error(shares.max(1), right).value,
-        refused=float((shares.max(1) < name_at).mean()),
+        refused=float((strange | (shares.max(1) < name_at)).mean()),
     )
 
 

@@ -26,6 +26,12 @@ FEWEST_PRICES = 3
 """Ads whose prices make a median (assumption)."""
 
 Floats = npt.NDArray[np.float64]
+CURRENCIES = frozenset({"₽", "р", "руб", "рублей", "rub", "$", "usd", "€", "eur", "£", "gbp", "₸", "kzt", "byn"})
+"""Words that may stand behind a price."""
+_PRICE = re.compile(
+    r"(?:[^\d.,=+*/-]*)(?P<whole>\d{1,3}(?:([ .,'])\d{3})(?:\2\d{3})*|\d+)"
+    r"(?:[.,](?P<cents>\d{1,2}))?\s?(?P<after>[^\d]*)"
+)
 _LETTERS = re.compile(r"[\W_]+")
 
 
@@ -80,7 +86,7 @@ def check_listing(
     recognised, told = classes[best] if sure else None, _told(seen)
     if at is None:
         reason = f"the model was not taught {brief(declared) or 'a model without a name'}; {told}"
-        return Listed(ListingVerdict.CANNOT_TELL, recognised, float(shares[best]), UNTOLD, reason, seen)
+        return Listed(ListingVerdict.CANNOT_TELL, recognised, None, UNTOLD, reason, seen)
     share, verdict = float(shares[at]), ListingVerdict.CANNOT_TELL
     if sure and at == best:
         verdict = ListingVerdict.MATCH
@@ -103,8 +109,12 @@ def price_gaps(
     Returns:
         None where the price or the model is not known, or fewer than `FEWEST_PRICES` ads have both.
     """
-    keys = [(model, None if years is None else years[at].strip()) for at, model in enumerate(models)]
-    groups: dict[tuple[str | None, str | None], list[float]] = {}
+    # An ad without a year is like no other.
+    keys = [
+        (model if years is None or years[at].strip() else None, years and years[at].strip())
+        for at, model in enumerate(models)
+    ]
+    groups: dict[tuple[str | None, object], list[float]] = {}
     for key, price in zip(keys, prices, strict=True):
         if price is not None:
             groups.setdefault(key, []).append(price)
@@ -118,18 +128,14 @@ def price_gaps(
 def read_price(text: str) -> float | None:
     """A price as people write it: `1 250 000 ₽`, `1,250,000.50`, `$12.500`; None where no number can be meant.
 
-    Of points and commas, the last one is decimal where one or two digits follow it and it stands alone.
+    Points and commas part thousands in threes; the last one is decimal where one or two digits follow it. A word behind
+    the number that is no currency (`тыс.`, `млн`, `k`) makes it another number, so there is none.
     """
-    numbers: list[str] = re.findall(r"\d(?:[\d.,\s']*\d)?", text)
-    if len(numbers) != 1:  # none, or several, as in a range
+    found = _PRICE.fullmatch(" ".join(text.split()))
+    if found is None or (found["after"] and found["after"].strip(" .").casefold() not in CURRENCIES):
         return None
-    digits = re.sub(r"[\s']", "", numbers[0])
-    whole, mark, rest = digits, "", ""
-    if found := re.fullmatch(r"(.*)([.,])(\d{1,2})", digits):
-        whole, mark, rest = found.groups()
-    if mark and mark in whole:  # 1.234.56 is no number
-        return None
-    number = float(re.sub(r"[.,]", "", whole) + (f".{rest}" if rest else ""))
+    whole, cents = re.sub(r"\D", "", found["whole"]), found["cents"]
+    number = float(f"{whole}.{cents}" if cents else whole)
     return number if 0 < number < 1e12 else None
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
 from carspotter.data.labels import PhotoIndex
 from carspotter.data.listing import Listing
+from carspotter.data.wording import some
 from carspotter.errors import Reason
 from carspotter.evaluation.listing import check_listing
 from carspotter.inference.predictor import Predictor
@@ -18,6 +20,10 @@ from carspotter.records import Dataset, Listed, Photo, Rejected, Scores, Verdict
 
 MAX_PHOTOS = 50
 """Photos of one ad that are looked at. Assumption: sites allow 30 to 50, and more tell no more."""
+MAX_NAMES = 200
+"""Names in one cell that are looked for (assumption)."""
+MAX_DEPTH = 16
+"""Folders below one another whose names are known. Assumption: people nest less; a hostile zip nests thousands."""
 _BETWEEN = re.compile(r"[;|\n]+")
 
 
@@ -84,6 +90,8 @@ def _by_folder(listing: Listing) -> dict[str, list[Photo]]:
     whole: dict[str, list[Photo]] = {}
     for photo in listing.photos:
         parts = photo.id.split("/")[:-1]
+        if len(parts) > MAX_DEPTH:
+            continue
         for depth in range(len(parts)):
             whole.setdefault("/".join(parts[: depth + 1]), []).append(photo)
     ends: dict[str, list[str]] = {}
@@ -97,10 +105,16 @@ def _by_folder(listing: Listing) -> dict[str, list[Photo]]:
 def _ad(declared: str, cell: str, index: PhotoIndex, folders: Mapping[str, Sequence[Photo]]) -> Ad:
     found: dict[str, Photo] = {}
     missing: list[Rejected] = []
-    for name in filter(None, (part.strip() for part in _BETWEEN.split(cell))):
-        photos = folders.get(name.replace("\\", "/").strip("/")) or index.find(name)
+    names = dict.fromkeys(part.strip() for part in _BETWEEN.split(cell) if part.strip())
+    for name in islice(names, MAX_NAMES):
+        folder = folders.get(name.replace("\\", "/").strip("/"))
+        photos = folder or index.find(name)
         if not photos:
             missing.append(Rejected(name, Reason.MISSING, "is not among the photos; add it"))
-        found |= {photo.id: photo for photo in photos[:MAX_PHOTOS]}
+        elif folder is None and len(photos) > 1:
+            told = some([photo.id for photo in photos])
+            missing.append(Rejected(name, Reason.MISSING, f"names several photos ({told}); give the path of one"))
+        else:
+            found |= {photo.id: photo for photo in photos[:MAX_PHOTOS]}
     kept = tuple(found.values())[:MAX_PHOTOS]
     return Ad(declared, tuple(replace(photo, label=None) for photo in kept), tuple(missing))

@@ -141,8 +141,8 @@ class Listed:
     Attributes:
         verdict: what is claimed.
         recognised: the model that its photos show together; None where they leave it open.
-        probability: of the declared model, all photos taken together; of the likeliest one where the declared is not
-            among the classes; None where no photo shows a known model.
+        probability: of the declared model, all photos taken together; None where it was not taught, or no photo shows a
+            known model.
         suspicion: in 0..1, 1 is worst: how little the photos support what is declared.
         reason: one line.
         evidence: the same in parts, for whoever has words of their own.

@@ -83,7 +83,7 @@ def decide(path: str | Path, decision: Decision) -> tuple[Decision, ...]:
     Raises:
         SourceError: the table is damaged, cannot be written, or already says otherwise about the photo.
     """
-    kept = [d for d in _so_far(path) if (d.id, d.kind) != (decision.id, decision.kind)]
+    kept = [d for d in decided_so_far(path) if not _same(d, decision.id, decision.kind)]
     made = (*kept, replace(decision, line=len(kept) + 2))
     if faults := _contradictions(made):
         raise SourceError(faults)
@@ -97,13 +97,22 @@ def undo(path: str | Path, photo: str, kind: Kind) -> tuple[Decision, ...]:
     Raises:
         SourceError: as `decide`.
     """
-    kept = tuple(d for d in _so_far(path) if (d.id, d.kind) != (photo, kind))
+    kept = tuple(d for d in decided_so_far(path) if not _same(d, photo, kind))
     write_decisions(path, kept)
     return kept
 
 
-def _so_far(path: str | Path) -> tuple[Decision, ...]:
-    """What was decided; nothing where there is no table, or one of ours of which everything was undone."""
+def _same(one: Decision, photo: str, kind: Kind) -> bool:
+    """Whether a decision is about this finding; a CSV has an apostrophe before ids that a spreadsheet would run."""
+    return one.kind is kind and one.id in {photo, str(neutral(photo))}
+
+
+def decided_so_far(path: str | Path) -> tuple[Decision, ...]:
+    """What was decided; nothing where there is no table, or one of ours of which everything was undone.
+
+    Raises:
+        SourceError: as `read_decisions`.
+    """
     if not Path(path).exists():
         return ()
     with Path(path).open("rb") as file:

@@ -30,6 +30,8 @@ CALIBRATING = 100
 """Photos whose activations give the ranges. Assumption: ranges of a hundred differ little from those of a thousand."""
 TIMED = 60
 """Photos on which both are timed in turn."""
+FEWEST = 5
+"""Photos without which nothing is judged (assumption); a hundred are needed to see a point of accuracy at all."""
 KINDS = ["Conv"]
 """Operators that compute in integers: nearly all of the work. OpenVINO 2026.4 cannot plan nets whose sums or heads do
 so too; what turns a photo's bytes into floats stays as it is."""
@@ -124,7 +126,7 @@ def _photos(original: Predictor, source: Dataset) -> tuple[list[Photo], Dataset]
     judging = source.subset([at for at, photo in enumerate(source.photos) if photo.id in held_out])
     if original.card.members > 1:
         raise SourceError("every photo trained some network of this model, so none can judge; name one fold's model")
-    if len(train) < 2 or len(judging.photos) < 2:
+    if len(train) < 2 or len(judging.photos) < FEWEST:
         raise SourceError(
             f"{source.origin} has {len(train)} photos that trained the model and {len(judging.photos)} that it held "
             "out; name the source that it was trained on"
@@ -166,7 +168,7 @@ def _files(original: Predictor, views: Sequence[Pixels], place: Path) -> dict[st
             weight_type=QuantType.QInt8,
             op_types_to_quantize=KINDS,
         )
-    except (RuntimeError, ValueError, KeyError, AssertionError) as fault:
+    except Exception as fault:  # noqa: BLE001 - its exceptions have no common base
         raise TrainingError(f"{bundle.folder} cannot be quantized: {type(fault).__name__}: {fault}") from None
     made.replace(place / MODEL)
     ready.unlink(missing_ok=True)
@@ -189,5 +191,6 @@ def _measure(original: Predictor, trial: Predictor, judging: Dataset, progress: 
         label = dict(zip((photo.id for photo in judging.photos), judging.labels.tolist(), strict=True))
         labels = np.array([label[photo] for photo in scores.ids], np.int64)
         size = len(side.bundle.read(MODEL)) / 1e6
-        measured.append(Measured(stand(scores, labels, original.card.calibration), size, np.array(found)))
+        standing = stand(scores, labels, original.card.calibration, side.strangers(judging, scores))
+        measured.append(Measured(standing, size, np.array(found)))
     return measured[0], measured[1]

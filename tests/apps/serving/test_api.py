@@ -128,15 +128,10 @@ def test_a_photo_that_kills_its_worker_costs_nobody_else_anything(start: Callabl
     os.kill(victim, signal.SIGKILL)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: fresh.post("/v1/identify", ("r.png", RED)).json()["answers"][0], range(20)))
-    verdicts = [one["verdict"] for one in found]
-    assert verdicts.count("named") >= 19  # one may have met the dead process, and says so
-    assert {one["reason"] for one in found if one["verdict"] != "named"} <= {
-        "unreadable: decoding it ended a worker process; send another copy"
-    }
+    assert {one["label"] for one in found} == {"red"}  # who was dead before the photo came is no fault of the photo
     wait_until(lambda: fresh.api.pool.ready == 2)
     assert other in fresh.api.pool.pids
-    if "bad_photo" in verdicts:
-        assert "carspotter_worker_restarts_total 1.0" in fresh.get("/metrics").text
+    assert "carspotter_worker_restarts_total 1.0" in fresh.get("/metrics").text
 
 
 @pytest.mark.slow

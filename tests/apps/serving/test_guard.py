@@ -152,12 +152,12 @@ def test_who_comes_when_all_wait_is_told_at_once(
     start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy = start()
-    monkeypatch.setattr(busy.api.pool, "waiting", 99)
+    monkeypatch.setattr(busy.api.pool, "admitted", 99)
     found = busy.post("/v1/identify", ("r.png", RED))
     assert (found.status_code, found.json()["error"]["code"]) == (503, "busy")
     assert found.headers["retry-after"] == "1"
     assert busy.get("/healthz").status_code == 200
-    monkeypatch.setattr(busy.api.pool, "waiting", 0)
+    monkeypatch.setattr(busy.api.pool, "admitted", 0)
     assert busy.post("/v1/identify", ("r.png", RED)).status_code == 200
 
 

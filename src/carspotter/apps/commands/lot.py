@@ -54,10 +54,10 @@ def lot(
 ) -> None:
     """Check a table of ads against their photos: one row in, one row out.
 
-    Adds verdict (match, mismatch, cannot tell, not this car's exterior), the recognised model, its probability, a
-    suspicion from 0 to 1 and the reason; with prices also how far the ad lies below the median of ads of the same
-    recognised model. Suspicious ads come first, then those far below the median. Photos that are missing or cannot be
-    used make the exit code 3.
+    Adds verdict (match, mismatch, cannot tell, not this car's exterior), the recognised model, the probability of the
+    declared one, a suspicion from 0 to 1 and the reason; with prices also how far the ad lies below the median of ads
+    of the same recognised model. Suspicious ads come first, then those far below the median. Photos that are missing
+    or cannot be used make the exit code 3.
     """
     from carspotter.apps.lot_table import find_columns, gaps_of, urgency, written
     from carspotter.data.disk import check_writable

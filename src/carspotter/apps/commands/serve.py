@@ -84,11 +84,18 @@ def serve(
     from carspotter.apps.serving.limits import Limits
     from carspotter.apps.serving.server import config, listen
     from carspotter.apps.serving.shelf import Shelf
+    from carspotter.inference.predictor import load
 
+    for folder in models:
+        load(folder, threads=1, runtime=runtime)  # what no worker could open is said at once, and ends with 2
     token = "" if token_file is None else _token(token_file)
     if host not in LOCAL and not token:
         note(f"{host} can be reached by others and no token is asked for; name a --token-file")
     api = Api(Shelf(models), Limits(workers=workers).resolved(), hosts=allow_host or (), token=token, runtime=runtime)
+    if findings is not None and (host not in LOCAL or allow_host):
+        raise typer.BadParameter(
+            "--findings lets every visitor decide about training photos; serve it on localhost alone"
+        )
     if not api_only and not token:
         from carspotter.apps.web.pages import Extras, attach
 

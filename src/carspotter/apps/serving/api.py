@@ -19,7 +19,7 @@ import carspotter
 from carspotter.apps.serving.guard import App, Guard, Refusal, fault
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.metrics import CONTENT_TYPE_LATEST, Metrics
-from carspotter.apps.serving.pool import Gone, Model, Pool, Seen, Task, together
+from carspotter.apps.serving.pool import Full, Gone, Model, Pool, Seen, Task, together
 from carspotter.apps.serving.schemas import Checked, Failed, Identified, ModelCard, Models, Named, State
 from carspotter.apps.serving.shelf import Shelf
 from carspotter.data.wording import brief
@@ -94,7 +94,7 @@ class Api:
         self.shelf = shelf
         self.limits = limits
         self.metrics = Metrics()
-        self.pool = Pool(limits, shelf.models, runtime=runtime, restarted=self.metrics.restarts.inc)
+        self.pool = Pool(limits, lambda: shelf.models, runtime=runtime, restarted=self.metrics.restarts.inc)
         self.app = FastAPI(
             title="carspotter",
             version=carspotter.__version__,
@@ -181,8 +181,11 @@ class Api:
             watch.cancel()
             await self.pool.stop()
 
+    async def refresh(self) -> None:
+        """Look whether models were replaced, now."""
+        self._replaced(await asyncio.to_thread(self.shelf.refresh))
+
     def _replaced(self, names: tuple[str, ...]) -> None:
-        self.pool.replace(self.shelf.models)
         for name in names:
             self.metrics.reloads.labels(name).inc()
 
@@ -241,13 +244,20 @@ class Api:
         name = sent.texts.get("model") or next(iter(self.shelf.bundles))
         if name not in self.shelf.bundles:
             raise Refusal(404, "no_model", "there is no such model; GET /v1/models names those there are")
+        try:
+            with self.pool.admitting(len(sent.photos)):
+                return await self._by_one(name, sent)
+        except Full:
+            raise Refusal(503, "busy", "too many photos wait already; try again", [("Retry-After", "1")]) from None
+
+    async def _by_one(self, name: str, sent: Sent) -> tuple[_Chosen, list[Named], list[Seen]]:
         for _ in range(TRIES):
-            chosen = _Chosen(name, self.shelf.bundles[name], self.shelf.model(name))
+            chosen = _Chosen(name, *self.shelf.now(name))
             said = await asyncio.gather(*(self._look(chosen.model, photo) for _, photo in sent.photos))
             seen = [one for one in said if isinstance(one, Seen)]
             if len(seen) == len(said):
                 return chosen, self._named(chosen, sent, seen), seen
-            await asyncio.to_thread(self.shelf.refresh)  # it was replaced meanwhile
+            await self.refresh()  # it was replaced meanwhile
         raise Refusal(503, "replaced", "the model is being replaced; try again", [("Retry-After", "2")])
 
     async def _look(self, model: Model, photo: bytes | Rejected) -> Seen | Gone:

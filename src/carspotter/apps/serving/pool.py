@@ -7,12 +7,14 @@ with the reason, the others are served meanwhile. What may wait is bounded: more
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import resource
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -35,6 +37,9 @@ from carspotter.records import Dataset, Photo, Rejected, Scores, Verdict
 
 T = TypeVar("T")
 
+log = logging.getLogger("carspotter.serving")
+LONGEST_PAUSE = 30.0
+"""Seconds between tries to start a process (assumption)."""
 START_SECONDS = 60.0
 """In which a process must have opened its models. Assumption: a cold disk and a busy machine."""
 STOP_SECONDS = 5.0
@@ -63,14 +68,12 @@ class Seen:
 
     Attributes:
         logits: (K,) f32; None where the photo was refused.
-        embedding: (D,) f32; None likewise.
         stranger: the verdict where the photo shows no model that was taught.
         rejected: why there is nothing.
         picture: a JPEG, where one was asked for.
     """
 
     logits: npt.NDArray[np.float32] | None = None
-    embedding: npt.NDArray[np.float32] | None = None
     stranger: Verdict | None = None
     rejected: Rejected | None = None
     picture: bytes | None = None
@@ -104,12 +107,16 @@ class Gone:
     sentence: str
 
 
+class Full(Exception):
+    """As many photos wait as may."""
+
+
 class Pool:
     """Processes at work, and what waits for them.
 
     Args:
         limits: resolved.
-        models: that every process opens first.
+        models: those of the moment, which every process opens first.
         runtime: who computes.
         restarted: called when a process is replaced.
     """
@@ -117,25 +124,30 @@ class Pool:
     def __init__(
         self,
         limits: Limits,
-        models: Sequence[Model],
+        models: Callable[[], Sequence[Model]],
         *,
         runtime: RuntimeName = "onnxruntime",
         restarted: Callable[[], None] = lambda: None,
     ) -> None:
         self._limits = limits
-        self._models = tuple(models)
+        self._models = models
         self._restarted = restarted
         self._hands = [_Hand(limits, runtime) for _ in range(limits.workers)]
         self._free: asyncio.Queue[_Hand] = asyncio.Queue()
-        self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="hand")
+        self._threads = ThreadPoolExecutor(2 * limits.workers, thread_name_prefix="hand")
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.waiting = 0
+        self.admitted = 0
         self.working = 0
 
     @property
     def ready(self) -> int:
         """Processes that can take a photo, or are at one."""
         return self._free.qsize() + self.working
+
+    @property
+    def waiting(self) -> int:
+        """Photos that were let in and are not looked at yet."""
+        return max(0, self.admitted - self.working)
 
     @property
     def full(self) -> bool:
@@ -153,8 +165,11 @@ class Pool:
         Raises:
             BundleError: a model cannot be opened.
         """
-        starts = [self._keep(self._start(hand)) for hand in self._hands]
-        await next(asyncio.as_completed(starts))
+        first, *others = self._hands
+        await self._on_thread(first.start, self._models())
+        self._free.put_nowait(first)
+        for hand in others:
+            self._keep(self._start(hand))
 
     async def stop(self) -> None:
         """End the processes; what they are at is let finish for a moment."""
@@ -164,34 +179,45 @@ class Pool:
         await asyncio.gather(*(loop.run_in_executor(None, hand.stop) for hand in self._hands))
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def replace(self, models: Sequence[Model]) -> None:
-        """Models that processes started from now on open first."""
-        self._models = tuple(models)
+    @contextmanager
+    def admitting(self, photos: int) -> Iterator[None]:
+        """Photos of one request count as waiting until it is over.
+
+        Raises:
+            Full: as many wait already as may.
+        """
+        if self.full:
+            raise Full
+        self.admitted += photos
+        try:
+            yield
+        finally:
+            self.admitted -= photos
 
     async def run(self, task: Task) -> Seen | Gone:
         """One photo, once a process is free.
 
-        Never raises for a photo: one that harms its process is refused with the reason.
+        Never raises for a photo: one that harms its process is refused with the reason. A process that was dead before
+        it got the photo costs the photo nothing.
         """
-        self.waiting += 1
-        try:
+        while True:
             hand = await self._free.get()
-        finally:
-            self.waiting -= 1
-        # A request that is given up meanwhile lets the process finish: what it is at cannot be taken back.
-        return await asyncio.shield(self._keep(self._asked(hand, task)))
+            # A request that is given up meanwhile lets the process finish: what it is at cannot be taken back.
+            said = await asyncio.shield(self._keep(self._asked(hand, task)))
+            if said is not None:
+                return said
 
-    async def _asked(self, hand: _Hand, task: Task) -> Seen | Gone:
+    async def _asked(self, hand: _Hand, task: Task) -> Seen | Gone | None:
         self.working += 1
+        said, sound = None, False
         try:
-            loop = asyncio.get_running_loop()
-            said, sound = await loop.run_in_executor(self._threads, hand.ask, task, self._limits.photo_seconds)
+            said, sound = await self._on_thread(hand.ask, task, self._limits.photo_seconds)
         finally:
             self.working -= 1
-        if sound:
-            self._free.put_nowait(hand)
-        else:
-            self._keep(self._again(hand))
+            if sound:
+                self._free.put_nowait(hand)
+            else:
+                self._keep(self._again(hand))
         return said
 
     def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -201,15 +227,27 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _on_thread(self, work: Callable[..., T], *values: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *values)
+
     async def _start(self, hand: _Hand) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, hand.start, self._models)
-        self._free.put_nowait(hand)
+        """Start a process, however often it takes: a model may be damaged for a while, or memory short."""
+        pause = 1.0
+        while True:
+            try:
+                await self._on_thread(hand.start, self._models())
+            except (BundleError, OSError) as fault:
+                log.warning("a worker did not start: %s", fault)
+                await self._on_thread(hand.kill)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self._free.put_nowait(hand)
+                return
 
     async def _again(self, hand: _Hand) -> None:
         self._restarted()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, hand.kill)
+        await self._on_thread(hand.kill)
         await self._start(hand)
 
 
@@ -235,35 +273,45 @@ class _Hand:
         self._process.start()
         theirs.close()
         for model in models:
-            said = self._exchange(Open(model), START_SECONDS)
+            said, _ = self._exchange(Open(model), START_SECONDS)
             if isinstance(said, Gone):
                 raise BundleError(said.sentence)
             if said is None:
                 raise BundleError(f"no worker could open {model.name} in {START_SECONDS:.0f} s; see its message above")
 
-    def ask(self, task: Task, seconds: float) -> tuple[Seen | Gone, bool]:
-        """What the process says, and whether it can take another photo."""
-        said = self._exchange(task, seconds)
+    def ask(self, task: Task, seconds: float) -> tuple[Seen | Gone | None, bool]:
+        """What the process says, and whether it can take another photo; None where it was dead already."""
+        if self._process is None or not self._process.is_alive():
+            return None, False
+        said, late = self._exchange(task, seconds)
         if said is not None:
             return said, True
-        alive = self._process is not None and self._process.is_alive()
-        if alive:
+        if late:
             return _refused(Reason.TIMEOUT, f"it took longer than {seconds:g} s; send a smaller copy"), False
         return _refused(Reason.UNREADABLE, "decoding it ended a worker process; send another copy"), False
 
-    def _exchange(self, what: Task | Open, seconds: float) -> Seen | Gone | None:
-        """None: nothing was said in time, or the process is gone."""
+    def _exchange(self, what: Task | Open, seconds: float) -> tuple[Seen | Gone | None, bool]:
+        """What was said, or None, and whether time was up; sending counts too, which a stopped process would block."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            if self._process is not None:
+                self._process.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.start()
         try:
-            if self._pipe is None:
-                return None
-            self._pipe.send(what)
-            if self._pipe.poll(seconds):
+            if self._pipe is not None:
+                self._pipe.send(what)
                 said: Seen | Gone = self._pipe.recv()
-                return said
+                return said, False
         except (OSError, EOFError):
             if self._process is not None:
                 self._process.join(1)
-        return None
+        finally:
+            timer.cancel()
+        return None, late.is_set()
 
     def stop(self) -> None:
         """Let it end by itself, then make it."""
@@ -323,7 +371,7 @@ def look(predictor: Predictor, photo: bytes) -> Seen:
     if scores.rejected:
         return Seen(rejected=scores.rejected[0])
     stranger = predictor.strangers(dataset, scores).get("photo")
-    return Seen(scores.logits[0], scores.embeddings[0], stranger)
+    return Seen(scores.logits[0], stranger)
 
 
 def draw_small(_: Predictor, photo: bytes) -> Seen:
@@ -362,14 +410,13 @@ def together(seen: Sequence[Seen], ids: Sequence[str], classes: int) -> tuple[Sc
     """
     rows = [at for at, one in enumerate(seen) if one.logits is not None]
     logits = [one.logits for one in seen if one.logits is not None]
-    embeddings = [one.embedding for one in seen if one.embedding is not None]
     refused = tuple(
         Rejected(ids[at], one.rejected.reason, one.rejected.sentence) for at, one in enumerate(seen) if one.rejected
     )
     scores = Scores(
         tuple(ids[at] for at in rows),
         np.stack(logits) if logits else np.zeros((0, classes), np.float32),
-        np.stack(embeddings) if embeddings else np.zeros((0, 0), np.float32),
+        np.zeros((len(rows), 0), np.float32),  # who is a stranger was told where the embeddings were
         refused,
     )
     return scores, {ids[at]: one.stranger for at, one in enumerate(seen) if one.stranger is not None}

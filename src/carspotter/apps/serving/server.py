@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -37,6 +38,11 @@ class Impatient(H11Protocol):
             self._stop()
         elif self._late is None and (self.cycle is None or self.cycle.response_complete):
             self._wait()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """From here on another protocol has the connection."""
+        self._stop()
+        super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""

@@ -35,6 +35,7 @@ class Shelf:
             raise SourceError(f"two models are called {brief(min(twice))}; rename a folder")
         self._folders = dict(zip(names, folders, strict=True))
         self._prints: dict[str, Print | None] = {}
+        self._refused: dict[str, Print] = {}
         self._bundles: dict[str, Bundle] = {}
         for name in names:
             self._prints[name] = self._print(name)
@@ -52,7 +53,12 @@ class Shelf:
 
     def model(self, name: str) -> Model:
         """One of them."""
-        return Model(name, str(self._folders[name].absolute()), self._bundles[name].hash)
+        return self.now(name)[1]
+
+    def now(self, name: str) -> tuple[Bundle, Model]:
+        """One version of a model, whatever replaces it meanwhile."""
+        bundle = self._bundles[name]
+        return bundle, Model(name, str(self._folders[name].absolute()), bundle.hash)
 
     def refresh(self) -> tuple[str, ...]:
         """Look at every folder; one that is no sound model changes nothing.
@@ -67,9 +73,10 @@ class Shelf:
                 continue
             try:
                 fresh = read_bundle(folder)
-            except BundleError as fault:  # under way, or damaged: what is served stays
-                log.warning("%s is not replaced: %s", name, fault)
-                self._prints[name] = seen
+            except BundleError as fault:  # under way, or damaged: what is served stays, and is looked at again
+                if self._refused.get(name) != seen:
+                    log.warning("%s is not replaced: %s", name, fault)
+                    self._refused[name] = seen
                 continue
             self._prints[name] = seen
             if fresh.hash != self._bundles[name].hash:

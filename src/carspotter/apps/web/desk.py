@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from carspotter.apps.lot_table import LotColumns, find_columns, gaps_of, urgency, written
 from carspotter.apps.serving.api import Api
-from carspotter.apps.serving.pool import Gone, Seen, Task, Want, together
+from carspotter.apps.serving.pool import Full, Gone, Model, Seen, Task, Want, together
+from carspotter.data.archive import forget_archives
 from carspotter.data.listing import list_place
 from carspotter.data.photo import read_bytes
 from carspotter.data.table import Cell, Table, read_table, write_table
@@ -19,13 +20,16 @@ from carspotter.data.wording import brief
 from carspotter.errors import PhotoRefused, SourceError
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.listing import check_listing
+from carspotter.inference.bundle import Bundle
 from carspotter.inference.lot import Ad, find_ads
-from carspotter.records import Answer, Listed, Rejected
+from carspotter.records import Answer, Listed, Photo, Rejected
 
 MAX_TABLE_BYTES = 10 * 2**20
 """Of a table that is uploaded. Assumption: thousands of ads take less."""
 MAX_ADS = 2_000
 """Of one lot on the page; the command line takes any number. Assumption: more than a manager looks through."""
+PATIENCE = 60.0
+"""Seconds that a photo of the page waits for its turn (assumption: longer, and nobody looks any more)."""
 TRIES = 3
 
 
@@ -80,20 +84,31 @@ class Desk:
         return None if evaluation is None else (evaluation.accuracy.value, evaluation.accuracy.n)
 
     async def identify(self, model: str, photo: Upload) -> Answer:
-        """Name the car in one photo."""
-        (seen,) = await self._ask(model, [photo.data])
-        card = self._api.shelf.bundles[model].card
+        """Name the car in one photo.
+
+        Raises:
+            SourceError: too many photos wait already.
+        """
+        bundle, (seen,) = await self._ask(model, [photo.data])
+        card = bundle.card
         scores, strangers = together([seen], ["0"], len(card.classes))
         (found,) = answer(scores, card.classes, card.calibration, ["0"], strangers)
         return found
 
     async def check(self, model: str, declared: str, photos: Sequence[Upload]) -> Listed:
-        """Whether photos show the model that an ad declares."""
-        return self._listed(model, declared, await self._ask(model, [photo.data for photo in photos]))
+        """Whether photos show the model that an ad declares.
+
+        Raises:
+            SourceError: too many photos, or too many wait already.
+        """
+        if len(photos) > self._api.limits.photos:
+            raise SourceError(f"{len(photos)} photos; an ad may have {self._api.limits.photos}")
+        bundle, seen = await self._ask(model, [photo.data for photo in photos])
+        return _listed(bundle, declared, seen)
 
     async def picture(self, model: str, photo: Upload, want: Want) -> bytes | str:
         """A small picture of a photo, or of why it was named so; a sentence where there is none."""
-        (seen,) = await self._ask(model, [photo.data], want)
+        _, (seen,) = await self._ask(model, [photo.data], want)
         if seen.picture is not None:
             return seen.picture
         return seen.rejected.sentence if seen.rejected else ""
@@ -111,7 +126,7 @@ class Desk:
     async def check_lot(
         self, model: str, given: Table, archive: Upload, columns: LotColumns, progress: Callable[[int, int], None]
     ) -> Ready:
-        """Every ad of a table against its photos.
+        """Every ad of a table against its photos; a photo of several ads is answered once.
 
         Raises:
             SourceError: the columns are not there, or the archive is refused.
@@ -119,48 +134,89 @@ class Desk:
         find_columns(given, columns.model, columns.photos, columns.price, columns.year)
         with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
             path = Path(place) / "photos.zip"
-            await asyncio.to_thread(path.write_bytes, archive.data)
-            listing = await asyncio.to_thread(list_place, path)
-            ads = find_ads(given.column(columns.model), given.column(columns.photos), listing)
-            found = []
-            for number, ad in enumerate(ads):
-                found.append(await self._ad(model, ad))
-                progress(number + 1, len(ads))
+            with _named(path, archive.name):
+                try:
+                    await asyncio.to_thread(path.write_bytes, archive.data)
+                    listing = await asyncio.to_thread(list_place, path)
+                    ads = await asyncio.to_thread(
+                        find_ads, given.column(columns.model), given.column(columns.photos), listing
+                    )
+                    found = await self._all(model, ads, progress)
+                finally:
+                    forget_archives()  # they would hold the deleted file
+        notes = tuple(note.replace(str(path), brief(archive.name)) for note in listing.notes)
         gaps, remarks = gaps_of(given, found, columns)
         order = sorted(range(len(found)), key=lambda at: urgency(found[at], gaps, at))
-        names, rows = written(given, found, gaps)
-        return Ready(tuple(names), tuple(rows[at] for at in order), (*listing.notes, *remarks))
+        names, rows = await asyncio.to_thread(written, given, found, gaps)
+        return Ready(tuple(names), tuple(rows[at] for at in order), (*notes, *remarks))
 
-    async def _ad(self, model: str, ad: Ad) -> Listed:
-        photos: list[bytes] = []
-        refused: list[Seen] = [Seen(rejected=one) for one in ad.missing]
-        for photo in ad.photos:
-            try:
-                photos.append(await asyncio.to_thread(read_bytes, photo.where))
-            except PhotoRefused as fault:
-                refused.append(Seen(rejected=Rejected(photo.id, fault.reason, fault.sentence)))
-        return self._listed(model, ad.declared, [*await self._ask(model, photos), *refused])
-
-    def _listed(self, model: str, declared: str, seen: Sequence[Seen]) -> Listed:
-        card = self._api.shelf.bundles[model].card
-        scores, strangers = together(seen, [str(at) for at in range(len(seen))], len(card.classes))
-        return check_listing(declared, scores, card.classes, card.calibration, strangers)
-
-    async def _ask(self, model: str, photos: Sequence[bytes], want: Want = "answer") -> list[Seen]:
-        """All photos by one version of the model."""
+    async def _all(self, model: str, ads: Sequence[Ad], progress: Callable[[int, int], None]) -> list[Listed]:
+        """By one version of the model; where it is replaced meanwhile, all of it again."""
         for _ in range(TRIES):
-            current = self._api.shelf.model(model)
-            said = await asyncio.gather(*(self._api.pool.run(Task(current, photo, want)) for photo in photos))
-            if not any(isinstance(one, Gone) for one in said):
-                return [one for one in said if isinstance(one, Seen)]
-            await asyncio.to_thread(self._api.shelf.refresh)
+            bundle, current = self._api.shelf.now(model)
+            answered: dict[str, Seen | Gone] = {}
+            found = []
+            for number, ad in enumerate(ads):
+                for photo in ad.photos:
+                    if photo.id not in answered:
+                        answered[photo.id] = await self._read(current, photo)
+                seen = [answered[photo.id] for photo in ad.photos]
+                if any(isinstance(one, Gone) for one in seen):
+                    break
+                missing = [Seen(rejected=one) for one in ad.missing]
+                found.append(_listed(bundle, ad.declared, [*(s for s in seen if isinstance(s, Seen)), *missing]))
+                progress(number + 1, len(ads))
+            if len(found) == len(ads):
+                return found
+            await self._api.refresh()
         raise SourceError("the model is being replaced; try again")
+
+    async def _read(self, current: Model, photo: Photo) -> Seen | Gone:
+        """One photo of an archive; it waits for its turn among everybody's."""
+        try:
+            data = await asyncio.to_thread(read_bytes, photo.where)
+        except PhotoRefused as fault:
+            return Seen(rejected=Rejected(photo.id, fault.reason, fault.sentence))
+        return await self._api.pool.run(Task(current, data))
+
+    async def _ask(self, model: str, photos: Sequence[bytes], want: Want = "answer") -> tuple[Bundle, list[Seen]]:
+        """All photos by one version of the model, which is given too; a page waits where a program is refused."""
+        until = asyncio.get_running_loop().time() + PATIENCE
+        while self._api.pool.full and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.05)
+        try:
+            with self._api.pool.admitting(len(photos)):
+                for _ in range(TRIES):
+                    bundle, current = self._api.shelf.now(model)
+                    said = await asyncio.gather(*(self._api.pool.run(Task(current, one, want)) for one in photos))
+                    if not any(isinstance(one, Gone) for one in said):
+                        return bundle, [one for one in said if isinstance(one, Seen)]
+                    await self._api.refresh()
+        except Full:
+            raise SourceError("too many photos wait already; try again in a moment") from None
+        raise SourceError("the model is being replaced; try again")
+
+
+def _listed(bundle: Bundle, declared: str, seen: Sequence[Seen]) -> Listed:
+    card = bundle.card
+    scores, strangers = together(seen, [str(at) for at in range(len(seen))], len(card.classes))
+    return check_listing(declared, scores, card.classes, card.calibration, strangers)
+
+
+@contextmanager
+def _named(path: Path, name: str) -> Iterator[None]:
+    """Whoever sent a file knows it by its name, and where it lay for a moment is nobody's business."""
+    try:
+        yield
+    except SourceError as fault:
+        raise SourceError([problem.replace(str(path), brief(name)) for problem in fault.problems]) from None
 
 
 def _table(upload: Upload) -> Table:
     suffix = Path(upload.name).suffix.casefold()
     with tempfile.NamedTemporaryFile(suffix=suffix if suffix in {".csv", ".tsv", ".xlsx"} else ".csv") as file:
-        file.write(io.BytesIO(upload.data).getbuffer())
+        file.write(upload.data)
         file.flush()
-        found = read_table(file.name, max_rows=MAX_ADS)
+        with _named(Path(file.name), upload.name):
+            found = read_table(file.name, max_rows=MAX_ADS)
     return Table(brief(upload.name), found.columns, found.rows, found.lines, found.notes)

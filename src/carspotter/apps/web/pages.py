@@ -18,7 +18,7 @@ from carspotter.apps.web.texts import LANGUAGES, Words, choose_language
 from carspotter.data.table import Cell
 from carspotter.data.wording import brief
 from carspotter.errors import CarspotterError, SourceError
-from carspotter.evaluation.page import data_url
+from carspotter.evaluation.page import data_url, text
 from carspotter.records import Answer, Listed, ListingVerdict, Verdict
 
 PATIENCE = 30.0
@@ -88,7 +88,6 @@ class _Page:
         self._extras = extras
         self._desk = desk
         self._limits = api.limits
-        self._full: Callable[[], bool] = lambda: api.pool.full
         self._words = words
         self._model = desk.models[0]
 
@@ -155,7 +154,7 @@ class _Page:
             await self._guarded(lambda: self._fill(card, photo))
 
         self._uploader(self._words("drop"), named)
-        shown = ui.element("div").classes("answers")
+        shown = ui.element("div").classes("answers").props("aria-live=polite")
         ui.button(self._words("clear"), on_click=shown.clear).props("flat")
 
     async def _fill(self, card: ui.card, photo: Upload) -> None:
@@ -182,7 +181,7 @@ class _Page:
             with ui.row().classes("w-full items-center no-wrap gap-2"):
                 ui.label(guess.label).classes("col ellipsis")
                 ui.label(f"{guess.probability:.0%}")
-            ui.linear_progress(guess.probability, show_value=False).props(f'aria-label="{guess.probability:.0%}"')
+            ui.linear_progress(guess.probability, show_value=False).props(f'aria-label="{text(guess.label)}"')
         if found.code is not None:
             ui.label(self._words.reason(found.code)).classes("text-caption")
         elif found.group:
@@ -197,7 +196,7 @@ class _Page:
                     ui.html(f'<img alt="{self._words("why_alt")}" src="{data_url(drawn)}">', sanitize=False)
                     ui.label(self._words("why_alt")).classes("text-caption")
                 else:
-                    ui.label(self._words("no_map"))
+                    ui.label(self._words("no_map") if "linear" in drawn else drawn)
 
         button = ui.button(self._words("why"), on_click=lambda: self._guarded(show)).props("outline dense")
         place = ui.column().classes("w-full")
@@ -208,6 +207,8 @@ class _Page:
         photos: list[Upload] = []
 
         async def take(event: events.UploadEventArguments) -> None:
+            if len(photos) >= self._limits.photos:
+                return
             photos.append(Upload(event.file.name, await event.file.read()))
             count.set_text(f"{self._words('photos')}: {len(photos)}")
 
@@ -356,14 +357,13 @@ class _Page:
             on_upload=take,
             on_rejected=lambda _: ui.notify(self._words("too_large", name=label), type="negative"),
         )
+        made.on("finish", made.reset)  # else it counts what it has sent already
         made.props(f'accept="{accept}" aria-label="{label}" flat bordered').classes("w-full")
         if accept == "image/*":
             made.classes("takes-photos")
 
     async def _guarded(self, work: Callable[[], Any]) -> None:
         """Errors in words; what is our own fault goes to the log."""
-        if self._full():
-            ui.notify(self._words("busy"), type="warning")
         try:
             await work()
         except CarspotterError as fault:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from carspotter.data.photo import read_bytes
 from carspotter.data.source import read_source
-from carspotter.data.table import read_table
+from carspotter.data.table import neutral, read_table
 from carspotter.data.wording import brief, some
 from carspotter.errors import PhotoRefused, SourceError
 from carspotter.records import Decision, Kind, Photo, Verb
-from carspotter.tracking.decisions import decide, read_decisions, undo
+from carspotter.tracking.decisions import decide, decided_so_far, undo
 
 NEEDED = ("id", "kind", "is_issue", "why", "suggestion")
 
@@ -62,8 +63,7 @@ class Review:
         self.suspects = _read(findings, self.photos)
         self._decisions, self._who = decisions, who
         self._turn = asyncio.Lock()
-        made = read_decisions(decisions) if decisions.exists() else ()
-        self.decided: dict[tuple[str, Kind], Decision] = {(one.id, one.kind): one for one in made}
+        self.decided = _by_finding(decided_so_far(decisions))
 
     async def decide(self, suspect: Suspect, verb: Verb, label: str = "") -> None:
         """Keep a decision, in place of an earlier one about the same finding.
@@ -75,8 +75,7 @@ class Review:
         why = suspect.why if verb is not Verb.KEEP else ""
         made = Decision(suspect.id, suspect.kind, verb, label, self._who, when, why, line=0)
         async with self._turn:
-            now = await asyncio.to_thread(decide, self._decisions, made)
-            self.decided = {(one.id, one.kind): one for one in now}
+            self.decided = _by_finding(await asyncio.to_thread(decide, self._decisions, made))
 
     async def undo(self, suspect: Suspect) -> None:
         """Take a decision away.
@@ -85,12 +84,11 @@ class Review:
             SourceError: as `decide`.
         """
         async with self._turn:
-            now = await asyncio.to_thread(undo, self._decisions, suspect.id, suspect.kind)
-            self.decided = {(one.id, one.kind): one for one in now}
+            self.decided = _by_finding(await asyncio.to_thread(undo, self._decisions, suspect.id, suspect.kind))
 
     def decision(self, suspect: Suspect) -> Decision | None:
         """What was decided about a finding."""
-        return self.decided.get((suspect.id, suspect.kind))
+        return self.decided.get((str(neutral(suspect.id)), suspect.kind))
 
     async def bytes_of(self, photo: str) -> bytes | str:
         """A photo as it lies in the source; a sentence where it does not."""
@@ -100,6 +98,11 @@ class Review:
             return await asyncio.to_thread(read_bytes, self.photos[photo].where)
         except PhotoRefused as refused:
             return refused.sentence
+
+
+def _by_finding(decisions: Sequence[Decision]) -> dict[tuple[str, Kind], Decision]:
+    """By id, as a CSV writes it, and kind."""
+    return {(str(neutral(one.id)), one.kind): one for one in decisions}
 
 
 def _read(path: Path, photos: dict[str, Photo]) -> tuple[Suspect, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from nicegui import events, ui
@@ -10,7 +11,7 @@ from carspotter.apps.web.desk import Desk, Upload
 from carspotter.apps.web.review import Review, Suspect
 from carspotter.apps.web.texts import Words
 from carspotter.data.wording import brief
-from carspotter.evaluation.page import data_url
+from carspotter.evaluation.page import data_url, text
 from carspotter.records import Kind, Verb
 
 PAGE = 12
@@ -36,6 +37,7 @@ class ReviewTab:
         self._kind: Kind | None = None
         self._first = 0
         self._at = 0
+        self._turn_of = asyncio.Lock()  # keys that come faster than the disk wait for their turn
         self._cards: list[ui.card] = []
         self._states: list[ui.label] = []
 
@@ -52,7 +54,7 @@ class ReviewTab:
         with ui.row():
             ui.button("‹", on_click=lambda: self._turn(-PAGE)).props(f'aria-label="{words("previous")}" outline')
             ui.button("›", on_click=lambda: self._turn(PAGE)).props(f'aria-label="{words("next")}" outline')
-        ui.keyboard(on_key=self._key, ignore=["input", "select", "button", "textarea"])
+        ui.keyboard(on_key=self._key, repeating=False, ignore=["input", "select", "textarea"])
         self._show()
 
     @property
@@ -112,7 +114,7 @@ class ReviewTab:
                 drawn = await self._desk.picture(self._desk.models[0], Upload(name, data), "thumbnail")
             with place:
                 if isinstance(drawn, bytes):
-                    ui.html(f'<img alt="" src="{data_url(drawn)}">', sanitize=False).classes("col")
+                    ui.html(f'<img alt="{text(name)}" src="{data_url(drawn)}">', sanitize=False).classes("col")
                 else:
                     ui.label(drawn)
 
@@ -157,6 +159,10 @@ class ReviewTab:
     async def _key(self, event: events.KeyEventArguments) -> None:
         if not event.action.keydown or event.modifiers.ctrl or event.modifiers.meta or event.modifiers.alt:
             return
+        async with self._turn_of:
+            await self._pressed(event)
+
+    async def _pressed(self, event: events.KeyEventArguments) -> None:
         verbs = {"k": Verb.KEEP, "d": Verb.DROP, "r": Verb.RELABEL}
         name = str(event.key.name)
         if name in verbs:

@@ -54,7 +54,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "need_both": ("Choose a table and a zip of photos first.", "Сначала выберите таблицу и zip со снимками."),
     "too_large": ("{name} is too large.", "{name}: слишком большой файл."),
     "fault": ("Something went wrong here; try again.", "Что-то пошло не так; попробуйте ещё раз."),
-    "busy": ("Too many photos wait already; try again in a moment.", "Очередь заполнена; попробуйте чуть позже."),
     "accuracy": (
         "{accuracy:.0%} right on {photos} photos that did not train it",
         "{accuracy:.0%} верных ответов на {photos} снимках, не участвовавших в обучении",
