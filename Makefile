@@ -41,7 +41,7 @@ test: .venv/dev.stamp
 	$(PYTEST) -n 2 -m "not slow"
 
 test-slow: .venv/dev.stamp
-	$(PYTEST) -m slow
+	$(PYTEST) -n 2 -m slow
 
 test-all: test test-slow
 

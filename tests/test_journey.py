@@ -63,6 +63,7 @@ def columns(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+@pytest.mark.slow
 def test_a_drawn_contest_from_check_to_rerun(
     workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_every_fold_becomes_one_model_and_finished_folds_are_not_trained_again(
     assert main([*words, "--resume", "x"]) == 2
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme(workplace: Path) -> None:
     draw_lot("contest", train=40, test=10, height=96, width=128, faults=False)
     dataset = carspotter.read_source("contest")
@@ -137,6 +139,7 @@ def test_the_python_of_the_readme(workplace: Path) -> None:
     assert answer.top[0].label in dataset.classes
 
 
+@pytest.mark.slow
 def test_broken_photos_are_left_out_named_and_exit_code_3(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
@@ -185,6 +188,7 @@ def test_what_cannot_work_is_refused_before_the_work(
     assert open_store().list() == ()
 
 
+@pytest.mark.slow
 def test_the_demo_takes_the_lot_that_is_there_and_says_where_to_look(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

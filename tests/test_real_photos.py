@@ -13,6 +13,7 @@ A_REAL_TEST = "tests/apps/test_check.py::test_the_competitions_table_without_pho
 
 
 @pytest.mark.parametrize(("require", "code", "said"), [("", 0, "1 skipped"), ("1", 1, "1 error")])
+@pytest.mark.slow
 def test_absent_photos_skip_loudly_or_fail(
     require: str, code: int, said: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

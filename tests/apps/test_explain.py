@@ -105,7 +105,7 @@ def test_without_reference_a_line_says_what_to_do(
 ) -> None:
     model, out = write_model(tmp_path / "model"), tmp_path / "why.webp"
     assert main(["explain", str(model), str(photo), "-o", str(out)]) == 0
-    assert "has no reference.safetensors, and `train` writes none yet" in capsys.readouterr().err
+    assert "has no reference.safetensors; train again to have them" in capsys.readouterr().err
     assert page(out).shape[1] == 1320
 
 

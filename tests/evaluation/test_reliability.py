@@ -38,6 +38,7 @@ def test_the_error_of_a_bold_net_is_what_it_is_bold_by() -> None:
     assert found.high - found.low < 0.05
 
 
+@pytest.mark.slow
 def test_chance_is_taken_off() -> None:
     """Without that, 200 well calibrated photos would show an error of about .1."""
     squares = [calibration_error(*drawn(200, seed=seed)).value for seed in range(12)]

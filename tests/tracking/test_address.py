@@ -139,6 +139,7 @@ def test_what_is_no_url_at_all_shows_no_secret_either(text: str) -> None:
 # ---- the driver -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_missing_driver_is_one_line_with_the_pip_command(tmp_path: Path) -> None:
     (tmp_path / "psycopg.py").write_text("raise ImportError('no pq wrapper available')")  # what it says without libpq
     script = "import sys; from carspotter.apps.cli import main; sys.exit(main(['runs', 'ls']))"

@@ -110,6 +110,7 @@ def test_an_exception_is_told_when_the_database_is_back(
     assert (steps(runs_db, run.id), status(runs_db, run.id)) == ([0], "KILLED")
 
 
+@pytest.mark.slow
 def test_a_killed_writer_is_told_by_whoever_lists(store: RunStore, runs_db: Path) -> None:
     with subprocess.Popen([sys.executable, str(WRITERS), "killed", "2"], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
@@ -161,6 +162,7 @@ def test_a_database_that_stays_locked_does_not_end_the_training(
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_when_one_of_four_writers_is_killed(runs_db: Path, seed: int) -> None:
     done = subprocess.run(
         [sys.executable, str(WRITERS), "kill9", str(seed)], capture_output=True, text=True, timeout=300, check=False

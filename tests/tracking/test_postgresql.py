@@ -141,6 +141,7 @@ def test_runs_and_studies_each_want_a_database(
 
 
 @pytest.mark.parametrize(("require", "code", "said"), [("", 0, "1 skipped"), ("1", 1, "1 error")])
+@pytest.mark.slow
 def test_an_absent_server_skips_loudly_or_fails(require: str, code: int, said: str, tmp_path: Path) -> None:
     absent = str(tmp_path / "absent")
     done = subprocess.run(

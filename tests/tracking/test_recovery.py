@@ -81,6 +81,7 @@ def killed_run() -> str:
     return run_id
 
 
+@pytest.mark.slow
 def test_everything_acknowledged_comes_back(
     store: RunStore, start: Start, finish: Callable[[], Run], runs_db: Path, template: Path, tmp_path: Path
 ) -> None:

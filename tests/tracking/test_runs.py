@@ -274,6 +274,7 @@ def test_a_writer_cannot_come_back_after_its_end(start: Callable[[], RunWriter])
 # ---- several processes ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_its_epochs_and_is_seen_as_interrupted(store: RunStore, runs_db: Path) -> None:
     words = [sys.executable, str(WRITERS), "killed", "3"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as writer:
@@ -289,6 +290,7 @@ def test_a_killed_writer_leaves_its_epochs_and_is_seen_as_interrupted(store: Run
     assert store.list() == (run,)
 
 
+@pytest.mark.slow
 def test_many_writers_at_once_lose_nothing(store: RunStore, runs_db: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(WRITERS), "race", "3"], capture_output=True, text=True, timeout=120, check=False

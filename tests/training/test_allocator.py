@@ -43,6 +43,7 @@ def test_memory_is_kept_where_the_c_library_can() -> None:
 
 
 @pytest.mark.skipif(not GLIBC, reason="another C library")
+@pytest.mark.slow
 def test_what_a_stage_freed_is_handed_back() -> None:
     """Two stages with blocks of different sizes, a few of which stay: megabytes after the first, and at most."""
     after, peak = {}, {}

@@ -54,6 +54,7 @@ def test_every_shard_is_somebody_s() -> None:
     assert shares == [(0, 3), (1, 4), (2, 5)]
 
 
+@pytest.mark.slow
 def test_bf16_trains_and_ships_single_precision(lot: Dataset, tmp_path: Path) -> None:
     short = RECIPE.model_copy(update={"stage": RECIPE.stage[2:], "precision": "bf16"})
     plain = train(lot, short.model_copy(update={"precision": "fp32"}), out=tmp_path / "plain")

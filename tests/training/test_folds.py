@@ -129,6 +129,7 @@ def test_statistics_that_no_member_has_moved_stay(make_classifier: Callable[...,
     assert changed == {"head.linear.weight"}
 
 
+@pytest.mark.slow
 def test_only_finished_folds_of_one_recipe_are_taken_and_joined(looked: Scan, tmp_path: Path) -> None:
     store, first = open_store(), train_folds(looked, recipe(), out=tmp_path / "m")
     again = train_folds(looked, recipe(), out=tmp_path / "m")

@@ -30,6 +30,7 @@ def _own_backbones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the classifier goes to its models
 
 
+@pytest.mark.slow
 def test_a_pretrained_backbone_starts_another_training(inside: Dataset, tmp_path: Path) -> None:  # noqa: F811
     run, card = pretrain(inside, recipe(), "mine", job=Job(note="drawn here"))
     assert find_backbone("mine") == card
@@ -80,6 +81,7 @@ def test_faults_are_one_line(inside: Dataset) -> None:  # noqa: F811
     assert all(card.known_as != "mine" for card in backbone_cards())
 
 
+@pytest.mark.slow
 def test_a_second_generation_has_seen_what_the_first_saw(inside: Dataset, tmp_path: Path) -> None:  # noqa: F811
     pretrain(inside, recipe(), "first")
     other = folder(

@@ -29,6 +29,7 @@ from carspotter.training.train import train
 pytestmark = pytest.mark.usefixtures("runs_db")
 
 
+@pytest.mark.slow
 def test_a_bundle_remembers_what_trained_it_and_knows_strangers(
     lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_joined_model_takes_the_mean_bound_of_its_members() -> None:
     assert _bounds_of([one, other.model_copy(update={"detector": "vim"})]) == {}
 
 
+@pytest.mark.slow
 def test_a_joined_model_knows_strangers_by_what_its_members_found(
     lot: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def like(photo: Photo) -> Image.Image:
     return picture(int(photo.id[2]) + (10 if photo.label == "b" else 0))
 
 
+@pytest.mark.slow
 def test_a_labelled_pool_trains_and_is_judged_on_what_the_model_held_out(
     inside: Dataset, model: Path, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_of_an_unlabelled_pool_what_is_sure_trains_and_the_rest_is_asked_about(
     assert {pick.why for pick in some.picks if pick.use == "train"} == {"the model is sure"}
 
 
+@pytest.mark.slow
 def test_a_model_that_nothing_can_judge_is_refused(
     inside: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +146,7 @@ def test_the_verdict_follows_the_interval(low: float, high: float, says: str) ->
     assert effect_of(Figure(value=(low + high) / 2, low=low, high=high, n=100)) == says
 
 
+@pytest.mark.slow
 def test_the_command(inside: Dataset, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder(tmp_path / "pool", {f"{i}.png": picture(700 + i) for i in range(3)})
     (tmp_path / "pool" / "3.png").write_bytes(b"\x89PNG broken")

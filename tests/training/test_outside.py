@@ -94,6 +94,7 @@ def test_classes_meet_by_name_or_by_code(inside: Dataset) -> None:
 
 
 @pytest.mark.usefixtures("runs_db")
+@pytest.mark.slow
 def test_outside_photos_train_with_their_weight_and_never_validate(inside: Dataset, tmp_path: Path) -> None:
     extra = folder(
         tmp_path / "out",
@@ -111,6 +112,7 @@ def test_outside_photos_train_with_their_weight_and_never_validate(inside: Datas
 
 
 @pytest.mark.usefixtures("runs_db")
+@pytest.mark.slow
 def test_a_teacher_labels_what_it_is_sure_of(inside: Dataset, tmp_path: Path) -> None:
     folder(tmp_path / "pool", {f"{i}.png": picture(700 + i) for i in range(6)})
     pool = list_photos([tmp_path / "pool"])
@@ -162,6 +164,7 @@ def test_a_teacher_held_out_the_very_photos_that_validate(
 
 
 @pytest.mark.usefixtures("runs_db")
+@pytest.mark.slow
 def test_what_a_teacher_says_is_learned(inside: Dataset, tmp_path: Path) -> None:
     (tmp_path / "in" / "a" / "broken.png").write_bytes(b"\x89PNG broken")
     inside = read_source(tmp_path / "in")

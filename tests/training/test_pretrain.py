@@ -35,6 +35,7 @@ def words(inside: Dataset, tmp_path: Path) -> list[str]:  # noqa: F811
     return ["pretrain", str(tmp_path / "in"), "--recipe", str(tmp_path / "tiny.toml"), "--name", "mine"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_pretraining_goes_on_to_its_backbone(
     inside: Dataset,  # noqa: F811
     words: list[str],

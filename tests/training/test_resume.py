@@ -139,6 +139,7 @@ def test_ctrl_c_is_another_exception(lot: Dataset, tmp_path: Path, kill_at: Any)
     assert len(checkpoints(only_run())) == 2
 
 
+@pytest.mark.slow
 def test_killed_between_checkpoints_and_twice(whole: Run, lot: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
     """A kill saves nothing: what was done since the last checkpoint is done anew, and its record taken back."""
 
@@ -164,6 +165,7 @@ def test_killed_between_checkpoints_and_twice(whole: Run, lot: Dataset, tmp_path
     same(train(lot, RECIPE, out=tmp_path / "m", job=Job(resume=run_id[:10])), whole)
 
 
+@pytest.mark.slow
 def test_stopped_in_the_export(whole: Run, lot: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -179,6 +181,7 @@ def test_stopped_in_the_export(whole: Run, lot: Dataset, tmp_path: Path, monkeyp
     assert read_bundle(tmp_path / "m").hash == whole.bundle_hash
 
 
+@pytest.mark.slow
 def test_stopped_before_the_first_checkpoint(whole: Run, lot: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
     def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -252,6 +255,7 @@ def test_what_changed_is_named_and_nothing_is_trained(
         refused("processor was .* and is another one")
 
 
+@pytest.mark.slow
 def test_other_weights_are_refused(lot: Dataset, tmp_path: Path, kill_at: Any) -> None:
     """A file under the same name, changed between the two sittings."""
     from safetensors.torch import save_file
@@ -293,6 +297,7 @@ def test_other_outside_photos_are_refused(stopped: Run, lot: Dataset, tmp_path: 
         train(lot, RECIPE, job=Job(Sources(extra=(read_source(tmp_path / "other"),)), resume=stopped.id))
 
 
+@pytest.mark.slow
 def test_a_finished_run_and_a_running_one_are_left_alone(stopped: Run, lot: Dataset) -> None:
     with Lock(folder_of(stopped).parent / LOCK), pytest.raises(TrackingError, match="another process is at work"):
         train(lot, RECIPE, job=Job(resume=stopped.id))
@@ -308,6 +313,7 @@ def test_a_finished_run_and_a_running_one_are_left_alone(stopped: Run, lot: Data
         open_store().resume(stopped.id, dataset)
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_checkpoint_not_the_training(
     whole: Run,
     lot: Dataset,

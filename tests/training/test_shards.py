@@ -89,6 +89,7 @@ def test_statistics_are_the_mean_over_the_shards(make_classifier) -> None:
     assert not torch.allclose(alone[0], alone[1])
 
 
+@pytest.mark.slow
 def test_a_training_in_shards_learns_and_repeats_itself(make_classifier, photo_set) -> None:
     def trained() -> tuple[str, float]:
         classifier = make_classifier(dropout=0.2)

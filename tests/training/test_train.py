@@ -56,6 +56,7 @@ def test_the_bundle_answers_as_the_run_says(lot: Dataset, tmp_path: Path) -> Non
     assert run.evaluation.accuracy.value == right / len(held_out)
 
 
+@pytest.mark.slow
 def test_a_net_that_shows_the_car_alone_answers_as_it_was_trained(lot: Dataset, tmp_path: Path) -> None:
     run = train(lot, recipe(frame="car"), out=tmp_path / "model", cache=PhotoCache(tmp_path / "cache"))
     predictor = load(tmp_path / "model")
@@ -80,6 +81,7 @@ def test_logit_adjustment_favours_the_rare_class(lot: Dataset, tmp_path: Path) -
     assert lead_of_blue(2.0) > lead_of_blue(0.0) + 0.1
 
 
+@pytest.mark.slow
 def test_equal_trainings_have_equal_hashes_and_other_seeds_others(lot: Dataset, tmp_path: Path) -> None:
     hashes = [
         train(lot, recipe(seed=seed), out=tmp_path / name, cache=PhotoCache(None)).bundle_hash
