@@ -109,7 +109,9 @@ def test_what_is_no_form(running: Running) -> None:
     assert running.post("/v1/listings/check", ("r.png", RED)).json()["error"]["code"] == "no_declared"
     text = httpx.post(f"{running.url}/v1/identify", files={"photos": (None, "not a file")}, timeout=60)
     assert text.json()["error"]["code"] == "bad_field"
-    assert running.get("/v1/identify").json()["error"]["code"] == "method"
+    wrong = running.get("/v1/identify")
+    assert (wrong.status_code, wrong.headers["allow"], wrong.json()["error"]["code"]) == (405, "POST", "method")
+    assert running.get("/v1/nowhere").json()["error"]["code"] == "not_found"
 
 
 def test_names_of_files_cannot_steer_anything(running: Running) -> None:

@@ -86,6 +86,8 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     russian = language == "ru"
     page, outside = open_page(browser, url, language, width)
     assert page.evaluate("document.documentElement.lang") == language
+    wrong = page.request.get(f"{url}/v1/identify")  # the page, mounted below /, does not answer for the API
+    assert (wrong.status, wrong.json()["error"]["code"]) == (405, "method")
     page.locator("input[type=file]").first.set_input_files(
         [photo(250, 0, 0, "r.png"), {"name": "<b>x</b>.png", "mimeType": "image/png", "buffer": b"no photo"}]
     )

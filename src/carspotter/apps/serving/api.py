@@ -31,6 +31,7 @@ from carspotter.inference.runtime import RuntimeName
 from carspotter.records import Rejected
 
 IDENTIFY, LISTING = "/v1/identify", "/v1/listings/check"
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 MAX_TEXT = 200
 """Characters of a declared model or a model's name (assumption)."""
 TRIES = 3
@@ -125,6 +126,8 @@ class Api:
         app.get("/healthz", response_model=State)(self.alive)
         app.get("/readyz", response_model=State, responses={503: {"model": State}})(self.ready)
         app.get("/metrics", response_class=Response)(self.told)
+        # The page is mounted below `/` and would answer for these.
+        app.api_route("/v1/{rest:path}", methods=sorted(METHODS), include_in_schema=False)(self.nothing)
         app.add_exception_handler(Refusal, _refused)
         app.add_exception_handler(HTTPException, _http_fault)
         app.add_exception_handler(RequestValidationError, _invalid)
@@ -162,6 +165,13 @@ class Api:
             return State(status="ok")
         response.status_code = 503
         return State(status="starting")
+
+    async def nothing(self, request: Request) -> None:
+        """What is no route, or not with that method."""
+        known = {IDENTIFY: "POST", LISTING: "POST", "/v1/models": "GET"}
+        if allowed := known.get(request.url.path):
+            raise HTTPException(405, headers={"Allow": allowed})
+        raise HTTPException(404)
 
     async def told(self) -> Response:
         """Counts and times, in Prometheus' text format."""
