@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -26,17 +28,22 @@ def small(start: Callable[..., Running]) -> Running:
 
 def talk(port: int, *parts: bytes, pause: float = 0.0, seconds: float = 15.0) -> bytes:
     """What a server says to bytes that come in parts."""
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as line:
-        said = b""
-        try:
-            for part in parts:
-                line.sendall(part)
-                time.sleep(pause)
+    said = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as line, ThreadPoolExecutor(1) as thread:
+
+        def send() -> None:
+            with suppress(ConnectionResetError, BrokenPipeError):  # refused in the middle, which is what is tested
+                for part in parts:
+                    line.sendall(part)
+                    time.sleep(pause)
+
+        # Read meanwhile: a reply that comes while the rest is still being sent is lost with the reset that follows it.
+        sending = thread.submit(send)
+        with suppress(ConnectionResetError):
             while more := line.recv(65536):
                 said += more
-        except (ConnectionResetError, BrokenPipeError):
-            pass
-        return said
+        sending.result()
+    return said
 
 
 def head(path: str = "/v1/identify", **more: str) -> bytes:

@@ -19,9 +19,10 @@ import carspotter
 from carspotter.apps.serving.guard import App, Guard, Refusal, fault
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.metrics import CONTENT_TYPE_LATEST, Metrics
-from carspotter.apps.serving.pool import Full, Gone, Model, Pool, Seen, Task, together
+from carspotter.apps.serving.pool import Full, Pool
 from carspotter.apps.serving.schemas import Checked, Failed, Identified, ModelCard, Models, Named, State
 from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.serving.worker import Gone, Model, Seen, Task, together
 from carspotter.data.wording import brief
 from carspotter.errors import Reason
 from carspotter.evaluation.answer import answer

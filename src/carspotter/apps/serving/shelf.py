@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from carspotter.apps.serving.pool import Model
+from carspotter.apps.serving.worker import Model
 from carspotter.data.wording import brief
 from carspotter.errors import BundleError, SourceError
 from carspotter.inference.bundle import CARD, Bundle, read_bundle

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from carspotter.apps.lot_table import LotColumns, find_columns, gaps_of, urgency, written
 from carspotter.apps.serving.api import Api
-from carspotter.apps.serving.pool import Full, Gone, Model, Seen, Task, Want, together
+from carspotter.apps.serving.pool import Full
+from carspotter.apps.serving.worker import Gone, Model, Seen, Task, Want, together
 from carspotter.data.archive import forget_archives
 from carspotter.data.listing import list_place
 from carspotter.data.photo import read_bytes

@@ -1,0 +1,201 @@
+"""What one of the server's processes does: opens models, answers photos one by one, within a bound of memory."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from carspotter.data.photo import decode
+from carspotter.errors import BundleError, MissingExtra, PhotoRefused, Reason
+from carspotter.evaluation.explain import overlay, upsample
+from carspotter.evaluation.page import THUMB, small_jpeg
+from carspotter.inference.explanation import explain
+from carspotter.inference.predictor import Predictor, load
+from carspotter.inference.runtime import RuntimeName
+from carspotter.records import Dataset, Photo, Rejected, Scores, Verdict
+
+KEPT = 2
+"""Versions of a model that a process holds: the new one, and the old one for requests under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as the server knows it now.
+
+    Attributes:
+        name: in requests.
+        folder: where it lies.
+        hash: of the bundle.
+    """
+
+    name: str
+    folder: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What a process says of one photo; a pure function of it becomes the answer.
+
+    Attributes:
+        logits: (K,) f32; None where the photo was refused.
+        stranger: the verdict where the photo shows no model that was taught.
+        rejected: why there is nothing.
+        picture: a JPEG, where one was asked for.
+    """
+
+    logits: npt.NDArray[np.float32] | None = None
+    stranger: Verdict | None = None
+    rejected: Rejected | None = None
+    picture: bytes | None = None
+
+
+Want = Literal["answer", "thumbnail", "why"]
+"""`answer`: logits and the rest; `thumbnail`: a small picture drawn anew, without metadata; `why`: where the net saw
+its answer rather than the runner-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One photo for one model."""
+
+    model: Model
+    photo: bytes
+    want: Want = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a model, so that the first photo need not wait."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The model that was asked for is no longer in its folder."""
+
+    sentence: str
+
+
+def refused_for(reason: Reason, sentence: str) -> Seen:
+    """A photo without an answer, and why."""
+    return Seen(rejected=Rejected("", reason, sentence))
+
+
+def work(pipe: Connection, memory_bytes: int, runtime: RuntimeName) -> None:
+    """Open models and answer photos until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the server decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    held: dict[str, Predictor] = {}
+    bounded = False
+    while True:
+        try:
+            asked: Task | Open = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            predictor = _open(asked.model, held, runtime)
+            if isinstance(asked, Open):
+                pipe.send(Seen())
+                continue
+            if not bounded:  # after the models: what they take is known and wanted
+                _bound_memory(memory_bytes)
+                bounded = True
+            pipe.send(WORK[asked.want](predictor, asked.photo))
+        except (BundleError, MissingExtra) as fault:
+            pipe.send(Gone(str(fault)))
+        except MemoryError:
+            pipe.send(
+                refused_for(Reason.TOO_LARGE, "decoding it takes more memory than a photo may; send a smaller copy")
+            )
+
+
+def look(predictor: Predictor, photo: bytes) -> Seen:
+    """What a net says of one photo."""
+    dataset = Dataset((Photo("photo", photo),))
+    scores = predictor.scores(dataset)
+    if scores.rejected:
+        return Seen(rejected=scores.rejected[0])
+    stranger = predictor.strangers(dataset, scores).get("photo")
+    return Seen(scores.logits[0], stranger)
+
+
+def draw_small(_: Predictor, photo: bytes) -> Seen:
+    """The photo itself, small."""
+    try:
+        return Seen(picture=small_jpeg(decode(photo, at_least=THUMB[::-1]).pixels))
+    except PhotoRefused as refused:
+        return Seen(rejected=Rejected("", refused.reason, refused.sentence))
+
+
+def draw_why(predictor: Predictor, photo: bytes) -> Seen:
+    """Where the net saw its answer; exact, and without torch, where the head is linear."""
+    try:
+        found = explain(predictor, Photo("photo", photo), reference=predictor.reference)
+    except PhotoRefused as refused:
+        return Seen(rejected=Rejected("", refused.reason, refused.sentence))
+    except BundleError:
+        sentence = "this model's head is not linear: `carspotter explain` draws it, with carspotter[train]"
+        return Seen(rejected=Rejected("", Reason.MISSING_EXTRA, sentence))
+    shown = overlay(found.view, upsample(found.cells, *found.view.shape[:2]))
+    return Seen(picture=small_jpeg(shown, found.view.shape[1::-1]))
+
+
+WORK: Mapping[Want, Callable[[Predictor, bytes], Seen]] = MappingProxyType(
+    {"answer": look, "thumbnail": draw_small, "why": draw_why}
+)
+
+
+def together(seen: Sequence[Seen], ids: Sequence[str], classes: int) -> tuple[Scores, dict[str, Verdict]]:
+    """Photos of one request as the arrays that everything else is a function of.
+
+    Args:
+        seen: of each photo.
+        ids: different from one another.
+        classes: K of the model.
+    """
+    rows = [at for at, one in enumerate(seen) if one.logits is not None]
+    logits = [one.logits for one in seen if one.logits is not None]
+    refused = tuple(
+        Rejected(ids[at], one.rejected.reason, one.rejected.sentence) for at, one in enumerate(seen) if one.rejected
+    )
+    scores = Scores(
+        tuple(ids[at] for at in rows),
+        np.stack(logits) if logits else np.zeros((0, classes), np.float32),
+        np.zeros((len(rows), 0), np.float32),  # who is a stranger was told where the embeddings were
+        refused,
+    )
+    return scores, {ids[at]: one.stranger for at, one in enumerate(seen) if one.stranger is not None}
+
+
+def _open(model: Model, held: dict[str, Predictor], runtime: RuntimeName) -> Predictor:
+    """The version that is asked for; of each model the last few are kept."""
+    key = f"{model.name}\0{model.hash}"
+    if key not in held:
+        predictor = load(model.folder, threads=1, runtime=runtime)
+        if predictor.bundle.hash != model.hash:
+            raise BundleError(f"{model.name} was replaced meanwhile; ask again")
+        held[key] = predictor
+        same = [other for other in held if other.split("\0")[0] == model.name]
+        for old in same[:-KEPT]:
+            del held[old]
+    return held[key]
+
+
+def _bound_memory(more: int) -> None:
+    """A decoder that wants more memory gets an error instead of the machine's last."""
+    with suppress(ValueError, OSError):  # no Linux, or a bound that stands already is lower
+        data_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+        bound = data_pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
