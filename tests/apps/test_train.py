@@ -1,4 +1,4 @@
-"""`train --decisions`: what a person decided is carried out before anything is looked at, and again on resuming."""
+"""`train --decisions --families`: what a person said of a source is carried out first, and again on resuming."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def decisions(tmp_path: Path) -> Path:
     return path
 
 
-def begun(source: Path, decisions: Path) -> Run:
+def begun(source: Path, decisions: Path, families: Path | None = None) -> Run:
     """A run as a training begins it."""
-    looked = scan(read_labelled(source, None, decisions))
+    looked = scan(read_labelled(source, None, decisions, families))
     birth = Birth(source=looked.dataset.reading)
     with open_store().start(load_recipe("fast"), looked.dataset, birth=birth) as writer:
         return open_store().get(writer.id)
@@ -81,6 +81,18 @@ def test_a_run_is_read_again_with_its_decisions(cars: Path, decisions: Path, tmp
     elsewhere.write_text(f"{HEADER}\nblue/1.png,outlier,drop,,ann,2026-11-22,\n", encoding="utf-8")
     other, _ = read_recorded(run, {"decisions": str(elsewhere)})
     assert scan(other).dataset.fingerprint != run.dataset
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_run_is_read_again_with_its_families(cars: Path, decisions: Path, tmp_path: Path) -> None:
+    families = tmp_path / "families.csv"
+    families.write_text("class,parent\nred,warm\nblue,cold\n", encoding="utf-8")
+    run = begun(cars, decisions, families)
+    again, _ = read_recorded(run)
+    assert again.parents == {"red": "warm", "blue": "cold"}
+    assert scan(again).dataset.fingerprint == run.dataset
+    moved = families.rename(tmp_path / "elsewhere.csv")
+    assert read_recorded(run, {"families": str(moved)})[0].parents == again.parents
 
 
 def test_wrong_decisions_are_refused_with_their_lines_before_anything_trains(

@@ -55,6 +55,14 @@ def test_one_of_two_or_three_is_claimed_together_with_their_family() -> None:
     assert three.reason.startswith("BMW_X3 or BMW_3ER or AUDI_A4;")
 
 
+def test_families_that_a_table_tells_take_the_place_of_those_that_names_tell() -> None:
+    logits = np.log(np.array([[0.45, 0.40, 0.05, 0.05, 0.05]], dtype=np.float32))
+    scores = Scores(("a.jpg",), logits, np.zeros((1, 2), np.float32))
+    parents = {"BMW_X3": "crossover", "BMW_X5": "crossover"}
+    (found,) = answer(scores, MODELS, SURE, ["a.jpg"], parents=parents)
+    assert (found.verdict, found.group) == (Verdict.ONE_OF, "crossover")
+
+
 def test_a_photo_that_is_not_named_never_claims_one_model() -> None:
     """Even where only one class reaches the set's bound: naming it alone would be naming it."""
     alone = judged([0.79, 0.09, 0.05, 0.04, 0.03])

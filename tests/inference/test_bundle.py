@@ -12,8 +12,8 @@ import pytest
 
 from carspotter.data.disk import hash_file
 from carspotter.errors import BundleError
-from carspotter.inference.bundle import FORMAT_VERSION, MAX_CARD_BYTES, Bundle, check_target, read_bundle, write_bundle
-from carspotter.records import Calibration
+from carspotter.inference.bundle import MAX_CARD_BYTES, Bundle, check_target, read_bundle, write_bundle
+from carspotter.records import FORMAT_VERSION, Calibration
 from helpers.tiny import tiny_card, tiny_files, tiny_onnx, write_tiny_bundle
 
 

@@ -67,9 +67,11 @@ def test_all_folds_make_one_model_judged_on_every_photo(
     looked: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("carspotter.evaluation.calibration.FEWEST", 4)
+    looked = replace(looked, dataset=replace(looked.dataset, parents={looked.dataset.classes[0]: "cold"}))
     joined = train_folds(looked, recipe(), out=tmp_path / "m", cache=PhotoCache(None))
     store, predictor = open_store(), load(tmp_path / "m")
     card = predictor.card
+    assert card.parents == looked.dataset.parents
     assert joined.trained == 2
     assert card.members == 2
     assert card.evaluation.accuracy.n == len(looked.dataset.photos)

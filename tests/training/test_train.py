@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def recipe(*stages: dict[str, Any], **settings: Any) -> Recipe:
 
 
 def test_the_bundle_answers_as_the_run_says(lot: Dataset, tmp_path: Path) -> None:
+    lot = replace(lot, parents={lot.classes[0]: "cold"})
     run = train(lot, recipe(), out=tmp_path / "model")
     predictor = load(tmp_path / "model")
+    assert predictor.card.parents == lot.parents
     assert run.status == "finished"
     assert run.bundle_hash == predictor.bundle.hash
     assert predictor.card.evaluation == run.evaluation

@@ -37,6 +37,16 @@ Decisions = Annotated[
         show_default=False,
     ),
 ]
+Families = Annotated[
+    Path | None,
+    typer.Option(
+        "--families",
+        metavar="FILE",
+        help="A table of what stands above a class, with the columns class and parent: where the model is unsure, an "
+        "answer still names the family that it is sure of. Without it the names of the classes tell.",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="A model folder that `train` left, as in models/demo.", show_default=False),
@@ -54,9 +64,14 @@ Tta = Annotated[
 
 
 def asked(
-    source: Path | None, photos: Path | None, decisions: Path | None = None, /, **columns: str | None
+    source: Path | None,
+    photos: Path | None,
+    decisions: Path | None = None,
+    families: Path | None = None,
+    /,
+    **columns: str | None,
 ) -> dict[str, str]:
     """What the user names of a source, absolute where it is a place; the rest is as it was recorded."""
-    places = {"source": source, "photos": photos, "decisions": decisions}
+    places = {"source": source, "photos": photos, "decisions": decisions, "families": families}
     named = {key: str(place.absolute()) for key, place in places.items() if place is not None}
     return named | {key: column for key, column in columns.items() if column is not None}

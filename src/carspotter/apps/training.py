@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 
 def read_labelled(
-    source: Path, photos: Path | None = None, decisions: Path | None = None, /, **columns: str | None
+    source: Path,
+    photos: Path | None = None,
+    decisions: Path | None = None,
+    families: Path | None = None,
+    /,
+    **columns: str | None,
 ) -> Dataset:
     """A source as the user names it; what the reader skipped or a person decided is said.
 
@@ -36,14 +41,23 @@ def read_labelled(
         source: see `read_source`.
         photos: of a table.
         decisions: a table of what a person decided about its photos; carried out before anything is looked at.
+        families: a table of what stands above each class.
         columns: `id_column`, `label_column`, `group_column`, as given; None: found.
 
     Raises:
-        SourceError: all problems of the source, or of the decisions.
+        SourceError: all problems of the source, of the decisions, or of the families.
     """
     from carspotter.data.source import read_source
 
-    return _noted(_decided(read_source(source, photos=photos, **columns), decisions))
+    return _noted(_as_asked(read_source(source, photos=photos, **columns), decisions, families))
+
+
+def _as_asked(dataset: Dataset, decisions: Path | None, families: Path | None) -> Dataset:
+    """The set after the decisions of a table, and with the families of another."""
+    from carspotter.data.hierarchy import with_families
+
+    decided = _decided(dataset, decisions)
+    return decided if families is None else with_families(decided, families)
 
 
 def _decided(dataset: Dataset, table: Path | None) -> Dataset:
@@ -83,7 +97,8 @@ def read_recorded(run: Run, asked: Mapping[str, str] | None = None) -> tuple[Dat
     birth = run.birth or Birth()
     then = birth.source or Reading(source=run.origin)
     here = then.model_copy(update=dict(asked or {}))
-    dataset = _decided(read_again(here), None if here.decisions is None else Path(here.decisions))
+    tables = [None if place is None else Path(place) for place in (here.decisions, here.families)]
+    dataset = _as_asked(read_again(here), *tables)
     labelled, pools = ([read_again(reading) for reading in some] for some in (birth.extra, birth.unlabelled))
     teacher = None if birth.teacher is None else Path(birth.teacher)
     return _noted(dataset), _sources(Path(here.source), labelled, pools, teacher)

@@ -87,12 +87,14 @@ def read_source(
 
 
 def read_again(reading: Reading) -> Dataset:
-    """The same source, read in the same way; decisions on its photos are not carried out (`tracking/decisions.py`).
+    """The same source, read in the same way, without what a person added to it.
+
+    Those are decisions on its photos (`tracking/decisions.py`) and families of its classes (`hierarchy.py`).
 
     Raises:
         SourceError: as for `read_source`.
     """
-    return read_source(**reading.model_dump(exclude={"decisions"}))
+    return read_source(**reading.model_dump(exclude={"decisions", "families"}))
 
 
 def _read(path: Path, source: str | Path, photos: str | Path | None, asked: Columns) -> Dataset:

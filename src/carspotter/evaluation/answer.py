@@ -34,6 +34,7 @@ COLUMNS = (
 UNFITTED = Calibration(temperature=1.0, method="none", photos=1)
 """Names every photo."""
 NOBODY: Mapping[str, Verdict] = MappingProxyType({})
+UNTOLD: Mapping[str, str] = MappingProxyType({})
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,6 +45,7 @@ def answer(
     calibration: Calibration | None,
     order: Sequence[str],
     strangers: Mapping[str, Verdict] = NOBODY,
+    parents: Mapping[str, str] = UNTOLD,
 ) -> tuple[Answer, ...]:
     """One answer per id in `order`, in that order; a refused photo is a `bad_photo` with its reason code.
 
@@ -54,6 +56,7 @@ def answer(
             the plain softmax.
         order: the ids asked for; an id named twice is answered twice.
         strangers: photos that show none of the classes → `unknown` or `not_a_car`; what they are most like is told.
+        parents: class or family → the family above it; empty: the names of the classes tell.
 
     Raises:
         ValueError: an id is neither scored nor rejected, or more than once (a fault of ours: nothing may disappear), or
@@ -62,7 +65,8 @@ def answer(
     check_logits(scores.logits, scores.ids, classes)
     known = {r.id: _refused(r) for r in scores.rejected}
     twice = [i for i, times in Counter((*scores.ids, *(r.id for r in scores.rejected))).items() if times > 1]
-    known |= {a.id: _strange(a, strangers) for a in _claimed(scores, classes, calibration)}
+    families = _families_of(tuple(classes), tuple(parents.items())) if calibration and calibration.name_at else ()
+    known |= {a.id: _strange(a, strangers) for a in _claimed(scores, classes, calibration or UNFITTED, families)}
     lost = [i for i in order if i not in known]
     if lost or twice:
         raise ValueError(f"photos neither scored nor rejected: {some(lost)}; more than once: {some(twice)}")
@@ -79,18 +83,16 @@ def answer_rows(answers: Sequence[Answer]) -> tuple[tuple[str, ...], list[tuple[
 
 
 @lru_cache(maxsize=64)
-def _families_of(classes: tuple[str, ...]) -> tuple[Family, ...]:
+def _families_of(classes: tuple[str, ...], parents: tuple[tuple[str, str], ...]) -> tuple[Family, ...]:
     """Of a model's classes: the same for every photo, and quadratic in their number."""
-    return find_families(classes)
+    return find_families(classes, dict(parents) or None)
 
 
-def _claimed(scores: Scores, classes: Sequence[str], calibration: Calibration | None) -> list[Answer]:
+def _claimed(scores: Scores, classes: Sequence[str], trust: Calibration, families: Sequence[Family]) -> list[Answer]:
     if not scores.ids:
         return []
-    trust = calibration or UNFITTED
     probabilities = softmax(np.asarray(scores.logits, dtype=np.float64) / trust.temperature)
     tops = best_first(scores.logits, len(classes))
-    families = _families_of(tuple(classes)) if trust.name_at else ()
     return [
         _claim(photo, row, top, classes, families, trust)
         for photo, row, top in zip(scores.ids, probabilities, tops, strict=True)

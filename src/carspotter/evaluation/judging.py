@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.answer import NOBODY, answer
+from carspotter.evaluation.answer import NOBODY, UNTOLD, answer
 from carspotter.evaluation.metrics import evaluate, softmax, wilson
 from carspotter.evaluation.reliability import (
     Bin,
@@ -129,6 +129,7 @@ def judge(
     calibration: Calibration | None,
     kinds: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     strangers: Mapping[str, Verdict] = NOBODY,
+    parents: Mapping[str, str] = UNTOLD,
 ) -> Judged:
     """Judge a model by its answers.
 
@@ -139,6 +140,7 @@ def judge(
         calibration: the model's own; None judges the plain softmax.
         kinds: name → (N,) whether a photo is of that kind.
         strangers: photos that the model says show none of its classes.
+        parents: class or family → the family above it; empty: the names tell.
 
     Raises:
         ValueError: fewer than two rows, shapes that do not fit, logits that are not finite, a truth outside 0..K-1.
@@ -153,7 +155,7 @@ def judge(
         ids=scores.ids,
         classes=tuple(classes),
         truth=truth,
-        answers=answer(scores, classes, calibration, scores.ids, strangers),
+        answers=answer(scores, classes, calibration, scores.ids, strangers, parents),
         probabilities=probabilities,
         evaluation=evaluation,
         macro=macro_figures(np.array(evaluation.confusion)),

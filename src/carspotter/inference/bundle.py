@@ -23,11 +23,9 @@ from pydantic import BaseModel, ValidationError
 from carspotter.data.disk import hash_file, sync
 from carspotter.data.wording import cause
 from carspotter.errors import BundleError
-from carspotter.records import BundleCard
+from carspotter.records import FORMAT_VERSION, BundleCard
 
 CARD, MODEL, WEIGHTS, FINDER = "card.json", "model.onnx", "model.safetensors", "finder.onnx"
-FORMAT_VERSION = 4
-"""The newest format this version reads."""
 MAX_CARD_BYTES = 16 * 2**20
 """Assumption: a card of 1,000 classes with its confusion table takes about 3 MB."""
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit on its JSON header

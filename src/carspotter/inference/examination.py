@@ -74,6 +74,7 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
             card.calibration,
             kinds_of(looked, scores.ids, progress),
             predictor.strangers(looked.dataset, scores),
+            card.parents,
         ),
         dataset=looked.dataset,
         foreign=len(dataset.photos) - len(known.photos),

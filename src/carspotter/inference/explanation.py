@@ -107,10 +107,9 @@ def explain(
     cells = _placed(predictor.bundle, cells)
     hottest, by_chance = _hidden(predictor, view, cells, named, other)
     scores = Scores((photo.id,), found.logits, found.embeddings)
+    strangers = predictor.strangers(Dataset((photo,)), scores)
     return Explanation(
-        answer=answer(
-            scores, card.classes, card.calibration, (photo.id,), predictor.strangers(Dataset((photo,)), scores)
-        )[0],
+        answer=answer(scores, card.classes, card.calibration, (photo.id,), strangers, card.parents)[0],
         named=named,
         against=other,
         lead=_lead(found, named, other),

@@ -221,7 +221,7 @@ class Predictor:
         scores = self.scores(numbered, tta=tta, progress=progress)
         order = [str(at) for at in range(len(ids))]
         strangers = self.strangers(numbered, scores, progress=progress)
-        answers = answer(scores, self.card.classes, self.card.calibration, order, strangers)
+        answers = answer(scores, self.card.classes, self.card.calibration, order, strangers, self.card.parents)
         return tuple(replace(a, id=name) for a, name in zip(answers, ids, strict=True))
 
     def _look(self, photo: Photo, views: Sequence[View], cache: PhotoCache) -> _Row | Rejected:

@@ -25,6 +25,9 @@ class Reading(Record):
     decisions: str | None = Field(
         default=None, description="table of decisions that were carried out on it, absolute; None: none"
     )
+    families: str | None = Field(
+        default=None, description="table of what stands above each class, absolute; None: names tell"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Dataset:
         rejected: photos named by the source that cannot be used.
         notes: what the reader skipped or decided, one sentence each.
         reading: how it was read; None for photos that came from Python.
+        parents: class or family → the family above it; empty: the names of the classes tell their families. It decides
+            no weight, so it is not part of the fingerprint.
     """
 
     photos: tuple[Photo, ...]
@@ -49,6 +54,7 @@ class Dataset:
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
     reading: Reading | None = None
+    parents: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:

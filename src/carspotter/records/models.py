@@ -16,6 +16,8 @@ Join = Literal["mean", "soup"]
 """How networks become one model: side by side, with the mean of their logits as the answer; or one network that has the
 mean of their weights."""
 
+FORMAT_VERSION = 5
+"""Of the bundles that this version writes, and the newest that it reads."""
 SINCE_FORMAT_2 = {
     "members": 1,
     "join": "mean",
@@ -30,6 +32,7 @@ SINCE_FORMAT_2 = {
     "strange_at": None,
     "refused": None,
     "no_car_at": None,
+    "parents": {},
 }
 """Keys of card, geometry, recipe and calibration that format 2 did not have, with the values that its bundles are read
 with."""
@@ -82,10 +85,13 @@ class ExportNote(Record):
 class BundleCard(Record):
     """`card.json`: everything needed to answer, nothing to guess at load."""
 
-    format_version: int = Field(default=4, description="a reader refuses a newer one")
+    format_version: int = Field(default=FORMAT_VERSION, description="a reader refuses a newer one")
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
     codes: tuple[str, ...] = Field(description="how the training table writes each class; same order")
+    parents: dict[str, str] = Field(
+        default_factory=dict, description="class or family → the family above it; empty: the names tell"
+    )
     geometry: Geometry
     backbone: BackboneCard
     recipe: Recipe

@@ -194,6 +194,7 @@ def join(
         files, difference = pack(net, source.dataset.photos, photos, first.geometry, Path(place))
         _take_finder(files, members)
         draft = _card(folder.name, how, members, runs, answers, files, difference)
+        draft = draft.model_copy(update={"parents": dict(source.dataset.parents)})  # folds may be older than the table
         trial = load(write_bundle(Path(place) / "trial", draft, files).folder)
         add_reference(files, remember(trial, source.dataset, rows_of(net), photos), Path(place))
         return write_bundle(folder, draft.model_copy(update={"files": hash_files(files)}), files)

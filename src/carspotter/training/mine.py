@@ -9,7 +9,7 @@ mines again is judged by photos that helped to choose, if only a little.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -158,9 +158,11 @@ def prospect(
     store, cache = store or open_store(), cache or PhotoCache(default_cache_folder())
     predictor = load(model)
     run, kept = _judged_by(predictor, source, store)
-    before = judge(_as_scores(kept), kept.labels, predictor.card.classes, predictor.card.calibration)
+    card = predictor.card
+    before = judge(_as_scores(kept), kept.labels, card.classes, card.calibration, parents=card.parents)
     outside = pool.sources(model)
     recipe = run.recipe.model_copy(update=dict(pool.settings))
+    source = replace(source, dataset=replace(source.dataset, parents=card.parents))
     photos = gather(source, recipe, outside, cache=cache, progress=progress)
     picks = _look_through(predictor, pool, photos, before, cache, progress)
     return Prospect(model, run, kept, before, picks, photos, outside)

@@ -155,6 +155,7 @@ def _card(
         name=name,
         classes=course.train.classes,
         codes=origin.codes,
+        parents=dict(course.train.parents),
         geometry=course.geometry,
         backbone=backbone,
         recipe=course.recipe,

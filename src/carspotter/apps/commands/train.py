@@ -116,6 +116,7 @@ def train(
     settings: Settings = None,
     output: ModelFolder = None,
     decisions: options.Decisions = None,
+    families: options.Families = None,
     extra: Extra = None,
     unlabelled: Unlabelled = None,
     teacher: Teacher = None,
@@ -152,14 +153,14 @@ def train(
             raise typer.BadParameter("--resume reads outside photos as the run did; leave them out")
         if every_fold:
             raise typer.BadParameter("--resume takes up one fold; then start --every-fold again, which finds it done")
-        asked = options.asked(source, photos, decisions, **columns)
+        asked = options.asked(source, photos, decisions, families, **columns)
         run = go_on(resume, asked, chosen, out=output, strict=strict, device=device)
     elif source is None or chosen is None:
         raise typer.BadParameter("name a source, or a run by --resume", param_hint="SOURCE")
     else:
         from carspotter.training.job import Job
 
-        dataset = read_labelled(source, photos, decisions, **columns)
+        dataset = read_labelled(source, photos, decisions, families, **columns)
         job = Job(read_outside(source, extra or (), unlabelled or (), teacher), device=device, join=join or "mean")
         if every_fold:
             joined = fit_folds(dataset, chosen, out=output, job=job, strict=strict)

@@ -278,7 +278,7 @@ class Api:
         """The answers, under the names of the files."""
         ids, card = [str(at) for at in range(len(seen))], chosen.bundle.card
         scores, strangers = together(seen, ids, len(card.classes))
-        answers = answer(scores, card.classes, card.calibration, ids, strangers)
+        answers = answer(scores, card.classes, card.calibration, ids, strangers, card.parents)
         for one in answers:
             self.metrics.photos.labels(chosen.name, one.verdict.value).inc()
         return [

@@ -93,7 +93,7 @@ class Desk:
         bundle, (seen,) = await self._ask(model, [photo.data])
         card = bundle.card
         scores, strangers = together([seen], ["0"], len(card.classes))
-        (found,) = answer(scores, card.classes, card.calibration, ["0"], strangers)
+        (found,) = answer(scores, card.classes, card.calibration, ["0"], strangers, card.parents)
         return found
 
     async def check(self, model: str, declared: str, photos: Sequence[Upload]) -> Listed:
