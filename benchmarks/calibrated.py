@@ -1,8 +1,10 @@
-"""How far the answers of a joined model can be trusted, on every photo out of fold.
+"""How far answers can be trusted, on photos that did not train the network that gave them.
 
     python benchmarks/calibrated.py models/best
+    python benchmarks/calibrated.py --run 1a2b3c4d
 
-Each photo is answered by the one network that it did not train, and calibrated by a fit on the other folds. Printed:
+Each photo is answered by the one network that it did not train, and calibrated by a fit on the other folds; of a run or
+a model of one network, the held-out photos are dealt into parts that take the place of folds. Printed:
 the debiased calibration error with its interval and the test that asks whether it is one; how often prediction sets
 hold the truth, and how large they are; what refusing the least sure fifth removes; and what the verdicts would be.
 The run store is the one that trained the model (CARSPOTTER_RUNS).
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from carspotter.evaluation.answer import answer
-from carspotter.evaluation.calibration import ERROR, calibrate, cross_fitted
+from carspotter.evaluation.calibration import ERROR, calibrate, cross_fitted, parts_of
 from carspotter.evaluation.metrics import softmax, wilson
 from carspotter.evaluation.reliability import calibration_error, calibration_p, errors_removed
 from carspotter.inference.bundle import read_bundle
@@ -29,11 +31,21 @@ REFUSED = 0.2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    card, store = read_bundle(parser.parse_args().model).card, open_store()
-    if card.members == 1:
-        raise SystemExit("not every photo has an answer out of fold; name a model of --every-fold")
-    scores, labels, folds = pooled([store.answers(run) for run in (card.provenance.run_id, *card.provenance.also)])
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("--run", help="id of a run, whose model need not be there")
+    options = parser.parse_args()
+    store = open_store()
+    if options.run:
+        runs = [store.get(options.run)]
+    elif options.model:
+        origin = read_bundle(options.model).card.provenance
+        runs = [store.get(run) for run in (origin.run_id, *origin.also)]
+    else:
+        parser.error("name a model or a run")
+    classes = runs[0].classes
+    scores, labels, folds = pooled([store.answers(run.id) for run in runs])
+    if len(runs) == 1:
+        folds = parts_of(np.random.default_rng(0).permutation(len(labels)))
     rows = np.arange(len(labels))
     probabilities, sets = cross_fitted(scores.logits, labels, folds, ERROR)
     right, confidence = probabilities.argmax(1) == labels, probabilities.max(1)
@@ -52,7 +64,7 @@ def main() -> None:
         (fold, calibrate(scores.logits[folds != fold], labels[folds != fold], folds[folds != fold]))
         for fold in np.unique(folds)
     ]
-    verdicts(scores, labels, folds, card.classes, told)
+    verdicts(scores, labels, folds, classes, told)
 
 
 def verdicts(
