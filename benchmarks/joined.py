@@ -4,7 +4,8 @@
 
 SOURCE trained the model: each of its photos is answered by the one network that it did not train, plain and as the mean
 of several views. The photos of `--apart` trained none of them: there the networks answer one by one, joined, and as one
-network with the mean of their weights (a "model soup", Wortsman et al. 2022; statistics counted anew on SOURCE).
+network with the mean of their weights (a "model soup", Wortsman et al. 2022; statistics counted anew on SOURCE); and
+it is told how well the temperature in the model's card, fitted on answers of single networks, fits the joined one.
 The run store is the one that trained the model (CARSPOTTER_RUNS).
 """
 
@@ -22,6 +23,9 @@ from pooled import Pool, loss_difference, paired_accuracy, pool
 from carspotter.data.cache import PhotoCache, default_cache_folder
 from carspotter.data.classes import same_classes
 from carspotter.data.source import read_source
+from carspotter.evaluation.calibration import fit_temperature
+from carspotter.evaluation.metrics import softmax
+from carspotter.evaluation.reliability import calibration_error
 from carspotter.inference.bundle import read_bundle
 from carspotter.inference.predictor import Predictor, load
 from carspotter.records import Dataset, HeldOut, Photo
@@ -52,10 +56,14 @@ def main() -> None:
         singles = [answers(member, apart, 1) for member in members]
         for number, one in enumerate(singles):
             print(f"network {number}: accuracy {pool([one]).accuracy}")
-        alone, joined = pool(singles), pool([answers(load(options.model), apart, 1)])
+        together = answers(load(options.model), apart, 1)
+        alone, joined = pool(singles), pool([together])
         print(f"one network, mean: accuracy {alone.accuracy.value:.3f}, log loss {alone.log_loss.value:.3f}")
         compare(alone, joined, "joined")
         compare(alone, pool([soup_answers(members, dataset, apart)]), "soup")
+        if card.calibration:
+            trust(singles, "single networks", card.calibration.temperature)
+            trust([together], "joined", card.calibration.temperature)
 
 
 def only(dataset: Dataset, ids: Sequence[str]) -> Dataset:
@@ -92,6 +100,17 @@ def several(members: Sequence[Predictor], held_out: Sequence[Dataset], views: in
     each = seconds / len(found.ids)
     print(f"{name:10} accuracy {found.accuracy}, log loss {found.log_loss.value:.3f}, {each:.3f} s a photo", flush=True)
     return found
+
+
+def trust(told: Sequence[HeldOut], name: str, temperature: float) -> None:
+    """The temperature of the card beside that which these photos ask for, and what probabilities are worth with each."""
+    logits, labels = np.concatenate([one.logits for one in told]), np.concatenate([one.labels for one in told])
+    for what, t in {"the card's": temperature, "their own": fit_temperature(logits, labels)}.items():
+        chances = softmax(logits.astype(np.float64) / t)
+        right = chances.argmax(1) == labels
+        error = calibration_error(chances.max(1), right)
+        sure = chances.max(1).mean() - right.mean()
+        print(f"{name}: {what} temperature {t:.2f}, calibration error {error}, mean confidence {sure:+.3f} too high")
 
 
 def compare(a: Pool, b: Pool, name: str) -> None:
