@@ -5,7 +5,7 @@
 SOURCE trained the model: each of its photos is answered by the one network that it did not train, plain and as the mean
 of several views. The photos of `--apart` trained none of them: there the networks answer one by one, joined, and as one
 network with the mean of their weights (a "model soup", Wortsman et al. 2022; statistics counted anew on SOURCE); and
-it is told how well the temperature in the model's card, fitted on answers of single networks, fits the joined one.
+it is said how well the temperature in the model's card, fitted on answers of single networks, fits the joined one.
 The run store is the one that trained the model (CARSPOTTER_RUNS).
 """
 
@@ -103,7 +103,7 @@ def several(members: Sequence[Predictor], held_out: Sequence[Dataset], views: in
 
 
 def trust(told: Sequence[HeldOut], name: str, temperature: float) -> None:
-    """The temperature of the card beside that which these photos ask for, and what probabilities are worth with each."""
+    """The temperature of the card beside that which these photos ask for, and what probabilities are worth by each."""
     logits, labels = np.concatenate([one.logits for one in told]), np.concatenate([one.labels for one in told])
     for what, t in {"the card's": temperature, "their own": fit_temperature(logits, labels)}.items():
         chances = softmax(logits.astype(np.float64) / t)

@@ -1,15 +1,18 @@
-"""`predict`, from a folder of JPEGs to a CSV, beside a plain script with timm's own pieces and the same net, in fp32.
+"""`predict`, from a folder of JPEGs to a CSV, beside plain scripts with timm's own pieces and with OpenVINO's.
 
-    python benchmarks/predict.py [rounds] [photos]
+    python benchmarks/predict.py --rounds 3 --photos 618
+    python benchmarks/predict.py --integers models/int8       # what `carspotter export` left, on rows of its own
 
-Sides alternate in one run, each in a fresh process, all with two threads. A side's clock runs from the first photo's
-bytes to the closed CSV; imports and opening the model are given apart. CPU time per photo (all threads and workers) is
-the figure that other work on the machine disturbs least. The limit is what decoding alone and the net alone allow
-together on the same cores: 1 / (1 / decode + 1 / net) photos per second.
+All have the same net in single precision, but for the rows of integers. Sides alternate in one run, each in a fresh
+process, all with two threads. A side's clock runs from the first photo's bytes to the closed CSV; imports and opening
+the model are given apart. CPU time per photo (all threads and workers) is the figure that other work on the machine
+disturbs least. The limit is what decoding alone and the net alone allow together on the same cores:
+1 / (1 / decode + 1 / net) photos per second.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -22,8 +25,15 @@ import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from carspotter.inference.runtime import RuntimeName
 
 THREADS = 2
 NET, CLASSES, HEIGHT, WIDTH = "tf_efficientnet_lite0", 10, 240, 320
@@ -32,16 +42,24 @@ PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 CONTEST = Path(__file__).resolve().parents[2] / "shared" / "data" / "contest" / "test.zip"
 
 
-def main(rounds: int, photos: int) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--photos", type=int, default=618)
+    parser.add_argument("--integers", type=Path, help="an int8 model folder of the same size")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        origin = fill(folder / "photos", photos)
+        origin = fill(folder / "photos", options.photos)
         # In a process of its own: a child starts with the memory peak of its parent.
         subprocess.run([sys.executable, __file__, "--bundle", str(folder / "model")], check=True)
-        print(f"{photos} photos ({origin}), {NET} {WIDTH}x{HEIGHT}, {THREADS} threads, {rounds} rounds, photos/s")
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
-        for _ in range(rounds):
-            for name in SIDES:
+        sides = [name for name in SIDES if options.integers or INTEGERS not in name]
+        if options.integers:
+            (folder / INTEGERS).symlink_to(options.integers.resolve())
+        print(f"{options.photos} photos ({origin}), {NET} {WIDTH}x{HEIGHT}, {THREADS} threads, photos/s")
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+        for _ in range(options.rounds):
+            for name in sides:
                 found[name].append(run(name, folder))
         report(found)
 
@@ -55,8 +73,9 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
         print(f"{name:28}" + "".join(f"{value:8.1f}" for value in row) + f"{start:9.2f}{peak / 1e6:9.0f}")
     middle = {name: statistics.median(values) for name, values in rates.items()}
     limit = 1 / (1 / middle["decode alone"] + 1 / middle["net alone"])
-    for name in ("timm", "timm, channels last"):
-        print(f"predict / {name}: {middle['predict'] / middle[name]:.2f}")
+    for ours in (name for name in middle if name.startswith("predict")):
+        beside = ", ".join(f"{name} {middle[ours] / middle[name]:.2f}" for name in OTHERS)
+        print(f"{ours}, times the photos/s of: {beside}")
     print(f"limit {limit:.1f} photos/s; predict reaches {middle['predict'] / limit:.0%} of it")
     cpu = {name: statistics.median(one["cpu"] for one in runs) for name, runs in found.items()}
     share = (cpu["decode alone"] + cpu["net alone"]) / cpu["predict"]
@@ -73,13 +92,13 @@ def run(name: str, folder: Path) -> dict[str, float]:
 # ---- the sides ------------------------------------------------------------------------------------------------------
 
 
-def predict(folder: Path) -> Callable[[], int]:
+def predict(folder: Path, model: str = "model", runtime: RuntimeName = "onnxruntime") -> Callable[[], int]:
     from carspotter.data.source import list_photos
     from carspotter.data.table import write_table
     from carspotter.evaluation.answer import answer, answer_rows
     from carspotter.inference.predictor import load
 
-    predictor = load(folder / "model", threads=THREADS)
+    predictor = load(folder / model, threads=THREADS, runtime=runtime)
 
     def work() -> int:
         dataset = list_photos([folder / "photos"])
@@ -126,6 +145,36 @@ def timm_script(folder: Path, *, channels_last: bool = False) -> Callable[[], in
     return work
 
 
+def openvino_script(folder: Path) -> Callable[[], int]:
+    """As its guides have it: requests in flight, Pillow in threads, photos padded to the net's size."""
+    import numpy as np
+    import openvino as ov
+    from PIL import Image, ImageOps
+
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": THREADS}
+    net = ov.Core().compile_model(folder / "model" / "model.onnx", "CPU", hints)
+    paths = sorted((folder / "photos").iterdir())
+
+    def pixels(path: Path) -> np.ndarray:
+        with Image.open(path) as photo:
+            photo.draft("RGB", (WIDTH, HEIGHT))
+            return np.asarray(ImageOps.pad(photo.convert("RGB"), (WIDTH, HEIGHT)))[None]
+
+    def work() -> int:
+        rows: dict[str, np.ndarray] = {}
+        queue = ov.AsyncInferQueue(net)
+        queue.set_callback(lambda request, name: rows.update({name: request.get_tensor("logits").data[0].copy()}))
+        with ThreadPoolExecutor(THREADS) as pool:
+            for path, photo in zip(paths, pool.map(pixels, paths), strict=True):
+                queue.start_async([photo], path.name)
+        queue.wait_all()
+        with (folder / "theirs.csv").open("w", newline="") as file:
+            csv.writer(file).writerows((name, *np.argsort(-row)[:3], *row.tolist()) for name, row in rows.items())
+        return len(rows)
+
+    return work
+
+
 def decode_alone(folder: Path) -> Callable[[], int]:
     from carspotter.data.cache import PhotoCache
     from carspotter.data.source import list_photos
@@ -161,13 +210,19 @@ def timm_channels_last(folder: Path) -> Callable[[], int]:
     return timm_script(folder, channels_last=True)
 
 
-SIDES = {
+INTEGERS = "int8"
+SIDES: dict[str, Callable[[Path], Callable[[], int]]] = {
     "predict": predict,
+    "predict, OpenVINO": partial(predict, runtime="openvino"),
+    f"predict {INTEGERS}": partial(predict, model=INTEGERS),
+    f"predict {INTEGERS}, OpenVINO": partial(predict, model=INTEGERS, runtime="openvino"),
     "timm": timm_script,
     "timm, channels last": timm_channels_last,
+    "OpenVINO": openvino_script,
     "decode alone": decode_alone,
     "net alone": net_alone,
 }
+OTHERS = ("timm", "timm, channels last", "OpenVINO")
 
 
 def side(name: str, folder: Path) -> None:
@@ -258,5 +313,4 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["--bundle"]:
         make_bundle(Path(sys.argv[2]))
     else:
-        rounds, photos = (*map(int, sys.argv[1:]), 3, 618)[:2] if len(sys.argv) != 2 else (int(sys.argv[1]), 618)
-        main(rounds, photos)
+        main()
