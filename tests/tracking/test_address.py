@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from carspotter.data.address import hide_secrets, shown
 from carspotter.errors import MissingExtra, TrackingError
-from carspotter.tracking.address import hide_secrets, read_address, shown
+from carspotter.tracking.address import read_address
 from carspotter.tracking.runs import open_store
 
 

@@ -43,6 +43,7 @@ EXTRAS = {
     "sqlalchemy": ("the run store", "train"),
     "alembic": ("the run store", "train"),
     "psycopg": ("a PostgreSQL database", "postgres"),
+    "duckdb": ("a DuckDB database", "sql"),
     "pillow_heif": ("reading HEIC photos", "heic"),
     "fastapi": ("serving", "serve"),
     "nicegui": ("the page", "serve"),

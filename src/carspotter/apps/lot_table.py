@@ -13,7 +13,8 @@ from carspotter.records import Listed, ListingVerdict
 
 PHOTO_COLUMNS = ("photos", "photo", "images", "image", "files", "file", "path", "фото")
 MODEL_COLUMNS = ("model", "declared", "category", "label", "модель")
-ADDED = ("verdict", "recognised", "probability", "suspicion", "reason")
+ADDED = {"verdict": str, "recognised": str, "probability": float, "suspicion": float, "reason": str}
+GAP = {"price_gap": float}
 OURS = "carspotter_"
 Gaps = tuple[float | None, ...] | None
 
@@ -78,10 +79,19 @@ def urgency(one: Listed, gaps: Gaps, at: int) -> tuple[float, float, int]:
     return 1, -worth, at
 
 
+def kinds(columns: Sequence[str], *, priced: bool) -> dict[str, type]:
+    """The columns of what is written, with the kinds of their cells; an added name that is taken gets a prefix."""
+    found: dict[str, type] = dict.fromkeys(columns, str)
+    for name, kind in (ADDED | GAP if priced else ADDED).items():
+        while name in found:
+            name = f"{OURS}{name}"  # noqa: PLW2901 - until it is free
+        found[name] = kind
+    return found
+
+
 def written(given: Table, found: Sequence[Listed], gaps: Gaps) -> tuple[list[str], list[tuple[Cell, ...]]]:
-    """The table with what was added; a name that is taken gets a prefix."""
-    added = (*ADDED, *(() if gaps is None else ("price_gap",)))
-    columns = [*given.columns, *(f"{OURS}{name}" if name in given.columns else name for name in added)]
+    """The table with what was added, under the names of `kinds`."""
+    columns = list(kinds(given.columns, priced=gaps is not None))
     rows: list[tuple[Cell, ...]] = []
     for at, (row, one) in enumerate(zip(given.rows, found, strict=True)):
         cells: tuple[Cell, ...] = (one.verdict.value, one.recognised, one.probability, one.suspicion, one.reason)

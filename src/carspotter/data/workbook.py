@@ -110,7 +110,7 @@ def _sheet_rows(sheet: Any, name: str, max_rows: int) -> Iterator[Line]:
             raise SourceError(f"{name} has rows beyond line {max_rows + 1:,}; split the table")
         if len(values) > MAX_COLUMNS:
             raise SourceError(f"{name}: line {line} has {len(values):,} columns; expected at most {MAX_COLUMNS:,}")
-        yield line, [_text(value) for value in values]
+        yield line, [cell_text(value) for value in values]
 
 
 def _capped(lines: Iterator[Line], name: str) -> Iterator[Line]:
@@ -159,12 +159,12 @@ def _texts(column: Any) -> list[str]:
     import pyarrow
 
     if not isinstance(column, pyarrow.DictionaryArray):
-        return [_text(value) for value in column.to_pylist()]
-    words = [_text(value) for value in column.dictionary.to_pylist()]
+        return [cell_text(value) for value in column.to_pylist()]
+    words = [cell_text(value) for value in column.dictionary.to_pylist()]
     return ["" if at is None else words[at] for at in column.indices.to_pylist()]
 
 
-def _text(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """A cell as a person would type it; text stays as it is, to the letter."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
+from carspotter.data.address import SQLITE, hide_secrets
 from carspotter.errors import TrackingError
-from carspotter.tracking.address import SQLITE, hide_secrets
 
 CURES = (
     ("is locked", "is in use by another program; close that program, or wait and try again"),

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from carspotter.data.address import SQLITE, hide_secrets
 from carspotter.errors import MissingExtra, TrackingError
-from carspotter.tracking.address import SQLITE, Address, hide_secrets, read_address
+from carspotter.tracking.address import Address, read_address
 from carspotter.tracking.first_use import RUNS, first_use
 from carspotter.tracking.runs import DEFAULT_URI
 from carspotter.training.claim import claimed

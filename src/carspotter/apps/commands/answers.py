@@ -14,10 +14,14 @@ from carspotter.errors import EXIT_SOME_REFUSED
 Photos = Annotated[
     list[Path], typer.Argument(metavar="PHOTOS", help="Photos, folders and zips of photos.", show_default=False)
 ]
-AnswersFile = Annotated[
-    Path | None,
+AnswersPlace = Annotated[
+    str | None,
     typer.Option(
-        "--output", "-o", help="Write .csv, .jsonl or .parquet instead of printing a table.", show_default=False
+        "--output",
+        "-o",
+        metavar="FILE|URL#TABLE",
+        help="Write .csv, .jsonl or .parquet, or into a table of a database by id, instead of printing a table.",
+        show_default=False,
     ),
 ]
 Contest = Annotated[
@@ -32,7 +36,7 @@ SubmissionFile = Annotated[Path, typer.Option("--output", "-o", help="The submis
 def predict(
     model: options.Model,
     photos: Photos,
-    output: AnswersFile = None,
+    output: AnswersPlace = None,
     tta: options.Tta = 1,
     runtime: options.Runtime = "onnxruntime",
 ) -> None:
@@ -40,23 +44,21 @@ def predict(
 
     A photo that cannot be read becomes a row with the verdict bad_photo and its reason; the exit code is then 3.
     """
-    from carspotter.apps.answering import ask
+    from carspotter.apps.answering import ask, write_answers
+    from carspotter.apps.places import Place
     from carspotter.data.source import list_photos
-    from carspotter.data.table import check_ending, write_table
     from carspotter.evaluation.answer import answer_rows
     from carspotter.inference.predictor import load
 
-    if output is not None:
-        check_ending(output)  # before the work, not after it
+    place = None if output is None else Place(output)  # before the work, not after it
     predictor, dataset = load(model, runtime=runtime), list_photos(photos)
     notes(dataset.notes)
-    answers = ask(predictor, dataset, tta)
-    columns, rows = answer_rows(answers)
-    if output is None:
-        table(columns, rows)
+    if place is None:
+        answers = ask(predictor, dataset, tta)
+        table(*answer_rows(answers))
     else:
-        write_table(output, columns, rows)
-        say(f"{len(rows):,} answers in {output}")
+        answers = write_answers(predictor, dataset, tta, place)
+        say(f"{len(answers):,} answers in {place}")
     if refused := sum(answer.code is not None for answer in answers):
         note(f"{refused} of {len(answers)} photos were refused; the table says why")
         raise typer.Exit(EXIT_SOME_REFUSED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,21 @@ from carspotter.apps.console import note, notes, progress, say, table
 from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
-    from carspotter.inference.lot import Ad
-    from carspotter.records import Listed
+    from carspotter.apps.lot_check import Tally
+    from carspotter.apps.places import Place
 
 Ads = Annotated[
-    Path, typer.Argument(metavar="TABLE", help="Ads, one per row: .csv, .tsv, .xlsx or .parquet.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="TABLE|URL",
+        help="Ads, one per row: .csv, .tsv, .xlsx, .parquet, or a database with --query: postgresql://…, "
+        "sqlite:///PATH, duckdb:///PATH.",
+        show_default=False,
+    ),
+]
+Query = Annotated[
+    str | None,
+    typer.Option(metavar="SQL", help="What to read from a database: SELECT …; nothing is changed.", show_default=False),
 ]
 LotPhotos = Annotated[
     Path, typer.Option("--photos", metavar="DIR|ZIP", help="Where the ads' photos are.", show_default=False)
@@ -35,7 +46,19 @@ PriceColumn = Annotated[
 YearColumn = Annotated[
     str | None, typer.Option(help="Column of the year: prices are compared within it.", show_default=False)
 ]
-Checked = Annotated[Path, typer.Option("--output", "-o", help="Write .csv, .jsonl or .parquet.", show_default=False)]
+Checked = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE|URL#TABLE",
+        help="Write .csv, .jsonl or .parquet, or into a table of a database.",
+        show_default=False,
+    ),
+]
+KeyColumn = Annotated[
+    str, typer.Option(help="Column that tells ads apart; in a table of a database a row of the same key is replaced.")
+]
 AsGiven = Annotated[bool, typer.Option("--as-given", help="Leave the rows in their order.")]
 
 
@@ -49,6 +72,8 @@ def lot(
     photo_column: PhotoColumn = None,
     price_column: PriceColumn = None,
     year_column: YearColumn = None,
+    query: Query = None,
+    key_column: KeyColumn = "id",
     as_given: AsGiven = False,
     runtime: options.Runtime = "onnxruntime",
 ) -> None:
@@ -58,39 +83,28 @@ def lot(
     declared one, a suspicion from 0 to 1 and the reason; with prices also how far the ad lies below the median of ads
     of the same recognised model. Suspicious ads come first, then those far below the median. Photos that are missing
     or cannot be used make the exit code 3.
+
+    A database is read piece by piece and a table written in transactions of as many ads, in their order; killed, the
+    command ends in the same table when it is run again.
     """
-    from carspotter.apps.lot_table import find_columns, gaps_of, urgency, written
-    from carspotter.data.disk import check_writable
+    from carspotter.apps.lot_check import Wanted, check_ads, read_ads
+    from carspotter.apps.places import Place
     from carspotter.data.listing import list_place
-    from carspotter.data.table import check_ending, read_table, write_table
-    from carspotter.inference.lot import check_lot, find_ads
     from carspotter.inference.predictor import load
 
-    check_ending(output)
-    check_writable(output)
-    predictor, given, place = load(model, runtime=runtime), read_table(ads), list_place(photos)
-    notes([*given.notes, *place.notes])
-    columns = find_columns(given, model_column, photo_column, price_column, year_column)
-    rows = find_ads(given.column(columns.model), given.column(columns.photos), place)
-    with progress() as show:
-        found = check_lot(predictor, rows, progress=show)
-    gaps, remarks = gaps_of(given, found, columns)
-    notes(remarks)
-    order = range(len(found)) if as_given else sorted(range(len(found)), key=lambda at: urgency(found[at], gaps, at))
-    names, cells = written(given, found, gaps)
-    write_table(output, names, [cells[at] for at in order])
-    _say(found, rows, output)
+    place, wanted = Place(output), Wanted(model_column, photo_column, price_column, year_column, key_column, as_given)
+    predictor, listing = load(model, runtime=runtime), list_place(photos)
+    notes(listing.notes)
+    with closing(read_ads(ads, query, wanted, place)) as pieces, progress() as show:
+        tally = check_ads(predictor, pieces, listing, wanted, place, show)
+    _say(tally, place)
 
 
-def _say(found: tuple[Listed, ...], ads: tuple[Ad, ...], output: Path) -> None:
-    from collections import Counter
-
+def _say(tally: Tally, place: Place) -> None:
     from carspotter.data.wording import count
 
-    counts = Counter(one.verdict.value for one in found)
-    table(("verdict", "ads"), list(counts.most_common()))
-    say(f"{len(found):,} ads in {output}")
-    refused = sum("unusable" in one.reason for one in found)
-    if refused or any(ad.missing for ad in ads):
-        note(f"{count(refused, 'ad')} with photos that are missing or cannot be used; their rows say so")
+    table(("verdict", "ads"), list(tally.verdicts.most_common()))
+    say(f"{tally.verdicts.total():,} ads in {place}")
+    if tally.refused or tally.missing:
+        note(f"{count(tally.refused, 'ad')} with photos that are missing or cannot be used; their rows say so")
         raise typer.Exit(EXIT_SOME_REFUSED)
