@@ -117,27 +117,100 @@ def test_a_first_use_that_fails_lets_the_next_one_in(postgresql: str) -> None:
             raise KeyError
 
 
+SPACE = Space("s", "", "fast", (), (Axis("stage.0.lr", low=1e-4, high=1e-1, log=True),))
+
+
+def use(kind: str, address: str) -> None:
+    if kind == "runs":
+        open_store(address).list()
+        return
+    with open_study("s", SPACE, {}, by="log_loss", seed=0, storage=address) as study:
+        study.finish(study.ask({}).number, 1.0, {})
+
+
+def ask(address: str, query: str) -> list[tuple[object, ...]]:
+    import psycopg
+
+    with psycopg.connect(address) as connection:
+        cursor = connection.execute(query.encode())
+        return [] if cursor.description is None else cursor.fetchall()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["runs", "studies"])
-def test_runs_and_studies_each_want_a_database(
+def test_runs_and_studies_live_in_one_database(
     first: str, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Both libraries note their version in a table of one name, so each has a schema of its own."""
     monkeypatch.chdir(tmp_path)
-    space = Space("s", "", "fast", (), (Axis("stage.0.lr", low=1e-4, high=1e-1, log=True),))
+    kinds = ("runs", "studies") if first == "runs" else ("studies", "runs")
+    for kind in kinds * 2:
+        use(kind, postgresql)
+    tables = ask(postgresql, "SELECT schemaname, tablename FROM pg_tables WHERE tablename IN ('experiments', 'trials')")
+    assert sorted(tables) == [("carspotter_studies", "trials"), ("public", "experiments")]
+    assert ask(postgresql, "SELECT count(*) FROM carspotter_studies.trials") == [(2,)]
 
-    def use(kind: str) -> None:
-        if kind == "runs":
-            open_store(postgresql).list()
-        else:
-            with open_study("s", space, {}, by="log_loss", seed=0, storage=postgresql):
-                pass
 
-    use(first)
-    other = "studies" if first == "runs" else "runs"
-    with pytest.raises(TrackingError, match=rf"holds {first} already; runs and studies each need") as refused:
-        use(other)
-    assert "me:" not in str(refused.value).replace("me:***@", "")
-    use(first)
+@pytest.mark.slow
+def test_studies_from_before_there_was_a_schema_go_on_where_they_are(
+    postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna
+
+    monkeypatch.chdir(tmp_path)
+    optuna.storages.RDBStorage(postgresql.replace("postgresql://", "postgresql+psycopg://")).engine.dispose()
+    use("studies", postgresql)
+    assert ask(postgresql, "SELECT count(*) FROM public.trials") == [(1,)]
+    with pytest.raises(TrackingError, match=r"holds studies already, where only one .* has room; name another") as told:
+        use("runs", postgresql)
+    assert "me:" not in str(told.value).replace("me:***@", "")
+    use("studies", postgresql)
+
+
+@pytest.mark.slow
+def test_a_role_that_may_not_make_schemas_uses_one_that_is_there(postgresql: str) -> None:
+    ask(postgresql, "CREATE ROLE sweeper LOGIN")
+    sweeper = postgresql.replace("me:s3cret@", "sweeper:s3cret@")
+    try:
+        with pytest.raises(TrackingError, match="refused: permission denied for database") as told:
+            use("studies", sweeper)
+        assert "s3cret" not in str(told.value)
+        ask(postgresql, "CREATE SCHEMA carspotter_studies AUTHORIZATION sweeper")
+        use("studies", sweeper)
+        assert ask(postgresql, "SELECT count(*) FROM carspotter_studies.trials") == [(1,)]
+    finally:
+        ask(postgresql, "DROP OWNED BY sweeper CASCADE; DROP ROLE sweeper")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("7ac759974ad8", r"has tables of another MLflow version; install that version, or see `mlflow db upgrade"),
+        ("0123456789ab", r"was written by a newer MLflow; upgrade with: pip install -U 'carspotter\[train\]'"),
+    ],
+)
+def test_runs_of_another_mlflow_are_refused_as_they_are(
+    revision: str, said: str, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow itself would bring an older database to its own version without a word."""
+    monkeypatch.chdir(tmp_path)
+    use("runs", postgresql)
+    ask(postgresql, f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608
+    ask(postgresql, "DROP TABLE logged_models CASCADE")  # whatever is missing, MLflow would make it
+    with pytest.raises(TrackingError, match=rf"^run database postgresql://me:\*\*\*@/test_\S+ {said}") as told:
+        use("runs", postgresql)
+    assert "\n" not in str(told.value)
+    assert ask(postgresql, "SELECT version_num FROM alembic_version") == [(revision,)]
+    assert ask(postgresql, "SELECT to_regclass('logged_models')") == [(None,)]
+
+
+@pytest.mark.slow
+def test_studies_of_another_optuna_are_refused(postgresql: str) -> None:
+    use("studies", postgresql)
+    ask(postgresql, "UPDATE carspotter_studies.alembic_version SET version_num = 'v2.4.0.a'")
+    with pytest.raises(TrackingError, match=r"has tables of another Optuna version; install that version, or"):
+        use("studies", postgresql)
 
 
 @pytest.mark.parametrize(("require", "code", "said"), [("", 0, "1 skipped"), ("1", 1, "1 error")])

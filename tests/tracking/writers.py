@@ -84,10 +84,10 @@ def write_one(_: int) -> None:
 def studies(processes: int) -> None:
     import optuna.storages  # noqa: F401 - once, before the fork
 
-    from carspotter.training import study
+    from carspotter.training import storage, study
     from carspotter.training.space import Axis, Space
 
-    study.PATIENCE = PATIENCE
+    storage.PATIENCE = PATIENCE
     space = Space("s", "", "fast", (), (Axis("stage.0.lr", low=0.1, high=1.0),))
 
     def search(number: int) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from carspotter.errors import TrackingError
+from carspotter.training.claim import SETTINGS
 from carspotter.training.space import Axis, Space
-from carspotter.training.study import PEERS, RETRIES, STARTUP, Study, check_storage, default_storage, open_study
+from carspotter.training.storage import PEERS, STARTUP
+from carspotter.training.study import RETRIES, Study, check_storage, default_storage, open_study
 
 SPACE = Space(
     "s",
@@ -193,7 +195,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_waited_for_and_then_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carspotter.training.study.PATIENCE", 0.1)
+    monkeypatch.setattr("carspotter.training.storage.PATIENCE", 0.1)
     with study_at(address) as study:
         finish(study, 1.0)
     other = sqlite3.connect(address.removeprefix("sqlite:///"))
@@ -205,31 +207,141 @@ def test_a_locked_database_is_waited_for_and_then_named(address: str, monkeypatc
         other.close()
 
 
-# ---- PostgreSQL -----------------------------------------------------------------------------------------------------
+def test_tables_of_another_optuna_are_refused(address: str) -> None:
+    with study_at(address):
+        pass
+    with sqlite3.connect(address.removeprefix("sqlite:///")) as base:
+        base.execute("UPDATE alembic_version SET version_num = 'v2.4.0.a'")
+    base.close()
+    with pytest.raises(TrackingError, match=r"has tables of another Optuna version; install that version, or bring"):
+        study_at(address).__enter__()
+
+
+def test_what_is_owed_to_a_trial_outlives_a_kill(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kill strikes between the end of a trial and the queueing of its settings."""
+    monkeypatch.setattr(Study, "_repeat_owed", lambda *_: None)
+    with study_at(address) as study:
+        lost, broken = study.ask({}), study.ask({})
+        study.fail(lost.number, "killed", again=True)
+        study.fail(broken.number, "broken", again=False)
+    monkeypatch.undo()
+    with study_at(address) as study:
+        assert [trial.state for trial in study.tried()] == ["repeated", "failed", "waiting"]
+        assert study.ask({}).values == lost.values
+
+
+def test_no_more_trials_are_begun_than_wanted(address: str) -> None:
+    with study_at(address) as study:
+        first = study.begin({}, 2)
+        assert first is not None
+        assert study.begin({}, 2) is not None
+        assert study.begin({}, 2) is None
+        study.fail(first.number, "killed", again=True)
+        again = study.begin({}, 2)  # settings queued again are the same trial
+        assert again is not None
+        assert again.values == first.values
+        assert study.begin({}, 2) is None
+        assert not study.others_at_work()
+
+
+# ---- PostgreSQL: several workers ------------------------------------------------------------------------------------
+
+
+CUT_OFF = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+HOLDING = """
+import sys
+sys.path.insert(0, "tests/training")
+from test_study import study_at
+with study_at(sys.argv[1]) as study:
+    print(study.begin({}, 9).number, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def worker(address: str) -> subprocess.Popen[str]:
+    """Another process, which has begun a trial."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline().strip().isdigit()
+    return child
+
+
+def gone(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    with child:
+        child.wait()
+
+
+def states_when(study: Study, wanted: list[str]) -> list[str]:
+    """The server notices a dead client within moments."""
+    for _ in range(100):
+        study.begin({}, 0)
+        states = [str(trial.state) for trial in study.tried()]
+        if states == wanted:
+            break
+        time.sleep(0.1)
+    return states
 
 
 @pytest.mark.slow
-def test_a_study_lives_in_postgresql_and_has_one_owner_there_too(postgresql: str) -> None:
-    with study_at(postgresql) as study:
-        finish(study, 1.0)
-        with pytest.raises(TrackingError, match="study s is being run by another process"):
-            study_at(postgresql).__enter__()
-    code = (
-        "import sys, time; sys.path.insert(0, 'tests/training'); from test_study import study_at\n"
-        f"with study_at({postgresql!r}) as study: study.ask({{}}); print('asked', flush=True); time.sleep(60)"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    with child.stdout:
-        assert child.stdout.readline() == "asked\n"
-        child.kill()
-        child.wait()
-    for _ in range(100):  # the server notices a dead client within moments
+def test_workers_share_a_study_and_only_the_trials_of_dead_ones_are_given_up(postgresql: str) -> None:
+    with study_at(postgresql) as first, study_at(postgresql) as second:
+        ours, theirs = first.begin({}, 5), second.begin({}, 5)
+        assert ours is not None
+        assert theirs is not None
+        assert (ours.number, theirs.number) == (0, 1)
+        assert ours.values != theirs.values  # of one seed, and yet no draw twice
+        dying, living = worker(postgresql), worker(postgresql)
         try:
-            with study_at(postgresql) as study:
-                assert [trial.state for trial in study.tried()] == ["finished", "repeated", "open"]
-                break
-        except TrackingError:
-            time.sleep(0.1)
-    else:
-        pytest.fail("the dead process still owns the study")
+            gone(dying)
+            wanted = ["running", "running", "repeated", "running", "waiting"]
+            assert states_when(first, wanted) == wanted
+            assert first.begun() == 3
+            assert first.others_at_work()
+            again = second.begin({}, 4)
+            assert again is not None
+            assert again.values == first.tried()[2].values
+            assert first.begin({}, 4) is None  # the total is that of all workers
+        finally:
+            gone(living)
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_cut_off_ends_no_trial_that_others_repeat(postgresql: str) -> None:
+    import psycopg
+
+    with study_at(postgresql) as cut_off:
+        ask, another = cut_off.ask({}), cut_off.ask({})
+        with psycopg.connect(postgresql, autocommit=True) as base:
+            base.execute(CUT_OFF)
+        with study_at(postgresql) as other:
+            assert [trial.state for trial in other.tried()] == ["repeated", "repeated", "waiting", "waiting"]
+            with pytest.raises(TrackingError, match="trial 0 was given up by another worker, because the connection"):
+                cut_off.finish(ask.number, 1.0, {"run": "r"})
+            finish(other, 2.0)
+            cut_off.give_up(another.number, "the sweep was interrupted")  # says nothing of the lost connection
+        assert [trial.state for trial in cut_off.tried()] == ["repeated", "repeated", "finished", "waiting"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_keeps_its_turn_is_waited_for_and_then_named(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETTINGS, "lock_timeout", "100ms")
+    with study_at(postgresql) as first, study_at(postgresql) as second, first._claim.turn():
+        with pytest.raises(TrackingError, match="another worker of study s has not let go of it for 60 s; end it"):
+            second.begin({}, 1)
+        assert first.begin({}, 1) is not None  # a turn within a turn
+    with study_at(postgresql) as study:
+        assert [trial.state for trial in study.tried()] == ["repeated", "waiting"]
+
+
+@pytest.mark.slow
+def test_another_search_under_the_same_name_is_refused_on_a_server_too(postgresql: str) -> None:
+    with study_at(postgresql), pytest.raises(TrackingError, match="study s was begun with other photos"):
+        study_at(postgresql, conditions=CONDITIONS | {"photos": "xyz"}).__enter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import signal
 import subprocess
 import sys
@@ -251,16 +252,20 @@ def test_a_recipe_is_not_written_under_another_ending(lot: Path, capsys: pytest.
 # ---- interrupted from outside ---------------------------------------------------------------------------------------
 
 
-def started(lot: Path, path: Path, trials: int) -> subprocess.Popen[str]:
-    """The command in a process of its own, past its first trial."""
+def started(lot: Path, path: Path, trials: int, *more: str) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
     program = "import sys; from carspotter.apps.cli import main; sys.exit(main())"
-    words = ["sweep", str(lot), "--space", str(path), "--trials", str(trials), "--study", "mine"]
-    process = subprocess.Popen(
+    words = ["sweep", str(lot), "--space", str(path), "--trials", str(trials), "--study", "mine", *more]
+    return subprocess.Popen(
         [sys.executable, "-c", program, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
+
+
+def heard(process: subprocess.Popen[str], what: str) -> subprocess.Popen[str]:
+    """The same process, once it has said that."""
     assert process.stderr is not None
     for line in process.stderr:
-        if "trial 0: log loss" in line:
+        if re.search(what, line):
             return process
     raise AssertionError(f"the sweep ended with {process.wait()}")
 
@@ -273,7 +278,7 @@ def finished_again(lot: Path, path: Path, trials: int) -> Sweep:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_search_goes_on_where_it_was(lot: Path, space: Any, number: signal.Signals, code: int) -> None:
     path = space(LONG, head='set = ["stage.0.epochs=80"]')
-    process = started(lot, path, 3)
+    process = heard(started(lot, path, 3), "trial 0: log loss")
     assert process.stderr is not None
     with process.stderr:
         time.sleep(0.5)  # into the second trial; wherever it strikes, the outcome must be the same
@@ -294,3 +299,37 @@ def test_an_interrupted_search_goes_on_where_it_was(lot: Path, space: Any, numbe
     while any(run.status == "running" for run in open_store().list()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert {run.status for run in open_store().list()} <= {"finished", "interrupted"}
+
+
+# ---- several workers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_of_two_workers_one_is_killed_and_no_trial_is_lost_or_done_twice(
+    lot: Path, space: Any, postgresql: str
+) -> None:
+    """Two commands on one study, as on two machines; the first is killed with a trial under way."""
+    path, trials = space(LONG, head='set = ["stage.0.epochs=80"]'), 5  # none is pruned before as many have ended
+    first, second = (started(lot, path, trials, "--storage", postgresql) for _ in range(2))
+    with first, second:
+        for worker in (first, second):
+            heard(worker, r"trial \d+: log loss")
+        time.sleep(0.5)  # into a trial; wherever it strikes, the outcome must be the same
+        first.kill()
+        first.wait()
+        assert second.stderr is not None
+        rest = second.stderr.read()
+        assert second.wait(timeout=300) == 0, rest
+    found = sweep(on(lot), load_space(path), Plan(trials, study="mine", storage=postgresql))
+    states = [trial.state for trial in found.tried]
+    assert found.session == ()  # nothing was left to do
+    assert [state for state in states if state != "repeated"] == ["finished"] * trials
+    assert states.count("repeated") <= 1
+    for trial in found.tried:
+        if "repeats" in trial.facts:
+            assert found.tried[trial.facts["repeats"]].values in (trial.values, {})
+    # Each was trained to its end once, and by whom it was begun or whoever took it over.
+    runs = {run.id: run for run in open_store().list()}
+    kept = [trial.facts["run"] for trial in found.tried if trial.state == "finished"]
+    assert len(set(kept)) == trials
+    assert {runs[run].status for run in kept} == {"finished"}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from carspotter.data.address import SQLITE, hide_secrets
 from carspotter.errors import TrackingError
+from carspotter.tracking.address import Address
+from carspotter.tracking.first_use import connect
 
 CURES = (
     ("is locked", "is in use by another program; close that program, or wait and try again"),
@@ -26,6 +28,8 @@ CURES = (
 )
 """What the libraries' messages contain, and what we say instead."""
 
+VERSION = "alembic_version"
+"""The table in which MLflow notes the version of the others."""
 RESTORE = "restore a copy, or move it away and rebuild it with `carspotter runs recover` from the journals of the runs"
 
 
@@ -66,6 +70,31 @@ def check_sqlite(path: Path, known: Collection[str], head: str, *, patience: flo
         raise TrackingError(sentence(place, "malformed"))
     if revision is None:
         raise TrackingError(sentence(place, "not a database of runs"))
+    _check_revision(place, revision, known, head)
+
+
+def check_server(address: Address, known: Collection[str], head: str, *, patience: float) -> None:
+    """Refuse a run database of another version on a server: MLflow would bring it to its own without a word.
+
+    Args:
+        address: of the database; one without tables is sound.
+        known: schema revisions that the installed MLflow knows.
+        head: the one it writes.
+        patience: seconds to wait for the server.
+
+    Raises:
+        TrackingError: with the cure.
+        sqlalchemy.exc.SQLAlchemyError: the server does not answer, or refuses.
+    """
+    from sqlalchemy import inspect, text
+
+    with closing(connect(address.uri, patience)) as connection:
+        if inspect(connection).has_table(VERSION):
+            for revision in connection.scalars(text(f"SELECT version_num FROM {VERSION}")):  # noqa: S608
+                _check_revision(str(address), revision, known, head)
+
+
+def _check_revision(place: str, revision: str, known: Collection[str], head: str) -> None:
     if revision != head:
         raise TrackingError(sentence(place, "out-of-date database schema" if revision in known else "locate revision"))
 
@@ -77,7 +106,7 @@ def _open(path: Path, patience: float) -> sqlite3.Connection:
 
 
 def _revision(base: sqlite3.Connection, tables: Collection[str]) -> str | None:
-    if "alembic_version" not in tables or "runs" not in tables:
+    if VERSION not in tables or "runs" not in tables:
         return None
-    row = base.execute("SELECT version_num FROM alembic_version").fetchone()
+    row = base.execute(f"SELECT version_num FROM {VERSION}").fetchone()  # noqa: S608
     return None if row is None else str(row[0])

@@ -26,14 +26,14 @@ LOCK_NOT_AVAILABLE = "55P03"
 
 
 RUNS, STUDIES = "experiments", "studies"
-"""A table of MLflow, and one of Optuna. Both note the version of their tables under one name, so each wants a database
-of its own."""
+"""A table of MLflow, and one of Optuna. Both note the version of their tables under one name, so each wants a file or a
+schema of its own."""
 
 
 @contextmanager
 def first_use(
     address: Address, kind: str, look: sqlalchemy.Executable, *, patience: float, foreign: str = ""
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """Nobody else makes tables in the database meanwhile.
 
     A server whose tables are there is asked `look` once, and nothing is locked. The lock ends with this process,
@@ -47,25 +47,34 @@ def first_use(
             another process that makes the tables.
         foreign: a table that only another kind of database has.
 
+    Yields:
+        Whether the tables are there, as far as is known: a file is not asked.
+
     Raises:
         TrackingError: another process kept the lock, or the database is of another kind.
         sqlalchemy.exc.SQLAlchemyError: the server does not answer, or refuses.
     """
     if address.file:
         with Lock(address.file.with_name(f"{address.file.name}.lock"), patience):
-            yield
+            yield False
         return
-    with closing(_connect(address.uri, patience)) as connection:
+    with closing(connect(address.uri, patience)) as connection:
         if not _is_made(connection, look):
             _refuse_foreign(connection, foreign, f"{kind} {address}")
             _take_turn(connection, f"{kind} {address}", patience)
             if not _is_made(connection, look):  # still, now that nobody else is making it
-                yield
+                yield False
                 return
-    yield
+    yield True
 
 
-def _connect(uri: str, patience: float) -> sqlalchemy.Connection:
+def connect(uri: str, patience: float) -> sqlalchemy.Connection:
+    """A connection to a server, for single statements.
+
+    Args:
+        uri: as SQLAlchemy takes it.
+        patience: seconds to wait for it, where the address itself sets no `connect_timeout`.
+    """
     import sqlalchemy
 
     url = sqlalchemy.make_url(uri)
@@ -92,7 +101,9 @@ def _refuse_foreign(connection: sqlalchemy.Connection, table: str, place: str) -
 
     if table and inspect(connection).has_table(table):
         held = "runs" if table == RUNS else "studies"
-        raise TrackingError(f"{place} holds {held} already; runs and studies each need a database of their own")
+        raise TrackingError(
+            f"{place} holds {held} already, where only one of runs and studies has room; name another database"
+        )
 
 
 def _take_turn(connection: sqlalchemy.Connection, place: str, patience: float) -> None:

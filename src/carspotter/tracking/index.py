@@ -221,7 +221,10 @@ class Index:
         if self.address.file:
             self._ready_sqlite(self.address.file)
             return connect()
-        with first_use(self.address, "run database", _look(), patience=self._patience, foreign=STUDIES):
+        with first_use(self.address, "run database", _look(), patience=self._patience, foreign=STUDIES) as made:
+            if not made:
+                known, head = _revisions()
+                database.check_server(self.address, known, head, patience=self._patience)
             return connect()
 
     @cached_property

@@ -25,6 +25,8 @@ from carspotter.workers import usable_cores
 
 GOODBYE = 20.0
 """Seconds a process has to end its run when the sweep is interrupted; a batch and a few lines to disk (assumption)."""
+POLL = 2.0
+"""Seconds after which a worker without a trial looks again whether one of a dead worker's waits (assumption)."""
 LACK = ", killed; often for lack of memory"
 STAGE = re.compile(r"stage\.(\d+)\.")
 
@@ -85,39 +87,35 @@ class Session:
         self._holding = [axis.key for axis in space.axes if axis.decides_features] if space.hold > 1 else []
 
     def run(self, deadline: float | None) -> None:
-        """Train until the study has its trials, or the time is up."""
-        missing = self._plan.trials - self._begun()
+        """Train until the study has its trials, or the time is up.
+
+        Trials of other workers are waited for, because their settings come to us should a worker die.
+        """
+        missing = self._plan.trials - self._study.ended()
         if missing <= 0:
             return
         with _crew_of(min(self._plan.jobs, missing), self._looked) as crew:
             try:
                 while self._employ(crew, deadline):
-                    for pipe in wait([one.pipe for one in crew if one.ask]):
+                    for pipe in wait([one.pipe for one in crew if one.ask], POLL if self._study.shared else None):
                         self._hear(next(one for one in crew if one.pipe is pipe))
             finally:
                 for one in crew:
                     if one.ask is not None:
-                        self._study.fail(one.ask.number, "the sweep was interrupted", again=True)
-
-    def _begun(self) -> int:
-        """Trials that count: settings queued again count once."""
-        return sum(
-            trial.state in {"finished", "pruned", "failed"} or trial.number in self.numbers
-            for trial in self._study.tried()
-            if trial.state != "repeated"
-        )
+                        self._study.give_up(one.ask.number, "the sweep was interrupted")
 
     def _employ(self, crew: Sequence[_Hand], deadline: float | None) -> bool:
-        """Give work to whoever has none; False when nobody has any."""
+        """Give work to whoever has none; False when nobody has any, here or elsewhere."""
         for one in crew:
-            while one.ask is None and not (deadline and time.monotonic() > deadline):
-                if self._begun() >= self._plan.trials:
-                    break
-                self._begin(one)
-        return any(one.ask for one in crew)
+            while one.ask is None and not _is_over(deadline) and self._begin(one):
+                pass
+        return any(one.ask for one in crew) or (not _is_over(deadline) and self._study.others_at_work())
 
-    def _begin(self, one: _Hand) -> None:
-        ask = self._study.ask(one.held if one.left > 0 else {})
+    def _begin(self, one: _Hand) -> bool:
+        """Begin a trial, unless there are enough."""
+        ask = self._study.begin(one.held if one.left > 0 else {}, self._plan.trials)
+        if ask is None:
+            return False
         self.numbers.append(ask.number)
         held = {key: ask.values[key] for key in self._holding}
         one.left = one.left - 1 if one.left > 0 and held == one.held else self._space.hold - 1
@@ -126,10 +124,11 @@ class Session:
             recipe = self._space.trial(ask.values)
         except RecipeError as fault:  # sound one by one, not together
             self._ended(ask, Outcome("diverged", 0.0, stored=True, problems=fault.problems))
-            return
+            return True
         recipe = recipe.model_copy(update={"name": self._name, "threads": recipe.threads or self._threads})
         one.ask = ask
         self._tell(one, ask, Order(recipe, _judged(self._space, recipe)))
+        return True
 
     def _hear(self, one: _Hand) -> None:
         """One message of a process, or its death."""
@@ -187,8 +186,11 @@ class Session:
             raise ManyProblems([f"trial {ask.number}: {problem}" for problem in outcome.problems])
 
     def _say(self, number: int, what: str) -> None:
-        ended = sum(trial.state in {"finished", "pruned", "failed"} for trial in self._study.tried())
-        self._progress("trials", ended, self._plan.trials, f"trial {number}: {what}")
+        self._progress("trials", self._study.ended(), self._plan.trials, f"trial {number}: {what}")
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline
 
 
 def _result(outcome: Outcome) -> str:

@@ -1,44 +1,34 @@
 """Optuna behind one seam: which settings come next, which trials are given up, and a memory that outlives a kill.
 
-A study has one owner at a time. Whoever opens it therefore knows that a trial still marked as running was left by a
-process that is gone: it is marked failed, and its settings are queued again.
+Whoever works on a study holds a claim that ends with its process (`claim.py`), and every trial notes whose it is. A
+trial that still runs although nobody alive has it was left by a dead process: it is marked failed, and its settings are
+queued again. On a server several workers share one study; trials are begun and given up in turns.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from carspotter.data.address import SQLITE, hide_secrets
-from carspotter.errors import MissingExtra, TrackingError
-from carspotter.tracking.address import Address, read_address
-from carspotter.tracking.first_use import RUNS, first_use
-from carspotter.tracking.runs import DEFAULT_URI
-from carspotter.training.claim import claimed
+from carspotter.errors import TrackingError
+from carspotter.training.claim import Claim, claimed
 from carspotter.training.space import Axis, Space, Value
+from carspotter.training.storage import Measure, check_storage, clear, default_storage, loaded
 
 if TYPE_CHECKING:
     import optuna
 
-Measure = Literal["log_loss", "accuracy"]
-State = Literal["finished", "pruned", "failed", "repeated", "open"]
-FILE = "sweeps.db"
-PATIENCE = 20.0
-"""Seconds to wait for another program that holds the SQLite file or makes the tables; as the run store does."""
-MADE = "SELECT 1 FROM alembic_version WHERE EXISTS (SELECT 1 FROM version_info)"
-"""Has a row once Optuna is done with a new database: its last step is to note the version of the tables."""
+__all__ = ["Ask", "Measure", "Study", "Tried", "check_storage", "default_storage", "open_study"]
+
+State = Literal["finished", "pruned", "failed", "repeated", "running", "waiting"]
 RETRIES = 2
 """Times that settings are tried again after their process died: one kill is bad luck, three are not (assumption)."""
-STARTUP = 5
-"""Trials that end before any is pruned; Optuna's default."""
-PEERS = 3
-"""Trials that must have come as far, before one is judged by their median (assumption)."""
+WORKER, FINAL = "worker", "final"
+"""What a trial notes for us: whose it is; that it shall not be tried again."""
+GONE = "its process is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +50,8 @@ class Tried:
 
     Attributes:
         number: in the study, from 0.
-        state: `finished`, `pruned` or `failed`; `repeated`: failed and queued again; `open`: not over.
+        state: `finished`, `pruned` or `failed`; `repeated`: failed and queued again; `running`; `waiting`: to be tried
+            again.
         value: what is searched for, where finished.
         values: of every axis, by its key.
         facts: what the trial left: run, seconds, accuracy, reason, …
@@ -73,28 +64,11 @@ class Tried:
     facts: dict[str, Any]
 
 
-def default_storage() -> str:
-    """`sweeps.db` beside the run store."""
-    runs = os.environ.get("CARSPOTTER_RUNS") or DEFAULT_URI
-    file = read_address(runs, "run database", "runs.db", "CARSPOTTER_RUNS").file
-    folder = Path("runs").absolute() if file is None else file.parent
-    return f"{SQLITE}{folder / FILE}"
-
-
-def check_storage(address: str) -> Address:
-    """The address of a study database.
-
-    Raises:
-        TrackingError: it is of another kind.
-    """
-    return read_address(address, "study database", FILE, "--storage")
-
-
 @contextmanager
 def open_study(
     name: str, space: Space, conditions: Mapping[str, Any], *, by: Measure, seed: int, storage: str
 ) -> Iterator[Study]:
-    """A study, new or continued, that nobody else may run until it is left.
+    """A study, new or continued; in a file nobody else may work on it until it is left.
 
     Args:
         name: of the study.
@@ -105,21 +79,26 @@ def open_study(
         storage: `sqlite:///PATH` or `postgresql://…`.
 
     Raises:
-        TrackingError: the database cannot be used, another process runs this study, or it has other conditions.
+        TrackingError: the database cannot be used, another process has this study in its file, or it has other
+            conditions.
     """
     address = check_storage(storage)
-    with _clear(address), claimed(address, name), _loaded(address, name, by) as loaded:
-        study = Study(loaded, space)
-        study.refuse_other(conditions)
-        study.requeue_left()
-        study.reseed(seed)
+    with clear(address), claimed(address, name) as claim, loaded(address, name, by) as found:
+        study = Study(found, space, claim, seed)
+        with claim.turn():
+            study.refuse_other(conditions)
+            study.requeue_left()
+        study.reseed()
         yield study
 
 
 class Study:
     """One study of Optuna; see `open_study`."""
 
-    def __init__(self, study: optuna.Study, space: Space) -> None:
+    def __init__(self, study: optuna.Study, space: Space, claim: Claim, seed: int) -> None:
+        self.shared = claim.shared
+        self._claim = claim
+        self._seed = seed
         self._study = study
         self._axes = {axis.key: axis for axis in space.axes}
         self._hold = space.hold
@@ -143,18 +122,48 @@ class Study:
             )
 
     def requeue_left(self) -> None:
-        """Mark what a dead process left running as failed, and queue it again."""
+        """Mark what dead processes left running as failed, and queue it again; to be called in a turn."""
         from optuna.trial import TrialState
 
+        # A worker is known before its first trial is: whoever has one that we see here, and lives, is among these.
+        alive = self._claim.others()
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.fail(trial.number, "its process is gone", again=True)
+            if trial.number not in self._open and trial.user_attrs.get(WORKER) not in alive:
+                self._tell_failed(trial.number)
+        self._repeat_owed(GONE)
 
-    def reseed(self, seed: int) -> None:
+    def reseed(self) -> None:
         """The sampler's draws follow from the seed and the trials there are: a continued study repeats none."""
         from optuna.samplers import TPESampler
 
         # constant_liar: settings that others are trying at this moment are not drawn again.
-        self._study.sampler = TPESampler(seed=seed + len(self._study.trials), constant_liar=True)
+        number = len(self._study.get_trials(deepcopy=False))
+        self._study.sampler = TPESampler(seed=self._seed + number, constant_liar=True)
+
+    def begin(self, held: Mapping[str, Value], total: int) -> Ask | None:
+        """Begin a trial, unless the study has begun enough of them.
+
+        Args:
+            held: values that it should have, unless settings wait to be tried again.
+            total: trials that the study shall have, whoever runs them.
+        """
+        with self._claim.turn():
+            if self.shared:
+                self.requeue_left()
+                self.reseed()  # else two workers of one seed draw the same
+            return self.ask(held) if self.begun() < total else None
+
+    def begun(self) -> int:
+        """Trials that count: settings queued again count once."""
+        return self.ended() + sum(trial.state == "running" for trial in self.tried())
+
+    def ended(self) -> int:
+        """Trials that are over and will not be repeated."""
+        return sum(trial.state in {"finished", "pruned", "failed"} for trial in self.tried())
+
+    def others_at_work(self) -> bool:
+        """Whether another worker has a trial: should it die, the trial is ours to repeat."""
+        return self.shared and any(t.state == "running" and t.number not in self._open for t in self.tried())
 
     def ask(self, held: Mapping[str, Value]) -> Ask:
         """Begin a trial.
@@ -167,6 +176,7 @@ class Study:
         if held and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._study.enqueue_trial(dict(held))
         trial = self._study.ask({key: _distribution(axis) for key, axis in self._axes.items()})
+        trial.set_user_attr(WORKER, self._claim.worker)
         self._open[trial.number] = trial
         return Ask(trial.number, dict(trial.params))
 
@@ -194,15 +204,43 @@ class Study:
             reason: one line.
             again: queue its settings, unless that was done often enough.
         """
+        trial = self._open.pop(number)
+        with self._claim.turn():
+            if not again:
+                trial.set_user_attr(FINAL, True)
+            self._tell_failed(number)
+            self._repeat_owed(reason)
+
+    def give_up(self, number: int, reason: str) -> None:
+        """End a trial as the sweep ends; where the database cannot be told, the next worker finds out by itself."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        with suppress(SQLAlchemyError, TrackingError):
+            self.fail(number, reason, again=True)
+
+    def _tell_failed(self, number: int) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        self._open.pop(number, None)
-        trial = self._study.get_trials(deepcopy=False)[number]
-        times = int(trial.user_attrs.get("times", 0)) + 1
-        self._study.tell(number, state=TrialState.FAIL)
-        if again and times <= RETRIES:
-            note = {"times": times, "repeats": number, "because": reason}
-            self._study.enqueue_trial(dict(trial.params), user_attrs=note)
+        with suppress(UpdateFinishedTrialError):  # at this very moment its worker, cut off for a while, ended it
+            self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _repeat_owed(self, reason: str) -> None:
+        """Queue the settings of failed trials again.
+
+        What is owed follows from the trials themselves: whoever dies between a trial's end and this leaves it to the
+        next one.
+        """
+        from optuna.trial import TrialState
+
+        trials = self._study.get_trials(deepcopy=False)
+        repeated = {trial.user_attrs.get("repeats") for trial in trials}
+        for trial in trials:
+            times = int(trial.user_attrs.get("times", 0)) + 1
+            over = times > RETRIES or trial.number in repeated or trial.user_attrs.get(FINAL)
+            if trial.state is TrialState.FAIL and not over:
+                note = {"times": times, "repeats": trial.number, "because": reason}
+                self._study.enqueue_trial(dict(trial.params), user_attrs=note)
 
     def tried(self) -> tuple[Tried, ...]:
         """Every trial, by number."""
@@ -211,21 +249,32 @@ class Study:
         return tuple(_tried(trial, trial.number in repeated) for trial in trials)
 
     def _end(self, number: int, facts: Mapping[str, Any]) -> optuna.Trial:
+        from optuna.exceptions import UpdateFinishedTrialError
+
         trial = self._open.pop(number)
-        for key, value in facts.items():
-            trial.set_user_attr(key, value)
+        try:
+            for key, value in facts.items():
+                trial.set_user_attr(key, value)
+        except UpdateFinishedTrialError:
+            raise TrackingError(
+                f"trial {number} was given up by another worker, because the connection to the study database had been "
+                "lost; begin the sweep again"
+            ) from None
         return trial
 
 
 def _tried(trial: optuna.trial.FrozenTrial, repeated: bool) -> Tried:
     states: dict[str, State] = {
+        "RUNNING": "running",
+        "WAITING": "waiting",
         "COMPLETE": "finished",
         "PRUNED": "pruned",
         "FAIL": "repeated" if repeated else "failed",
     }
-    state = states.get(trial.state.name, "open")
+    state = states[trial.state.name]
     value = trial.value if state == "finished" else None
-    return Tried(trial.number, state, value, dict(trial.params), dict(trial.user_attrs))
+    facts = {key: fact for key, fact in trial.user_attrs.items() if key not in {WORKER, FINAL}}
+    return Tried(trial.number, state, value, dict(trial.params), facts)
 
 
 def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
@@ -236,54 +285,3 @@ def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
     if axis.whole:
         return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=int(axis.step or 1))
     return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
-
-
-@contextmanager
-def _logging_let_alone() -> Iterator[None]:
-    """Optuna's tables come with logging for the whole program where it has none; warnings of ours would fall silent."""
-    some, root = logging.NullHandler(), logging.getLogger()
-    root.addHandler(some)
-    try:
-        yield
-    finally:
-        root.removeHandler(some)
-
-
-@contextmanager
-def _loaded(address: Address, name: str, by: Measure) -> Iterator[optuna.Study]:
-    import optuna
-    from sqlalchemy import text
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its greetings are not ours
-    options = {"connect_args": {"timeout": PATIENCE}} if address.file else {"pool_pre_ping": True}
-    with _logging_let_alone(), first_use(address, "study database", text(MADE), patience=PATIENCE, foreign=RUNS):
-        storage = optuna.storages.RDBStorage(address.uri, engine_kwargs=options)
-    try:
-        yield optuna.create_study(
-            storage=storage,
-            study_name=name,
-            direction="minimize" if by == "log_loss" else "maximize",
-            # The median stopping rule of Golovin et al. 2017 (Google Vizier): it needs no budget of its own.
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_min_trials=PEERS),
-            load_if_exists=True,
-        )
-    finally:
-        storage.engine.dispose()
-
-
-@contextmanager
-def _clear(address: Address) -> Iterator[None]:
-    """One clear line instead of what Optuna, SQLAlchemy and the database say."""
-    try:
-        import optuna
-        import sqlalchemy.exc
-    except ImportError:
-        raise MissingExtra("searching settings", "train") from None
-    address.need_driver()
-    try:
-        yield
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as fault:
-        first = hide_secrets(next(iter(str(fault.__cause__ or fault).strip().splitlines()), type(fault).__name__))
-        raise TrackingError(
-            f"study database {address} refused: {first}; check it, or name another with --storage"
-        ) from None

@@ -3,8 +3,8 @@
     sweep(dataset, load_space("seed"), Plan(trials=56), progress=…) -> Sweep
 
 Only this process asks and tells the study, so a database that knows one writer is enough, and a trial's process may die
-at any moment. Several processes each hold their own drawing of what decides the features, so none computes what another
-computes at the same moment.
+at any moment; on a server others like it may work on the same study. Several processes each hold their own drawing of
+what decides the features, so none computes what another computes at the same moment.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ class Sweep:
 def sweep(dataset: Dataset, space: Space, plan: Plan, *, strict: bool = False, progress: Progress = silent) -> Sweep:
     """Search a space on a dataset, each trial a run of the run store.
 
-    A study that exists is continued. Ctrl-C, SIGTERM or a kill leave it sound: finished trials stay, and settings that
-    were being trained are queued again. Call it below `if __name__ == "__main__":`; it starts processes.
+    A study that exists is continued, on a server beside others who do. Ctrl-C, SIGTERM or a kill leave it sound:
+    finished trials stay, and settings that were being trained are queued again. Call it below `if __name__ ==
+    "__main__":`; it starts processes.
 
     Args:
         dataset: labelled photos, from `read_source`.

@@ -19,7 +19,10 @@ SpaceName = Annotated[
     str, typer.Option("--space", metavar="seed|default|FILE", help="What is searched: packaged, or a .toml file.")
 ]
 Trials = Annotated[
-    int, typer.Option(min=1, max=100_000, help="Trials that the study shall have, earlier ones included.")
+    int,
+    typer.Option(
+        min=1, max=100_000, help="Trials that the study shall have, earlier ones and those of other workers included."
+    ),
 ]
 Minutes = Annotated[float | None, typer.Option(min=0, help="Begin no trial after so many minutes.", show_default=False)]
 Jobs = Annotated[int, typer.Option(min=1, max=256, help="Processes that train side by side; they share the cores.")]
@@ -39,7 +42,8 @@ Storage = Annotated[
     typer.Option(
         "--storage",
         metavar="URI",
-        help="Study database: sqlite:///PATH or postgresql://…  [default: sweeps.db beside the runs]",
+        help="Study database: sqlite:///PATH, or postgresql://…, where several sweeps may share a study.  "
+        "[default: sweeps.db beside the runs]",
         show_default=False,
     ),
 ]
