@@ -20,6 +20,7 @@ ADS: tuple[tuple[Cell, ...], ...] = (
 )
 COLUMNS = {"id": str, "model": str, "photos": str, "price": float, "reason": str}
 QUERY = "SELECT * FROM ads ORDER BY id"
+KINDS = ["sqlite", pytest.param("duckdb", marks=pytest.mark.slow)]
 NEW = ("verdict", "recognised", "probability", "suspicion", "carspotter_reason")
 
 
@@ -63,7 +64,7 @@ def file_of(lot: Path, ads: str, *more: str) -> tuple[tuple[str, ...], tuple[tup
 
 
 @pytest.mark.usefixtures("short_pieces")
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_table_becomes_a_table_piece_by_piece(lot: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     ads, out = f"sqlite:///{lot / 'ads.db'}", f"{kind}:///{lot / 'out.db'}"
     for _ in range(2):
@@ -90,7 +91,7 @@ def test_a_table_of_postgresql_becomes_another(lot: Path, postgresql: str, capsy
     assert table_of(postgresql) == file_of(lot, postgresql)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_file_may_be_read_and_written(lot: Path, kind: str) -> None:
     address = f"{kind}:///{lot / 'both.db'}"
     write_ads(address)
