@@ -46,6 +46,7 @@ EXTRAS = {
     "duckdb": ("a DuckDB database", "sql"),
     "pillow_heif": ("reading HEIC photos", "heic"),
     "fastapi": ("serving", "serve"),
+    "fastapi_offline": ("serving", "serve"),
     "nicegui": ("the page", "serve"),
     "uvicorn": ("serving", "serve"),
     "prometheus_client": ("serving", "serve"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,23 @@ def test_models_and_health(running: Running) -> None:
     paths = running.get("/openapi.json").json()["paths"]
     form = paths["/v1/identify"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["photos"]
+
+
+def test_the_description_loads_nothing_from_elsewhere(running: Running) -> None:
+    page = running.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text)
+    assert len(loaded) == 3
+    for path in loaded:
+        part = running.get(f"/{path}")
+        assert part.status_code == 200, path
+        assert part.headers["content-type"].startswith(("text/javascript", "text/css"))
+        assert part.headers["x-content-type-options"] == "nosniff"
+    policy = dict(words.split(" ", 1) for words in page.headers["content-security-policy"].split("; "))
+    assert (policy["default-src"], policy["script-src"], policy["connect-src"]) == ("'none'", "'self'", "'self'")
+    assert "http" not in page.text
+    for path in ("/docs/absent.js", "/docs/../api.py", "/docs/%2e%2e/core.py"):
+        assert running.get(path).status_code == 404
 
 
 def test_what_is_counted(start: Callable[..., Running]) -> None:

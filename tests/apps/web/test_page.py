@@ -157,3 +157,22 @@ def test_a_review_survives_a_reload(browser: Browser, url: str, place: Path) -> 
     page.wait_for_timeout(2000)
     assert outside == []
     page.context.close()
+
+
+def test_the_api_is_described_without_anybody_else(browser: Browser, url: str) -> None:
+    page = browser.new_context().new_page()
+    page.set_default_timeout(PATIENCE)
+    asked: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.goto(f"{url}/docs")
+    page.get_by_text("/v1/listings/check").first.wait_for()
+    page.locator("#operations-default-alive_healthz_get button").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    page.locator(".live-responses-table").get_by_text('"ok"').first.wait_for()
+    assert f"{url}/healthz" in asked
+    assert [one for one in asked if not one.startswith((f"{url}/", "data:", "blob:"))] == []
+    assert complaints == []  # its own policy forbids nothing that it needs
+    page.context.close()

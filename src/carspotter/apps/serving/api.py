@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
 import carspotter
+from carspotter.apps.serving.docs_page import add_docs
 from carspotter.apps.serving.guard import App, Guard, Refusal, fault
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.metrics import CONTENT_TYPE_LATEST, Metrics
@@ -102,6 +103,7 @@ class Api:
             version=carspotter.__version__,
             summary="Names the car model in a photo, and says when it cannot.",
             lifespan=self._lifespan,
+            docs_url=None,  # it would ask others for its scripts
             redoc_url=None,
         )
         self._route()
@@ -127,6 +129,7 @@ class Api:
         app.get("/healthz", response_model=State)(self.alive)
         app.get("/readyz", response_model=State, responses={503: {"model": State}})(self.ready)
         app.get("/metrics", response_class=Response)(self.told)
+        add_docs(app)
         # The page is mounted below `/` and would answer for these.
         app.api_route("/v1/{rest:path}", methods=sorted(METHODS), include_in_schema=False)(self.nothing)
         app.add_exception_handler(Refusal, _refused)
