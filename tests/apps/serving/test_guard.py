@@ -86,11 +86,11 @@ def test_two_hosts_in_one_request(running: Running) -> None:
     assert said.startswith(b"HTTP/1.1 400")
 
 
-def test_a_websocket_is_refused_from_elsewhere(running: Running) -> None:
-    lines = {"Host": "localhost", "Origin": "null", "Connection": "Upgrade", "Upgrade": "websocket"}
-    lines |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version": "13"}
-    ask = "GET /ws HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
-    assert talk(running.port, ask.encode()).startswith(b"HTTP/1.1 4")
+def test_pages_of_other_sites_cannot_read_either(running: Running) -> None:
+    for path in ("/v1/models", "/metrics", "/openapi.json", "/docs"):
+        assert running.get(path, origin="https://evil.example").status_code == 403
+        assert running.get(path, **{"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}).status_code == 403
+        assert running.get(path, origin=running.url).status_code == 200
 
 
 def test_a_token(start: Callable[..., Running]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+CORS = b"access-control-"
+"""How the headers begin by which a server lets pages of other sites read its replies."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Hosts that are answered without being named."""
 OPEN = frozenset({"/healthz", "/readyz"})
@@ -90,7 +92,7 @@ class Guard:
         async def noted(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
-            await send(message)
+            await send(_closed(message))
 
         try:
             self._check(scope)
@@ -113,19 +115,28 @@ class Guard:
             headers[name] = value
         if _host(headers.get(b"host", b"").decode("latin-1")) not in self._hosts:
             raise Refusal(421, "bad_host", "this server does not answer under that name; start it with --allow-host")
-        unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE
-        origin = headers.get(b"origin")
-        if unsafe and origin is not None and not self._same(origin.decode("latin-1")):
+        if self._foreign(headers):
             raise Refusal(403, "bad_origin", "requests from pages of other sites are not answered")
         if self._token and scope["path"] not in OPEN:
             borne = headers.get(b"authorization", b"")
             if not hmac.compare_digest(borne, b"Bearer " + self._token.encode()):
                 raise Refusal(401, "no_token", "a bearer token is needed", [("WWW-Authenticate", "Bearer")])
-        if unsafe and scope["path"] in self._photos and self._full():
+        if scope["path"] in self._photos and scope.get("method") not in SAFE and self._full():
             raise Refusal(503, "busy", "too many photos wait already; try again", [("Retry-After", "1")])
         declared = headers.get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > self._limits.body_bytes:
             raise _flooded(self._limits)
+
+    def _foreign(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether another site's page asks, reading or writing: a page's socket begins with a GET.
+
+        Browsers name the page in `Origin` where a script asks, and in `Sec-Fetch-Site` also where a `<script>` or an
+        `<img>` does, which could read a reply that is a script. Links to us are followed.
+        """
+        origin = headers.get(b"origin")
+        if origin is not None:
+            return not self._same(origin.decode("latin-1"))
+        return headers.get(b"sec-fetch-site") == b"cross-site" and headers.get(b"sec-fetch-mode") != b"navigate"
 
     def _same(self, origin: str) -> bool:
         parts = urlsplit(origin)
@@ -154,6 +165,13 @@ class Guard:
             return message
 
         return bounded
+
+
+def _closed(message: Message) -> Message:
+    """Without headers that open a reply to pages of other sites, as what serves the page's socket sends them."""
+    if "headers" not in message:
+        return message
+    return {**message, "headers": [pair for pair in message["headers"] if not pair[0].lower().startswith(CORS)]}
 
 
 def _flooded(limits: Limits) -> Refusal:

@@ -6,7 +6,6 @@ import asyncio
 import socket
 from typing import Any
 
-import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -34,15 +33,10 @@ class Impatient(H11Protocol):
         """Bytes of a request: once its headers are whole, the body has a deadline of its own (`Guard`)."""
         before = self.cycle
         super().data_received(data)
-        if self.cycle is not before:
+        if self.cycle is not before or self.transport.get_protocol() is not self:  # the latter: a WebSocket by now
             self._stop()
         elif self._late is None and (self.cycle is None or self.cycle.response_complete):
             self._wait()
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """From here on another protocol has the connection."""
-        self._stop()
-        super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
