@@ -11,8 +11,10 @@ from carspotter.apps.cli import main
 from carspotter.data.source import read_source
 from carspotter.errors import SourceError
 from carspotter.evaluation import gate
-from carspotter.inference.predictor import load
+from carspotter.evaluation.metrics import evaluate
+from carspotter.inference.predictor import Predictor, load
 from carspotter.records import Dataset
+from carspotter.tracking.runs import open_store
 from carspotter.training.quantize import quantize_bundle
 from carspotter.training.train import train
 
@@ -30,6 +32,14 @@ def lenient(monkeypatch: pytest.MonkeyPatch, bound: float) -> None:
         monkeypatch.setattr(gate, name, bound)
 
 
+def log_loss(predictor: Predictor, lot: Dataset, held_out: int) -> float:
+    """Of the photos that a model held out."""
+    ids = open_store().split(predictor.card.provenance.run_id).validation
+    assert len(ids) == held_out
+    judging = lot.subset([at for at, photo in enumerate(lot.photos) if photo.id in ids])
+    return evaluate(predictor.scores(judging), judging.labels, predictor.card.classes).log_loss
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_an_export_is_a_model_like_any_other(
     lot: Dataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
@@ -42,6 +52,10 @@ def test_an_export_is_a_model_like_any_other(
     note = small.card.export
     assert (note.precision, note.of, note.photos, note.runtime) == ("int8", original.bundle.hash, 6, runtime)
     assert note.accuracy == found.after.standing.accuracy.value
+    assert small.card.evaluation.accuracy == found.after.standing.accuracy
+    assert small.card.evaluation.log_loss == log_loss(small, lot, original.card.evaluation.accuracy.n)
+    assert small.card.evaluation.log_loss != original.card.evaluation.log_loss
+    assert small.card.provenance.parity is None
     assert original.card.export is None
     assert small.bundle.hash != original.bundle.hash
     photo = lot.photos[0]

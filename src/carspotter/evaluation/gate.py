@@ -38,7 +38,7 @@ class Standing:
 def stand(
     scores: Scores, labels: npt.NDArray[np.int64], calibration: Calibration | None, strangers: Collection[str] = ()
 ) -> Standing:
-    """Judge by the calibration that the bundle carries: an export keeps it.
+    """Judge by one calibration, that of the network which the other may stand in for.
 
     Args:
         scores: of at least two photos.

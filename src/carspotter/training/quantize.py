@@ -22,8 +22,9 @@ from carspotter.inference.bundle import MODEL, Bundle, write_bundle
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.runtime import RuntimeName
 from carspotter.progress import Progress, silent
-from carspotter.records import Dataset, ExportNote, Photo, Pixels
+from carspotter.records import Dataset, ExportNote, Photo, Pixels, Scores
 from carspotter.tracking.runs import open_store
+from carspotter.training.restate import restate
 from carspotter.training.ship import hash_files
 
 CALIBRATING = 100
@@ -45,11 +46,13 @@ class Measured:
         standing: how it answers.
         megabytes: of its network.
         milliseconds: (N,) of single photos, one thread, decoding left out.
+        scores: of the photos that judge.
     """
 
     standing: Standing
     megabytes: float
     milliseconds: npt.NDArray[np.float64]
+    scores: Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ def quantize_bundle(
     progress: Progress = silent,
 ) -> Export:
     """Quantize a model, score it beside the original on photos that it held out, and write it if it may stand in.
+
+    Whether it may is judged by the original's calibration; what its own card then says is its own (`restate`).
 
     Args:
         model: folder of the original; its run must be at hand.
@@ -113,7 +118,8 @@ def quantize_bundle(
             accuracy_before=before.standing.accuracy.value,
             faults=faults,
         )
-        bundle = write_bundle(out, draft.model_copy(update={"export": note}), files)
+        card = restate(draft, original.reference, after.scores, judging).model_copy(update={"export": note})
+        bundle = write_bundle(out, card, files)
     return Export(before, after, faults, bundle)
 
 
@@ -192,5 +198,5 @@ def _measure(original: Predictor, trial: Predictor, judging: Dataset, progress: 
         labels = np.array([label[photo] for photo in scores.ids], np.int64)
         size = len(side.bundle.read(MODEL)) / 1e6
         standing = stand(scores, labels, original.card.calibration, side.strangers(judging, scores))
-        measured.append(Measured(standing, size, np.array(found)))
+        measured.append(Measured(standing, size, np.array(found), scores))
     return measured[0], measured[1]

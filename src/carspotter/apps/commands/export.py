@@ -41,7 +41,8 @@ def export(
 
     Both are scored on the photos that the model held out. The export is refused where accuracy falls by more than a
     point, the calibration error rises by more than .02, or the share of photos not named moves by more than three
-    points. It is a model folder like any other, a quarter as large; whether it is faster depends on the processor.
+    points. It is a model folder like any other, a quarter as large, whose figures and calibration are its own; whether
+    it is faster depends on the processor.
     """
     from carspotter.data.source import read_source
     from carspotter.inference.bundle import check_target
