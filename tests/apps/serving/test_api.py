@@ -142,7 +142,7 @@ def test_names_of_files_cannot_steer_anything(running: Running) -> None:
 
 @pytest.mark.slow
 def test_a_photo_that_kills_its_worker_costs_nobody_else_anything(start: Callable[..., Running]) -> None:
-    fresh = start(limits=Limits(workers=2, queue=50, photo_seconds=5))
+    fresh = start(limits=Limits(workers=2, wait=50, photo_seconds=5))
     wait_until(lambda: fresh.api.pool.ready == 2)
     victim, other = fresh.api.pool.pids
     os.kill(victim, signal.SIGKILL)
@@ -178,7 +178,7 @@ def test_memory_is_bounded(start: Callable[..., Running]) -> None:
 
 @pytest.mark.slow
 def test_a_replaced_model_is_served_without_a_lost_request(start: Callable[..., Running], tmp_path: Path) -> None:
-    fresh = start(limits=Limits(workers=1, queue=50))
+    fresh = start(limits=Limits(workers=1, wait=50))
     (folder,) = fresh.folders
     before = fresh.get("/v1/models").json()["models"][0]["hash"]
     with ThreadPoolExecutor(4) as threads:

@@ -22,7 +22,7 @@ MORE = 64 * 2**20
 
 @pytest.mark.real
 def test_the_whole_collection_of_bad_photos(start: Callable[..., Running], shared: Path) -> None:
-    server = start(limits=Limits(workers=2, queue=100))
+    server = start(limits=Limits(workers=2, wait=100))
     files = sorted(path for path in (shared / "bad_photos").rglob("*") if path.is_file())
     assert len(files) > 100
     for at in range(0, len(files), 20):
@@ -38,7 +38,7 @@ def test_the_whole_collection_of_bad_photos(start: Callable[..., Running], share
 
 
 def test_ten_thousand_photos_leave_memory_as_it_was(start: Callable[..., Running]) -> None:
-    server = start(limits=Limits(workers=1, queue=10_000))
+    server = start(limits=Limits(workers=1, wait=10_000))
     kinds = [colour_photo(250, 0, 0), colour_photo(0, 0, 250, (640, 480)), b"no photo"]
     drawn = random.Random(0)  # noqa: S311 - which photo comes next is no secret
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -10,13 +12,14 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from tests.apps.serving.conftest import Running
+from tests.apps.serving.conftest import Running, wait_until
 
 from carspotter.apps.serving.guard import _host
 from carspotter.apps.serving.limits import Limits
 from helpers.tiny import colour_photo
 
 RED = colour_photo(250, 0, 0)
+LARGE = colour_photo(0, 0, 250, (1200, 900))
 PART = b'--x\r\nContent-Disposition: form-data; name="photos"; filename="a.png"\r\n\r\n'
 SMALL = Limits(workers=1, body_bytes=200_000, receive_seconds=2.0, header_seconds=1.0)
 
@@ -155,17 +158,35 @@ def test_parts_with_endless_headers(small: Running) -> None:
     assert said.split(b" ")[1][:1] == b"4"
 
 
-def test_who_comes_when_all_wait_is_told_at_once(
-    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_would_wait_too_long_is_told_at_once(start: Callable[..., Running]) -> None:
     busy = start()
-    monkeypatch.setattr(busy.api.pool, "admitted", 99)
-    found = busy.post("/v1/identify", ("r.png", RED))
-    assert (found.status_code, found.json()["error"]["code"]) == (503, "busy")
-    assert found.headers["retry-after"] == "1"
-    assert busy.get("/healthz").status_code == 200
-    monkeypatch.setattr(busy.api.pool, "admitted", 0)
+    pool = busy.api.pool
+    wait_until(lambda: pool.ready == 1)
+    os.kill(pool.pids[0], signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(busy.post, "/v1/identify", ("r.png", RED))]
+        wait_until(lambda: pool.working == 1 and not pool.full)  # it is at a photo that should be done any moment
+        asked.append(threads.submit(busy.post, "/v1/identify", ("r.png", RED)))
+        wait_until(lambda: pool.waiting == 1)
+        found = busy.post("/v1/identify", ("r.png", RED))
+        assert (found.status_code, found.json()["error"]["code"]) == (503, "busy")
+        assert found.headers["retry-after"] == "1"
+        assert busy.get("/healthz").status_code == 200
+        os.kill(pool.pids[0], signal.SIGCONT)
+        assert [one.result().status_code for one in asked] == [200, 200]
     assert busy.post("/v1/identify", ("r.png", RED)).status_code == 200
+
+
+def test_a_small_request_is_answered_while_a_large_one_is_under_way(start: Callable[..., Running]) -> None:
+    busy = start()
+    photos = [(f"{at}.png", LARGE) for at in range(50)]
+    with ThreadPoolExecutor(1) as threads:
+        large = threads.submit(busy.post, "/v1/identify", *photos)
+        wait_until(lambda: busy.api.pool.waiting > 25)
+        statuses = [busy.post("/v1/identify", ("r.png", RED)).status_code for _ in range(5)]
+        assert 200 in statuses
+        assert not large.done()
+        assert [one["label"] for one in large.result().json()["answers"]] == ["blue"] * 50
 
 
 def test_a_host_is_read_as_browsers_do() -> None:

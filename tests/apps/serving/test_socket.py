@@ -20,7 +20,7 @@ from carspotter.apps.web.pages import Extras, attach
 
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4"
 FOREIGN = ("https://evil.example", "null", "http://127.0.0.1.evil.example")
-HEADER_SECONDS = 1.0
+HEADER_SECONDS = 0.5
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import carspotter
 from carspotter.apps.serving.docs_page import add_docs
 from carspotter.apps.serving.guard import App, Guard, Refusal, fault
 from carspotter.apps.serving.limits import Limits
+from carspotter.apps.serving.line import Turn
 from carspotter.apps.serving.metrics import CONTENT_TYPE_LATEST, Metrics
 from carspotter.apps.serving.pool import Full, Pool
 from carspotter.apps.serving.schemas import Checked, Failed, Identified, ModelCard, Models, Named, State
@@ -259,23 +260,23 @@ class Api:
         if name not in self.shelf.bundles:
             raise Refusal(404, "no_model", "there is no such model; GET /v1/models names those there are")
         try:
-            with self.pool.admitting(len(sent.photos)):
-                return await self._by_one(name, sent)
+            with self.pool.admitting(len(sent.photos)) as turn:
+                return await self._by_one(name, sent, turn)
         except Full:
             raise Refusal(503, "busy", "too many photos wait already; try again", [("Retry-After", "1")]) from None
 
-    async def _by_one(self, name: str, sent: Sent) -> tuple[_Chosen, list[Named], list[Seen]]:
+    async def _by_one(self, name: str, sent: Sent, turn: Turn) -> tuple[_Chosen, list[Named], list[Seen]]:
         for _ in range(TRIES):
             chosen = _Chosen(name, *self.shelf.now(name))
-            said = await asyncio.gather(*(self._look(chosen.model, photo) for _, photo in sent.photos))
+            said = await asyncio.gather(*(self._look(chosen.model, photo, turn) for _, photo in sent.photos))
             seen = [one for one in said if isinstance(one, Seen)]
             if len(seen) == len(said):
                 return chosen, self._named(chosen, sent, seen), seen
             await self.refresh()  # it was replaced meanwhile
         raise Refusal(503, "replaced", "the model is being replaced; try again", [("Retry-After", "2")])
 
-    async def _look(self, model: Model, photo: bytes | Rejected) -> Seen | Gone:
-        return Seen(rejected=photo) if isinstance(photo, Rejected) else await self.pool.run(Task(model, photo))
+    async def _look(self, model: Model, photo: bytes | Rejected, turn: Turn) -> Seen | Gone:
+        return Seen(rejected=photo) if isinstance(photo, Rejected) else await self.pool.run(Task(model, photo), turn)
 
     def _named(self, chosen: _Chosen, sent: Sent, seen: Sequence[Seen]) -> list[Named]:
         """The answers, under the names of the files."""

@@ -14,8 +14,9 @@ class Limits:
 
     Attributes:
         workers: processes that decode and compute.
-        queue: photos that may wait for one; beyond it requests are refused at once. Assumption: one per worker keeps
-            the slowest admitted answer within twice the time of an idle server.
+        wait: how long a request's first photo may be expected to wait, in times that a photo takes; beyond it the
+            request is refused at once. Below 1, so that the slowest admitted answer stays within twice the time of an
+            idle server (`benchmarks/serving.py`).
         photos: of one request. Assumption: sites allow 30 to 50 photos an ad.
         photo_bytes: of one photo.
         body_bytes: of one request. Assumption: thirty phone photos.
@@ -28,7 +29,7 @@ class Limits:
     """
 
     workers: int = 0
-    queue: int = 0
+    wait: float = 0.75
     photos: int = 50
     photo_bytes: int = MAX_PHOTO_BYTES
     body_bytes: int = 200 * 2**20
@@ -40,5 +41,4 @@ class Limits:
 
     def resolved(self) -> Limits:
         """With the numbers that follow from the machine."""
-        workers = self.workers or usable_cores()
-        return replace(self, workers=workers, queue=self.queue or workers)
+        return replace(self, workers=self.workers or usable_cores())

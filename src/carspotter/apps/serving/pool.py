@@ -10,6 +10,7 @@ import asyncio
 import logging
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from carspotter.apps.serving.limits import Limits
+from carspotter.apps.serving.line import Line, Turn
 from carspotter.apps.serving.worker import Gone, Model, Open, Seen, Task, refused_for, work
 from carspotter.errors import BundleError, Reason
 from carspotter.inference.runtime import RuntimeName
@@ -30,10 +32,14 @@ LONGEST_PAUSE = 30.0
 START_SECONDS = 60.0
 """In which a process must have opened its models. Assumption: a cold disk and a busy machine."""
 STOP_SECONDS = 5.0
+FIRST_PACE = 0.05
+"""Seconds that a photo is expected to take before any was measured (assumption)."""
+MEMORY = 0.1
+"""Share that a new measurement has in the pace: a change shows after some ten photos (assumption)."""
 
 
 class Full(Exception):
-    """As many photos wait as may."""
+    """A photo would have to wait longer than it may."""
 
 
 class Pool:
@@ -58,16 +64,22 @@ class Pool:
         self._models = models
         self._restarted = restarted
         self._hands = [_Hand(limits, runtime) for _ in range(limits.workers)]
-        self._free: asyncio.Queue[_Hand] = asyncio.Queue()
+        self._line: Line[_Hand] = Line()
+        self._pace = FIRST_PACE
+        self._began: dict[_Hand, float] = {}
         self._threads = ThreadPoolExecutor(2 * limits.workers, thread_name_prefix="hand")
         self._tasks: set[asyncio.Task[Any]] = set()
         self.admitted = 0
-        self.working = 0
+
+    @property
+    def working(self) -> int:
+        """Processes that are at a photo."""
+        return len(self._began)
 
     @property
     def ready(self) -> int:
         """Processes that can take a photo, or are at one."""
-        return self._free.qsize() + self.working
+        return self._line.free + self.working
 
     @property
     def waiting(self) -> int:
@@ -75,9 +87,18 @@ class Pool:
         return max(0, self.admitted - self.working)
 
     @property
+    def wait(self) -> float:
+        """How long a new request's first photo would wait, in times that a photo takes."""
+        if self._line.free:
+            return 0.0
+        now = time.monotonic()
+        left = sum(max(0.0, 1 - (now - began) / self._pace) for began in self._began.values())
+        return (left + self._line.ahead) / self._limits.workers
+
+    @property
     def full(self) -> bool:
         """Whether another request would have to wait too long."""
-        return self.waiting >= self._limits.queue
+        return self.wait > self._limits.wait
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -92,7 +113,7 @@ class Pool:
         """
         first, *others = self._hands
         await self._on_thread(first.start, self._models())
-        self._free.put_nowait(first)
+        self._line.put(first)
         for hand in others:
             self._keep(self._start(hand))
 
@@ -105,42 +126,43 @@ class Pool:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def admitting(self, photos: int) -> Iterator[None]:
-        """Photos of one request count as waiting until it is over.
+    def admitting(self, photos: int) -> Iterator[Turn]:
+        """Photos of one request count as waiting until it is over; they are run as one turn.
 
         Raises:
-            Full: as many wait already as may.
+            Full: they would wait too long.
         """
         if self.full:
             raise Full
         self.admitted += photos
         try:
-            yield
+            yield Turn()
         finally:
             self.admitted -= photos
 
-    async def run(self, task: Task) -> Seen | Gone:
-        """One photo, once a process is free.
+    async def run(self, task: Task, turn: Turn) -> Seen | Gone:
+        """One photo of a request, once a process is free and it is next.
 
         Never raises for a photo: one that harms its process is refused with the reason. A process that was dead before
         it got the photo costs the photo nothing.
         """
         while True:
-            hand = await self._free.get()
+            hand = await self._line.take(turn)
             # A request that is given up meanwhile lets the process finish: what it is at cannot be taken back.
             said = await asyncio.shield(self._keep(self._asked(hand, task)))
             if said is not None:
                 return said
 
     async def _asked(self, hand: _Hand, task: Task) -> Seen | Gone | None:
-        self.working += 1
+        self._began[hand] = time.monotonic()
         said, sound = None, False
         try:
             said, sound = await self._on_thread(hand.ask, task, self._limits.photo_seconds)
         finally:
-            self.working -= 1
+            seconds = time.monotonic() - self._began.pop(hand)
             if sound:
-                self._free.put_nowait(hand)
+                self._pace += MEMORY * (seconds - self._pace)
+                self._line.put(hand)
             else:
                 self._keep(self._again(hand))
         return said
@@ -167,7 +189,7 @@ class Pool:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                self._free.put_nowait(hand)
+                self._line.put(hand)
                 return
 
     async def _again(self, hand: _Hand) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from carspotter.apps.lot_table import LotColumns, find_columns, gaps_of, urgency, written
 from carspotter.apps.serving.api import Api
+from carspotter.apps.serving.line import Turn
 from carspotter.apps.serving.pool import Full
 from carspotter.apps.serving.worker import Gone, Model, Seen, Task, Want, together
 from carspotter.data.archive import forget_archives
@@ -154,13 +155,13 @@ class Desk:
     async def _all(self, model: str, ads: Sequence[Ad], progress: Callable[[int, int], None]) -> list[Listed]:
         """By one version of the model; where it is replaced meanwhile, all of it again."""
         for _ in range(TRIES):
-            bundle, current = self._api.shelf.now(model)
+            bundle, current, turn = *self._api.shelf.now(model), Turn()
             answered: dict[str, Seen | Gone] = {}
             found = []
             for number, ad in enumerate(ads):
                 for photo in ad.photos:
                     if photo.id not in answered:
-                        answered[photo.id] = await self._read(current, photo)
+                        answered[photo.id] = await self._read(current, photo, turn)
                 seen = [answered[photo.id] for photo in ad.photos]
                 if any(isinstance(one, Gone) for one in seen):
                     break
@@ -172,13 +173,13 @@ class Desk:
             await self._api.refresh()
         raise SourceError("the model is being replaced; try again")
 
-    async def _read(self, current: Model, photo: Photo) -> Seen | Gone:
+    async def _read(self, current: Model, photo: Photo, turn: Turn) -> Seen | Gone:
         """One photo of an archive; it waits for its turn among everybody's."""
         try:
             data = await asyncio.to_thread(read_bytes, photo.where)
         except PhotoRefused as fault:
             return Seen(rejected=Rejected(photo.id, fault.reason, fault.sentence))
-        return await self._api.pool.run(Task(current, data))
+        return await self._api.pool.run(Task(current, data), turn)
 
     async def _ask(self, model: str, photos: Sequence[bytes], want: Want = "answer") -> tuple[Bundle, list[Seen]]:
         """All photos by one version of the model, which is given too; a page waits where a program is refused."""
@@ -186,10 +187,10 @@ class Desk:
         while self._api.pool.full and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(0.05)
         try:
-            with self._api.pool.admitting(len(photos)):
+            with self._api.pool.admitting(len(photos)) as turn:
                 for _ in range(TRIES):
                     bundle, current = self._api.shelf.now(model)
-                    said = await asyncio.gather(*(self._api.pool.run(Task(current, one, want)) for one in photos))
+                    said = await asyncio.gather(*(self._api.pool.run(Task(current, one, want), turn) for one in photos))
                     if not any(isinstance(one, Gone) for one in said):
                         return bundle, [one for one in said if isinstance(one, Seen)]
                     await self._api.refresh()
