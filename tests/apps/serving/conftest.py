@@ -53,13 +53,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
     """Starts servers; they end with the module."""
     servers: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def begin(
-        *names: str, limits: Limits | None = None, prepare: Callable[[Api], None] = lambda _: None, **more: Any
-    ) -> Running:
+    def begin(*names: str, limits: Limits | None = None, **more: Any) -> Running:
         place = tmp_path_factory.mktemp("models")
         folders = tuple(write_tiny_bundle(place / name).folder for name in names or ("tiny",))
         api = Api(Shelf(folders), (limits or Limits(workers=1)).resolved(), **more)
-        prepare(api)
         socket = listen("127.0.0.1", 0)
         server = uvicorn.Server(config(api, "127.0.0.1", 0))
         thread = threading.Thread(target=server.run, args=([socket],))

@@ -4,68 +4,106 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from ast import literal_eval
-from collections.abc import Callable
+from collections.abc import Iterator
 from html import unescape
 
 import httpx
 import pytest
-from tests.apps.serving.conftest import Running
+from tests.apps.serving.conftest import wait_until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from carspotter.apps.serving.limits import Limits
-from carspotter.apps.web.pages import Extras, attach
+from helpers.tiny import write_tiny_bundle
 
+pytestmark = pytest.mark.slow
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4"
 FOREIGN = ("https://evil.example", "null", "http://127.0.0.1.evil.example")
-HEADER_SECONDS = 0.5
+HEADER_SECONDS = 1.0
+SERVER = """
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from carspotter.apps.serving.api import Api
+from carspotter.apps.serving.limits import Limits
+from carspotter.apps.serving.server import config, listen
+from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.web.pages import Extras, attach
+
+api = Api(Shelf([Path(sys.argv[1])]), Limits(workers=1, header_seconds=float(sys.argv[2])).resolved())
+attach(api, Extras())
+socket = listen("127.0.0.1", 0)
+print(socket.getsockname()[1], flush=True)
+uvicorn.Server(config(api, "127.0.0.1", 0)).run([socket])
+"""
 
 
 @pytest.fixture(scope="module")
-def page(start: Callable[..., Running]) -> Running:
-    """A server with the page; NiceGUI has one app a process, so no other module may start one in its own."""
-    return start(limits=Limits(workers=1, header_seconds=HEADER_SECONDS), prepare=lambda api: attach(api, Extras()))
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with the page, in a process of its own: NiceGUI looks at every object of its process."""
+    folder = write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").folder
+    command = [sys.executable, "-c", SERVER, str(folder), str(HEADER_SECONDS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        wait_until(lambda: answers(url))
+        yield url
+        server.terminate()
 
 
-def open_socket(page: Running, origin: str, **more: str) -> ClientConnection:
+def answers(url: str) -> bool:
+    """Whether a server is there by now."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def poll(url: str, more: str = "", **headers: str) -> httpx.Response:
+    """What the page's script asks where it cannot have a WebSocket."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.get(f"{url}{SOCKET}&transport=polling{more}", headers=named, timeout=30)
+
+
+def open_socket(url: str, origin: str, **more: str) -> ClientConnection:
     """A WebSocket, as the page's script opens it."""
     words = "".join(f"&{name}={value}" for name, value in more.items())
-    return connect(f"ws://127.0.0.1:{page.port}{SOCKET}&transport=websocket{words}", origin=origin, proxy=None)
+    return connect(f"{url.replace('http', 'ws', 1)}{SOCKET}&transport=websocket{words}", origin=origin, proxy=None)
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
-def test_pages_of_other_sites_get_no_socket(page: Running, origin: str) -> None:
+def test_pages_of_other_sites_get_no_socket(page: str, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refused, open_socket(page, origin):
         pass
     assert refused.value.response.status_code == 403
-    polled = page.get(f"{SOCKET}&transport=polling", origin=origin)
+    polled = poll(page, origin=origin)
     assert (polled.status_code, polled.json()["error"]["code"]) == (403, "bad_origin")
 
 
-def test_no_script_of_another_site_reads_what_is_polled(page: Running) -> None:
+def test_no_script_of_another_site_reads_what_is_polled(page: str) -> None:
     """A `<script>` names no origin, and a reply in JSONP would be one."""
-    polled = page.get(
-        f"{SOCKET}&transport=polling&j=0", **{"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
-    )
-    assert polled.status_code == 403
-    followed = page.get("/", **{"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
+    assert poll(page, "&j=0", sec_fetch_site="cross-site", sec_fetch_mode="no-cors").status_code == 403
+    followed = httpx.get(page, headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, timeout=30)
     assert followed.status_code == 200  # a link to us
 
 
-def test_nothing_that_is_polled_is_open_to_other_sites(page: Running) -> None:
-    polled = page.get(f"{SOCKET}&transport=polling", origin=page.url)
+def test_nothing_that_is_polled_is_open_to_other_sites(page: str) -> None:
+    polled = poll(page, origin=page)
     assert polled.status_code == 200
     assert '"sid"' in polled.text
     assert [name for name in polled.headers if name.startswith("access-control-")] == []
 
 
-def test_a_socket_outlives_the_deadline_of_headers(page: Running) -> None:
-    shown = httpx.get(page.url, timeout=30).text
+def test_a_socket_outlives_the_deadline_of_headers(page: str) -> None:
+    shown = httpx.get(page, timeout=30).text
     query = literal_eval(unescape(re.findall(r"query: (\{.*\}),", shown)[0]))
     words = {name: str(value) for name, value in query.items()}
-    with open_socket(page, page.url, **words | {"implicit_handshake": "false"}) as socket:
+    with open_socket(page, page, **words | {"implicit_handshake": "false"}) as socket:
         assert str(socket.recv(10)).startswith("0{")  # engine.io opens
         socket.send("40")  # and so does socket.io
         assert str(socket.recv(10)).startswith("40{")
