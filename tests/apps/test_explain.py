@@ -10,39 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
 
 from carspotter.apps.cli import main
 from carspotter.apps.explain_picture import lead
-from carspotter.data.disk import hash_file
-from carspotter.data.source import read_source
-from carspotter.evaluation.explain import HeadRows
-from carspotter.inference.bundle import write_bundle
 from carspotter.inference.explanation import Explanation
-from carspotter.inference.predictor import load
-from carspotter.inference.reference import REFERENCE, make_reference, write_reference
 from carspotter.records import Answer, Verdict
-from helpers.tiny import HEIGHT, SHARPNESS, WIDTH, colour_photo, png, tiny_card, tiny_files
-
-ROWS = HeadRows(SHARPNESS * np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
-
-
-def write_model(folder: Path, source: Path | None = None, hidden: int = 0) -> Path:
-    """A bundle; with a source, one that remembers its photos."""
-    files = tiny_files(folder.parent / f"{folder.name}-parts")
-    save_file({"head.linear.weight": ROWS.weight, "head.linear.bias": ROWS.bias}, files["model.safetensors"])
-    card = tiny_card(files["model.onnx"].parent)
-    head = card.recipe.head.model_copy(update={"hidden": hidden})
-    card = card.model_copy(update={"recipe": card.recipe.model_copy(update={"head": head})})
-    bundle = write_bundle(folder, card, files)
-    if source is None:
-        return bundle.folder
-    dataset = read_source(source)
-    labels = np.array([card.classes.index(photo.label or "") for photo in dataset.photos])
-    files[REFERENCE] = files["model.onnx"].parent / REFERENCE
-    write_reference(files[REFERENCE], make_reference(load(folder).scores(dataset), labels, ROWS))
-    card = card.model_copy(update={"files": card.files | {REFERENCE: hash_file(files[REFERENCE])}})
-    return write_bundle(folder, card, files).folder
+from helpers.tiny import HEIGHT, WIDTH, colour_photo, png, write_remembering_bundle
 
 
 @pytest.fixture
@@ -74,7 +47,7 @@ def page(path: Path) -> np.ndarray:
 def test_the_picture_and_what_is_said(
     source: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, out = write_model(tmp_path / "model", source), tmp_path / "out" / "why.png"
+    model, out = write_remembering_bundle(tmp_path / "model", source), tmp_path / "out" / "why.png"
     assert main(["explain", str(model), str(photo), "-o", str(out), "--photos", str(source)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "answer   red, rather than green"
@@ -103,7 +76,7 @@ def test_a_map_of_gradients_is_not_called_exact() -> None:
 def test_without_reference_a_line_says_what_to_do(
     photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, out = write_model(tmp_path / "model"), tmp_path / "why.webp"
+    model, out = write_remembering_bundle(tmp_path / "model"), tmp_path / "why.webp"
     assert main(["explain", str(model), str(photo), "-o", str(out)]) == 0
     assert "has no reference.safetensors; train again to have them" in capsys.readouterr().err
     assert page(out).shape[1] == 1320
@@ -112,7 +85,7 @@ def test_without_reference_a_line_says_what_to_do(
 def test_without_source_the_neighbours_are_named(
     source: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = write_model(tmp_path / "model", source)
+    model = write_remembering_bundle(tmp_path / "model", source)
     assert main(["explain", str(model), str(photo), "-o", str(tmp_path / "why.jpg"), "--neighbours", "1"]) == 0
     out, err = capsys.readouterr()
     assert "give --photos SOURCE" in err
@@ -122,7 +95,7 @@ def test_without_source_the_neighbours_are_named(
 def test_another_source_is_not_taken_for_the_right_one(
     source: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = write_model(tmp_path / "model", source)
+    model = write_remembering_bundle(tmp_path / "model", source)
     (source / "red" / "0.png").write_bytes(colour_photo(0, 0, 255))
     (source / "green" / "1.png").unlink()
     words = ["explain", str(model), str(photo), "-o", str(tmp_path / "why.png"), "--photos", str(source)]
@@ -131,7 +104,7 @@ def test_another_source_is_not_taken_for_the_right_one(
 
 
 def test_no_torch_is_loaded_for_a_linear_head(source: Path, photo: Path, tmp_path: Path) -> None:
-    model = write_model(tmp_path / "model", source)
+    model = write_remembering_bundle(tmp_path / "model", source)
     words = ["explain", str(model), str(photo), "-o", str(tmp_path / "why.png"), "--photos", str(source)]
     script = (
         f"from carspotter.apps.cli import main; import sys; assert main({words!r}) == 0; "
@@ -163,7 +136,7 @@ def test_what_cannot_work_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.jpg").write_bytes(b"no photo at all")
-    places = {"model": write_model(tmp_path / "model"), "photo": photo, "tmp": tmp_path}
+    places = {"model": write_remembering_bundle(tmp_path / "model"), "photo": photo, "tmp": tmp_path}
     assert main(["explain", *(word.format(**places) for word in words)]) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -15,13 +15,21 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from carspotter.data.disk import hash_file
+from carspotter.data.source import read_source
+from carspotter.evaluation.explain import HeadRows
 from carspotter.inference.bundle import Bundle, write_bundle
+from carspotter.inference.predictor import load
+from carspotter.inference.reference import REFERENCE, make_reference, write_reference
 from carspotter.recipe import Recipe, Stage
 from carspotter.records import BackboneCard, BundleCard, Calibration, Geometry, Provenance
 
 COLOURS = ("red", "green", "blue")
 HEIGHT, WIDTH = 32, 48
 SHARPNESS = 8.0  # logit of a pure colour; the mean of 0..1 channels is multiplied by this
+
+
+ROWS = HeadRows(SHARPNESS * np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
+"""The tiny net's head."""
 
 
 def tiny_onnx(
@@ -144,6 +152,24 @@ def write_tiny_bundle(
     files = tiny_files(parts, tiny_onnx(height, width, len(classes)))
     card = tiny_card(parts, classes, height=height, width=width, calibration=calibration)
     return write_bundle(folder, card, files)
+
+
+def write_remembering_bundle(folder: Path, source: Path | None = None, hidden: int = 0) -> Path:
+    """A bundle whose linear head is at hand; with a source, one that remembers its photos. Its folder."""
+    files = tiny_files(folder.parent / f"{folder.name}-parts")
+    save_file({"head.linear.weight": ROWS.weight, "head.linear.bias": ROWS.bias}, files["model.safetensors"])
+    card = tiny_card(files["model.onnx"].parent)
+    head = card.recipe.head.model_copy(update={"hidden": hidden})
+    card = card.model_copy(update={"recipe": card.recipe.model_copy(update={"head": head})})
+    bundle = write_bundle(folder, card, files)
+    if source is None:
+        return bundle.folder
+    dataset = read_source(source)
+    labels = np.array([card.classes.index(photo.label or "") for photo in dataset.photos])
+    files[REFERENCE] = files["model.onnx"].parent / REFERENCE
+    write_reference(files[REFERENCE], make_reference(load(folder).scores(dataset), labels, ROWS))
+    card = card.model_copy(update={"files": card.files | {REFERENCE: hash_file(files[REFERENCE])}})
+    return write_bundle(folder, card, files).folder
 
 
 def colour_photo(red: int, green: int, blue: int, size: tuple[int, int] = (64, 48)) -> bytes:

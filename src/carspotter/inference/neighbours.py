@@ -60,15 +60,29 @@ def find_neighbours(
     return tuple(_show(predictor, reference, photos, one) for one in nearest(reference, embedding, label, k))
 
 
+def recall(predictor: Predictor, reference: Reference, photo: Photo) -> Pixels | None:
+    """The pixels of a training photo; None where the net makes something else of them than the reference remembers.
+
+    Args:
+        predictor: the net.
+        reference: of its bundle; it holds the photo's id.
+        photo: under that id.
+
+    Raises:
+        PhotoRefused: it cannot be read or decoded.
+        BundleError: the network itself fails.
+    """
+    pixels = predictor.decoded(photo)
+    remembered = reference.embeddings[reference.ids.index(photo.id)].astype(np.float32)
+    seen = predictor.outputs(predictor.view(pixels)).embeddings
+    return pixels if distances(seen, remembered)[0] <= SAME_PHOTO else None
+
+
 def _show(predictor: Predictor, reference: Reference, photos: Mapping[str, Photo], one: Neighbour) -> Shown:
     if one.id not in photos:
         return Shown(one, None, "not among --photos" if photos else "")
     try:
-        pixels = predictor.decoded(photos[one.id])
+        pixels = recall(predictor, reference, photos[one.id])
     except PhotoRefused as refused:
         return Shown(one, None, str(refused.reason))
-    remembered = reference.embeddings[reference.ids.index(one.id)].astype(np.float32)
-    seen = predictor.outputs(predictor.view(pixels)).embeddings
-    if distances(seen, remembered)[0] > SAME_PHOTO:
-        return Shown(one, None, "another photo has its name")
-    return Shown(one, pixels)
+    return Shown(one, pixels, "another photo has its name" if pixels is None else "")

@@ -7,25 +7,44 @@ import io
 import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from string import Formatter
 from typing import TypeVar
 
 import pytest
 from PIL import Image
 
-from carspotter.apps.lot_table import LotColumns
+from carspotter.apps.lot_table import ADDED, LotColumns
 from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.shelf import Shelf
 from carspotter.apps.web import desk as module
 from carspotter.apps.web.desk import Desk, Upload
-from carspotter.apps.web.texts import LISTINGS, REASONS, TEXTS, VERDICTS, Words, choose_language
+from carspotter.apps.web.texts import CELLS, COLUMNS, KINDS, LISTINGS, REASONS, STANDINGS, TEXTS, VERBS, VERDICTS
+from carspotter.apps.web.words import Words, choose_language
+from carspotter.data.source import read_source
 from carspotter.errors import Reason, SourceError
-from carspotter.records import ListingVerdict, Verdict
-from helpers.tiny import colour_photo, write_tiny_bundle
+from carspotter.records import Kind, ListingVerdict, Verb, Verdict
+from carspotter.tracking import leaderboard
+from helpers.tiny import colour_photo, write_remembering_bundle, write_tiny_bundle
 
 T = TypeVar("T")
 RED, BLUE = Upload("r.png", colour_photo(250, 0, 0)), Upload("b.png", colour_photo(0, 0, 250))
 BAD = Upload("x.png", b"no photo")
+
+
+def fields(text: str) -> set[str]:
+    """What is filled into a text."""
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def model_that_remembers(place: Path) -> tuple[Path, Path]:
+    """A model with a linear head, and the class folders of the six photos that it remembers."""
+    source = place / "cars"
+    for name, colour in (("red", (200, 40, 0)), ("green", (0, 200, 40)), ("blue", (0, 40, 200))):
+        (source / name).mkdir(parents=True)
+        for at in range(2):
+            (source / name / f"{at}.png").write_bytes(colour_photo(*(min(255, c + 20 * at) for c in colour)))
+    return write_remembering_bundle(place / "model", source), source
 
 
 @pytest.fixture
@@ -90,6 +109,7 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
         assert [row[3] for row in ready.rows] == ["mismatch", "match", "match"]
         assert ready.columns[:4] == ("model", "photos", "price", "verdict")
         assert any("without a number" in sentence for sentence in ready.notes)
+        assert (ready.given, [one.verdict.value for one in ready.listed]) == (3, ["mismatch", "match", "match"])
         assert b"'=1+1" in ready.as_csv()  # a spreadsheet runs nothing of it
         with pytest.raises(SourceError, match="has no column 'preis'"):
             await desk.check_lot("tiny", given, photos, LotColumns("model", "photos", "preis"), lambda *_: None)
@@ -105,14 +125,55 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     at_the_desk(ask)
 
 
+def test_like_training_photos_are_shown_as_far_as_they_are_there(tmp_path: Path) -> None:
+    model, source = model_that_remembers(tmp_path)
+    api = Api(Shelf([model]), Limits(workers=1, wait=9).resolved())
+    training = {photo.id: photo for photo in read_source(source).photos}
+
+    async def ask() -> None:
+        await api.pool.start()
+        try:
+            desk = Desk(api, training)
+            assert await desk.like("model", BAD) == ()
+            near, other = await desk.like("model", RED)
+            assert (near.label, near.absent, near.others) == ("red", 0, 0)
+            assert [name for name, _, _ in near.shown] == ["red/0.png", "red/1.png"]
+            assert near.shown[0][1] < near.shown[1][1]
+            with Image.open(io.BytesIO(near.shown[0][2])) as image:
+                assert (image.format, image.getpixel((9, 9))[0] > 180) == ("JPEG", True)
+            assert {name.split("/")[0] for name, _, _ in other.shown} == {other.label}
+            (source / "red" / "0.png").write_bytes(colour_photo(0, 0, 255))  # another photo under the name
+            (source / "red" / "1.png").unlink()
+            near, _ = await desk.like("model", RED)
+            assert (near.shown, near.absent, near.others) == ((), 1, 1)
+            near, _ = await Desk(api, {}).like("model", RED)
+            assert (near.shown, near.absent, near.others) == ((), 2, 0)
+        finally:
+            await api.pool.stop()
+
+    asyncio.run(ask())
+
+
 def test_every_word_is_there_in_both_languages() -> None:
-    for texts in (TEXTS, VERDICTS, LISTINGS, REASONS):
-        for english, russian in texts.values():
-            assert english
-            assert any("а" <= letter <= "я" for letter in russian.casefold())
-    assert set(VERDICTS) == set(Verdict)
-    assert set(LISTINGS) == set(ListingVerdict)
-    assert set(REASONS) == set(Reason)
+    named = (TEXTS, VERDICTS, LISTINGS, REASONS, KINDS, VERBS, CELLS, COLUMNS)
+    for english, russian in (*STANDINGS, *(pair for texts in named for pair in texts.values())):
+        assert english
+        assert any("а" <= letter <= "я" for letter in russian.casefold())
+        assert fields(english) == fields(russian)
+    for texts, nouns in (
+        (VERDICTS, Verdict),
+        (LISTINGS, ListingVerdict),
+        (CELLS, ListingVerdict),
+        (REASONS, Reason),
+        (KINDS, Kind),
+        (VERBS, Verb),
+    ):
+        assert set(texts) == set(nouns)
+    assert set(COLUMNS) == {*ADDED, "price_gap", *leaderboard.COLUMNS}
+    assert Words("ru").standing("worse, p .01") == "хуже, p .01"
+    assert (
+        Words("ru").standing("intervals overlap, no answers to pair") == "интервалы перекрываются, нет ответов для пары"
+    )
     assert Words("ru").verdict(Verdict.ONE_OF, ["A", "B"]) == "Одна из этих: A, B."
     assert Words("en").verdict(Verdict.NAMED, []) == "It is a ?."
 

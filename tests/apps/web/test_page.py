@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from carspotter.tracking.decisions import read_decisions
 from helpers.absent import absent
-from helpers.tiny import colour_photo, write_tiny_bundle
+from helpers.tiny import colour_photo, write_remembering_bundle
 
 pytestmark = pytest.mark.slow
 PATIENCE = 60_000  # milliseconds; two shared cores, a browser and a server
@@ -40,10 +40,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(place: Path) -> Iterator[str]:
-    folder = write_tiny_bundle(place / "tiny").folder
     for name, colour in (("red/1.png", (250, 0, 0)), ("red/2.png", (0, 0, 250)), ("blue/3.png", (0, 0, 240))):
         (place / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "set" / name).write_bytes(colour_photo(*colour))
+    folder = write_remembering_bundle(place / "tiny", place / "set")
     (place / "findings.csv").write_text(
         "id,kind,score,is_issue,why,suggestion\n"
         "red/2.png,label_error,0.01,1,others say blue,blue\n"
@@ -77,6 +77,33 @@ def open_page(browser: Browser, url: str, language: str, width: int) -> tuple[Pa
     return page, outside
 
 
+TEXTS_SHOWN = """
+() => {
+  const skip = element => element.closest('[lang=en],i,script,style,[aria-hidden=true]');
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    if (!skip(walker.currentNode.parentElement)) found.push(walker.currentNode.textContent.trim());
+  }
+  for (const element of document.querySelectorAll('*')) {
+    if (skip(element)) continue;
+    for (const name of ['aria-label', 'alt', 'title', 'placeholder']) {
+      if (element.hasAttribute(name)) found.push(element.getAttribute(name).trim());
+    }
+  }
+  return found;
+}
+"""
+OURS = re.compile(r"carspotter|[\w/]+\.png|red|green|blue|tiny|model|photos|the manager|\d[\d-]+T[\d:+]+|[KMG]?B\b")
+"""What has no language: names of files, models, classes and people, times, sizes."""
+
+
+def foreign_words(page: Page) -> list[str]:
+    """Texts of a Russian page, those for screen readers too, that are not Russian and are not marked as English."""
+    shown = [OURS.sub("", said) for said in page.evaluate(TEXTS_SHOWN)]
+    return [said for said in shown if re.search("[A-Za-z]{2}", said) and not re.search("[А-Яа-я]", said)]
+
+
 def photo(red: int, green: int, blue: int, name: str) -> dict[str, object]:
     return {"name": name, "mimeType": "image/png", "buffer": colour_photo(red, green, blue)}
 
@@ -85,7 +112,7 @@ def photo(red: int, green: int, blue: int, name: str) -> dict[str, object]:
 def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) -> None:
     russian = language == "ru"
     page, outside = open_page(browser, url, language, width)
-    assert page.evaluate("document.documentElement.lang") == language
+    assert page.evaluate("document.documentElement.lang.slice(0, 2)") == language
     wrong = page.request.get(f"{url}/v1/identify")  # the page, mounted below /, does not answer for the API
     assert (wrong.status, wrong.json()["error"]["code"]) == (405, "method")
     page.locator("input[type=file]").first.set_input_files(
@@ -96,8 +123,12 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     assert page.locator("b", has_text="x").count() == 0  # a file's name is no markup
     assert page.locator(".answers img").count() == 1
     page.get_by_role("button", name="Почему?" if russian else "Why?").click()
-    none = "её последний слой не линейный" if russian else "its head is not linear"
-    page.get_by_text(none).wait_for()  # the tiny net's head lies nowhere as rows
+    page.get_by_alt_text("Где сеть это увидела" if russian else "Where the net saw it").wait_for()
+    like = page.locator(".like img")  # both that trained as red; of the runner-up, green, there is none
+    page.get_by_text("Похожие снимки из обучения: red" if russian else "Training photos of red").wait_for()
+    assert like.count() == 2
+    assert page.evaluate("[...document.querySelectorAll('.like')].every(one => one.scrollWidth <= one.clientWidth)")
+    assert all(like.nth(at).get_attribute("src").startswith("data:image/jpeg") for at in range(2))
 
     page.get_by_role("tab").nth(1).click()
     page.get_by_role("button", name="Проверить" if russian else "Check", exact=True).click()
@@ -120,12 +151,14 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     )
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Проверить партию" if russian else "Check the lot").click()
-    page.get_by_text("mismatch").wait_for()
+    page.get_by_text("не совпадает" if russian else "mismatch").wait_for()
     with page.expect_download() as waited:
         page.get_by_role("button", name="Скачать таблицу" if russian else "Download the table").click()
     written = Path(waited.value.path()).read_text(encoding="utf-8-sig")
     assert written.splitlines()[0].startswith("model,photos,verdict")
     assert len(written.splitlines()) == 3
+    if russian:
+        assert foreign_words(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out sideways
     assert outside == []
     page.context.close()
@@ -135,6 +168,7 @@ def test_a_review_survives_a_reload(browser: Browser, url: str, place: Path) -> 
     page, outside = open_page(browser, url, "en", 1280)
     page.get_by_role("tab", name="Review").click()
     page.get_by_text("0 of 2 decided").wait_for()
+    page.get_by_text("Keys: N, P").wait_for()
     page.keyboard.press("r")  # as suggested
     page.get_by_text("1 of 2 decided").wait_for()
     page.keyboard.press("d")
@@ -145,6 +179,7 @@ def test_a_review_survives_a_reload(browser: Browser, url: str, place: Path) -> 
     page.wait_for_function("window.carspotterPaste === true")
     page.get_by_role("tab", name="Review").click()
     page.get_by_text("2 of 2 decided").wait_for()
+    page.get_by_text("Keys: N, P").wait_for()
     page.keyboard.press("n")
     page.keyboard.press("u")
     page.get_by_text("1 of 2 decided").wait_for()
@@ -156,6 +191,47 @@ def test_a_review_survives_a_reload(browser: Browser, url: str, place: Path) -> 
     page.get_by_role("button", name="Show the runs").click()
     page.wait_for_timeout(2000)
     assert outside == []
+    page.context.close()
+
+
+def test_a_russian_review_and_runs_are_russian(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, "ru", 1280)
+    page.get_by_role("tab", name="Разбор").click()
+    page.get_by_text("red: возможно, неверная метка").wait_for()
+    page.get_by_role("button", name="Оставить").first.click()
+    page.get_by_text("оставлено").wait_for()
+    page.locator(".answers:visible img").nth(2).wait_for()
+    assert foreign_words(page) == []
+    page.get_by_role("button", name="Отменить").first.click()
+    page.get_by_text("оставлено").wait_for(state="hidden")
+    page.get_by_role("tab", name="Запуски").click()
+    page.get_by_role("button", name="Показать запуски").click()
+    page.wait_for_timeout(2000)
+    assert foreign_words(page) == []
+    page.context.close()
+
+
+def test_keys_are_switched_off_for_good(browser: Browser, url: str, place: Path) -> None:
+    page, _ = open_page(browser, url, "en", 1280)
+    decisions = place / "decisions.csv"
+    before = decisions.read_bytes() if decisions.exists() else b""
+    page.get_by_role("tab", name="Review").click()
+    page.get_by_text("Keys: N, P").wait_for()
+    page.get_by_role("switch", name="Keys decide").click()
+    page.get_by_text("Keys: N, P").wait_for(state="hidden")
+    page.keyboard.press("d")
+    page.reload()
+    page.wait_for_function("window.carspotterPaste === true")
+    page.get_by_role("tab", name="Review").click()
+    switch = page.get_by_role("switch", name="Keys decide")
+    switch.wait_for()
+    page.wait_for_timeout(1000)  # in which they would have been switched on
+    assert switch.get_attribute("aria-checked") == "false"
+    page.keyboard.press("d")
+    page.wait_for_timeout(1000)
+    assert (decisions.read_bytes() if decisions.exists() else b"") == before
+    switch.click()
+    page.get_by_text("Keys: N, P").wait_for()
     page.context.close()
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from carspotter.apps import options
-from carspotter.apps.console import note, say
+from carspotter.apps.console import note, notes, say
 from carspotter.errors import SourceError
 
 if TYPE_CHECKING:
     from carspotter.apps.web.review import Review
+    from carspotter.inference.runtime import RuntimeName
+    from carspotter.records import Dataset
 
 Folders = Annotated[
     list[Path],
@@ -38,8 +41,15 @@ Findings = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="findings.csv of `audit`, to review on the page.", show_default=False),
 ]
-Audited = Annotated[
-    Path | None, typer.Option("--photos", metavar="SOURCE", help="What was audited.", show_default=False)
+Trained = Annotated[
+    Path | None,
+    typer.Option(
+        "--photos",
+        metavar="SOURCE",
+        help="What trained the models: the page shows the training photos that are like one. With --findings, what was "
+        "audited.",
+        show_default=False,
+    ),
 ]
 DecisionsFile = Annotated[
     Path | None,
@@ -68,7 +78,7 @@ def serve(
     token_file: TokenFile = None,
     api_only: ApiOnly = False,
     findings: Findings = None,
-    photos: Audited = None,
+    photos: Trained = None,
     decisions: DecisionsFile = None,
     who: Who = "",
     runs: RunStoreUri = None,
@@ -84,10 +94,9 @@ def serve(
     from carspotter.apps.serving.limits import Limits
     from carspotter.apps.serving.server import config, listen
     from carspotter.apps.serving.shelf import Shelf
-    from carspotter.inference.predictor import load
 
-    for folder in models:
-        load(folder, threads=1, runtime=runtime)  # what no worker could open is said at once, and ends with 2
+    # What no worker could open is said at once, and ends with 2.
+    remembered = {folder.resolve().name: _remembered(folder, runtime) for folder in models}
     token = "" if token_file is None else _token(token_file)
     if host not in LOCAL and not token:
         note(f"{host} can be reached by others and no token is asked for; name a --token-file")
@@ -96,10 +105,16 @@ def serve(
         raise typer.BadParameter(
             "--findings lets every visitor decide about training photos; serve it on localhost alone"
         )
-    if not api_only and not token:
+    if api_only or token:
+        if photos or findings or runs:
+            raise typer.BadParameter(
+                "--photos, --findings and --runs are for the page; a token or --api-only leaves it out"
+            )
+    else:
         from carspotter.apps.web.pages import Extras, attach
 
-        attach(api, Extras(_review(findings, photos, decisions, who), runs))
+        dataset = None if photos is None else _photos(photos, remembered, shared=host not in LOCAL or bool(allow_host))
+        attach(api, Extras(_review(findings, dataset, decisions, who), runs, dataset))
     socket = listen(host, port)
     say(
         f"{', '.join(api.shelf.bundles)} at http://{host}:{socket.getsockname()[1]}, described at /docs; Ctrl-C ends it"
@@ -107,18 +122,56 @@ def serve(
     uvicorn.Server(config(api, host, port)).run([socket])
 
 
-def _review(findings: Path | None, photos: Path | None, decisions: Path | None, who: str) -> Review | None:
+def _remembered(folder: Path, runtime: RuntimeName) -> tuple[str, ...]:
+    """The ids of the photos that trained a model, as far as it remembers them.
+
+    Raises:
+        BundleError: it is no sound model.
+    """
+    from carspotter.inference.predictor import load
+
+    reference = load(folder, threads=1, runtime=runtime).reference
+    return () if reference is None else reference.ids
+
+
+def _photos(source: Path, remembered: Mapping[str, Sequence[str]], *, shared: bool) -> Dataset:
+    """What trained the models; what cannot be shown of it is said now.
+
+    Args:
+        source: of photos.
+        remembered: by model, the ids of the photos that trained it.
+        shared: whether others than this machine's users see the page.
+
+    Raises:
+        SourceError: the source cannot be used.
+    """
+    from carspotter.data.source import read_source
+
+    dataset = read_source(source)
+    notes(dataset.notes)
+    known = {photo.id for photo in dataset.photos}
+    for name, ids in remembered.items():
+        if not ids:
+            note(f"{name} remembers no training photos, so none will be shown; train it again to have them")
+        elif lost := sum(one not in known for one in ids):
+            note(f"{lost:,} of the {len(ids):,} training photos that {name} remembers are not in {source}")
+    if shared:
+        note("every visitor will be shown training photos, as --photos asks")
+    return dataset
+
+
+def _review(findings: Path | None, dataset: Dataset | None, decisions: Path | None, who: str) -> Review | None:
     """What the page reviews, if anything.
 
     Raises:
         typer.BadParameter: findings without their photos, or without a place for decisions.
-        SourceError: a table or the source cannot be used.
+        SourceError: a table cannot be used.
     """
     if findings is None:
-        if photos or decisions:
-            raise typer.BadParameter("--photos and --decisions belong to --findings; name all three or none")
+        if decisions:
+            raise typer.BadParameter("--decisions belongs to --findings; name both or none")
         return None
-    if photos is None or decisions is None:
+    if dataset is None or decisions is None:
         raise typer.BadParameter("--findings needs --photos (what was audited) and --decisions (where they are kept)")
     from getpass import getuser
 
@@ -126,7 +179,7 @@ def _review(findings: Path | None, photos: Path | None, decisions: Path | None, 
     from carspotter.data.disk import check_writable
 
     check_writable(decisions)
-    return Review(findings, photos, decisions, who or getuser())
+    return Review(findings, dataset, decisions, who or getuser())
 
 
 def _token(path: Path) -> str:

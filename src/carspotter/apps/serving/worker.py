@@ -15,12 +15,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.data.photo import decode
+from carspotter.data.photo import decode, read_bytes
 from carspotter.errors import BundleError, MissingExtra, PhotoRefused, Reason
 from carspotter.evaluation.explain import overlay, upsample
+from carspotter.evaluation.metrics import best_first
 from carspotter.evaluation.page import THUMB, small_jpeg
 from carspotter.inference.explanation import explain
+from carspotter.inference.neighbours import recall
 from carspotter.inference.predictor import Predictor, load
+from carspotter.inference.reference import Neighbour, nearest
 from carspotter.inference.runtime import RuntimeName
 from carspotter.records import Dataset, Photo, Rejected, Scores, Verdict
 
@@ -52,26 +55,39 @@ class Seen:
         stranger: the verdict where the photo shows no model that was taught.
         rejected: why there is nothing.
         picture: a JPEG, where one was asked for.
+        near: the likeliest classes, each with the training photos that are nearest; empty where none are remembered.
     """
 
     logits: npt.NDArray[np.float32] | None = None
     stranger: Verdict | None = None
     rejected: Rejected | None = None
     picture: bytes | None = None
+    near: tuple[tuple[str, tuple[Neighbour, ...]], ...] = ()
 
 
-Want = Literal["answer", "thumbnail", "why"]
+Want = Literal["answer", "thumbnail", "why", "near", "training"]
 """`answer`: logits and the rest; `thumbnail`: a small picture drawn anew, without metadata; `why`: where the net saw
-its answer rather than the runner-up."""
+its answer rather than the runner-up; `near`: which training photos of both are like it; `training`: a small picture of
+one of these, if it is the one that trained."""
+NEAREST = 3
+"""Training photos of a class that are told: a row of a card on the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One photo for one model."""
+    """One photo for one model.
+
+    Attributes:
+        model: that is asked.
+        photo: the bytes of its file.
+        want: what for.
+        known_as: the id of a training photo.
+    """
 
     model: Model
     photo: bytes
     want: Want = "answer"
+    known_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,9 @@ def work(pipe: Connection, memory_bytes: int, runtime: RuntimeName) -> None:
             if not bounded:  # after the models: what they take is known and wanted
                 _bound_memory(memory_bytes)
                 bounded = True
-            pipe.send(WORK[asked.want](predictor, asked.photo))
+            pipe.send(WORK[asked.want](predictor, Photo(asked.known_as or "photo", asked.photo)))
+        except PhotoRefused as refused:
+            pipe.send(refused_for(refused.reason, refused.sentence))
         except (BundleError, MissingExtra) as fault:
             pipe.send(Gone(str(fault)))
         except MemoryError:
@@ -121,39 +139,57 @@ def work(pipe: Connection, memory_bytes: int, runtime: RuntimeName) -> None:
             )
 
 
-def look(predictor: Predictor, photo: bytes) -> Seen:
+def look(predictor: Predictor, photo: Photo) -> Seen:
     """What a net says of one photo."""
-    dataset = Dataset((Photo("photo", photo),))
+    dataset = Dataset((photo,))
     scores = predictor.scores(dataset)
     if scores.rejected:
         return Seen(rejected=scores.rejected[0])
-    stranger = predictor.strangers(dataset, scores).get("photo")
+    stranger = predictor.strangers(dataset, scores).get(photo.id)
     return Seen(scores.logits[0], stranger)
 
 
-def draw_small(_: Predictor, photo: bytes) -> Seen:
+def draw_small(_: Predictor, photo: Photo) -> Seen:
     """The photo itself, small."""
-    try:
-        return Seen(picture=small_jpeg(decode(photo, at_least=THUMB[::-1]).pixels))
-    except PhotoRefused as refused:
-        return Seen(rejected=Rejected("", refused.reason, refused.sentence))
+    return Seen(picture=small_jpeg(decode(read_bytes(photo.where), at_least=THUMB[::-1]).pixels))
 
 
-def draw_why(predictor: Predictor, photo: bytes) -> Seen:
+def draw_why(predictor: Predictor, photo: Photo) -> Seen:
     """Where the net saw its answer; exact, and without torch, where the head is linear."""
     try:
-        found = explain(predictor, Photo("photo", photo), reference=predictor.reference)
-    except PhotoRefused as refused:
-        return Seen(rejected=Rejected("", refused.reason, refused.sentence))
+        found = explain(predictor, photo, reference=predictor.reference)
     except BundleError:
         sentence = "this model's head is not linear: `carspotter explain` draws it, with carspotter[train]"
-        return Seen(rejected=Rejected("", Reason.MISSING_EXTRA, sentence))
+        return refused_for(Reason.MISSING_EXTRA, sentence)
     shown = overlay(found.view, upsample(found.cells, *found.view.shape[:2]))
     return Seen(picture=small_jpeg(shown, found.view.shape[1::-1]))
 
 
-WORK: Mapping[Want, Callable[[Predictor, bytes], Seen]] = MappingProxyType(
-    {"answer": look, "thumbnail": draw_small, "why": draw_why}
+def find_near(predictor: Predictor, photo: Photo) -> Seen:
+    """The training photos of the named class and of the runner-up that are nearest, which the reference remembers."""
+    if (reference := predictor.reference) is None:
+        return Seen()
+    found = predictor.outputs(predictor.view(predictor.decoded(photo)))
+    likeliest = best_first(found.logits, 2)[0].tolist()
+    classes = predictor.card.classes
+    return Seen(near=tuple((classes[at], nearest(reference, found.embeddings[0], at, NEAREST)) for at in likeliest))
+
+
+def draw_training(predictor: Predictor, photo: Photo) -> Seen:
+    """A training photo, small, unless the file under its name is another one."""
+    reference = predictor.reference
+    if reference is None or photo.id not in reference.ids:  # the model was replaced meanwhile
+        return refused_for(Reason.MISSING, "the model does not remember it")
+    pixels = recall(predictor, reference, photo)
+    return (
+        refused_for(Reason.MISSING, "another photo has its name")
+        if pixels is None
+        else Seen(picture=small_jpeg(pixels))
+    )
+
+
+WORK: Mapping[Want, Callable[[Predictor, Photo], Seen]] = MappingProxyType(
+    {"answer": look, "thumbnail": draw_small, "why": draw_why, "near": find_near, "training": draw_training}
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,18 @@ from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.line import Turn
 from carspotter.apps.serving.pool import Full
 from carspotter.apps.serving.worker import Gone, Model, Seen, Task, Want, together
+from carspotter.apps.web.words import Said
 from carspotter.data.archive import forget_archives
 from carspotter.data.listing import list_place
 from carspotter.data.photo import read_bytes
 from carspotter.data.table import Cell, Table, read_table, write_table
 from carspotter.data.wording import brief
-from carspotter.errors import PhotoRefused, SourceError
+from carspotter.errors import PhotoRefused, Reason, SourceError
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.listing import check_listing
 from carspotter.inference.bundle import Bundle
 from carspotter.inference.lot import Ad, find_ads
+from carspotter.inference.reference import Neighbour
 from carspotter.records import Answer, Listed, Photo, Rejected
 
 MAX_TABLE_BYTES = 10 * 2**20
@@ -51,11 +53,15 @@ class Ready:
         columns: of the table, ours last.
         rows: suspicious ads first.
         notes: remarks, a sentence each.
+        given: how many columns the table had.
+        listed: what was found, for each row.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
+    given: int
+    listed: tuple[Listed, ...]
 
     def as_csv(self) -> bytes:
         """The table as a file, safe to open in a spreadsheet."""
@@ -65,15 +71,39 @@ class Ready:
             return path.read_bytes()
 
 
+@dataclass(frozen=True, slots=True)
+class Like:
+    """Training photos of one class that are like a photo, the nearest first.
+
+    Attributes:
+        label: the class.
+        shown: id, distance (0: the same to the net, 2: opposite) and a small JPEG of those that can be shown.
+        absent: how many are not among the source's photos, or cannot be read there.
+        others: how many of the source's photos only bear the name of one.
+    """
+
+    label: str
+    shown: tuple[tuple[str, float, bytes], ...]
+    absent: int
+    others: int
+
+
 class Desk:
     """Asks the server's workers.
 
     Args:
         api: of the server.
+        training: photos by id, among them those that trained its models; None where none are shown.
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, training: Mapping[str, Photo] | None = None) -> None:
         self._api = api
+        self._training = training
+
+    @property
+    def shows_training(self) -> bool:
+        """Whether training photos are shown."""
+        return self._training is not None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -104,7 +134,7 @@ class Desk:
             SourceError: too many photos, or too many wait already.
         """
         if len(photos) > self._api.limits.photos:
-            raise SourceError(f"{len(photos)} photos; an ad may have {self._api.limits.photos}")
+            raise Said("too_many", count=len(photos), most=self._api.limits.photos)
         bundle, seen = await self._ask(model, [photo.data for photo in photos])
         return _listed(bundle, declared, seen)
 
@@ -114,6 +144,38 @@ class Desk:
         if seen.picture is not None:
             return seen.picture
         return seen.rejected.sentence if seen.rejected else ""
+
+    async def like(self, model: str, photo: Upload) -> tuple[Like, ...]:
+        """The training photos that are most like a photo: of its class, then of the runner-up.
+
+        Returns:
+            Nothing where the model remembers none, or where the photo cannot be used.
+
+        Raises:
+            SourceError: too many photos wait already.
+        """
+        _, (seen,) = await self._ask(model, [photo.data], "near")
+        return tuple([await self._like(model, label, near) for label, near in seen.near])
+
+    async def _like(self, model: str, label: str, near: Sequence[Neighbour]) -> Like:
+        found = [(one, data) for one in near if (data := await self._training_bytes(one.id)) is not None]
+        names = [one.id for one, _ in found]
+        _, seen = await self._ask(model, [data for _, data in found], "training", names) if found else (None, [])
+        shown = tuple(
+            (one.id, one.distance, drawn.picture)
+            for (one, _), drawn in zip(found, seen, strict=True)
+            if drawn.picture is not None
+        )
+        others = sum(one.rejected is not None and one.rejected.reason is Reason.MISSING for one in seen)
+        return Like(label, shown, len(near) - len(shown) - others, others)
+
+    async def _training_bytes(self, name: str) -> bytes | None:
+        if self._training is None or name not in self._training:
+            return None
+        try:
+            return await asyncio.to_thread(read_bytes, self._training[name].where)
+        except PhotoRefused:
+            return None
 
     async def read_lot(self, upload: Upload) -> Table:
         """A table of ads.
@@ -150,7 +212,13 @@ class Desk:
         gaps, remarks = gaps_of(given, found, columns)
         order = sorted(range(len(found)), key=lambda at: urgency(found[at], gaps, at))
         names, rows = await asyncio.to_thread(written, given, found, gaps)
-        return Ready(tuple(names), tuple(rows[at] for at in order), (*notes, *remarks))
+        return Ready(
+            columns=tuple(names),
+            rows=tuple(rows[at] for at in order),
+            notes=(*notes, *remarks),
+            given=len(given.columns),
+            listed=tuple(found[at] for at in order),
+        )
 
     async def _all(self, model: str, ads: Sequence[Ad], progress: Callable[[int, int], None]) -> list[Listed]:
         """By one version of the model; where it is replaced meanwhile, all of it again."""
@@ -171,7 +239,7 @@ class Desk:
             if len(found) == len(ads):
                 return found
             await self._api.refresh()
-        raise SourceError("the model is being replaced; try again")
+        raise Said("replaced")
 
     async def _read(self, current: Model, photo: Photo, turn: Turn) -> Seen | Gone:
         """One photo of an archive; it waits for its turn among everybody's."""
@@ -181,8 +249,11 @@ class Desk:
             return Seen(rejected=Rejected(photo.id, fault.reason, fault.sentence))
         return await self._api.pool.run(Task(current, data), turn)
 
-    async def _ask(self, model: str, photos: Sequence[bytes], want: Want = "answer") -> tuple[Bundle, list[Seen]]:
+    async def _ask(
+        self, model: str, photos: Sequence[bytes], want: Want = "answer", known_as: Sequence[str] = ()
+    ) -> tuple[Bundle, list[Seen]]:
         """All photos by one version of the model, which is given too; a page waits where a program is refused."""
+        names = known_as or [""] * len(photos)
         until = asyncio.get_running_loop().time() + PATIENCE
         while self._api.pool.full and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(0.05)
@@ -190,13 +261,14 @@ class Desk:
             with self._api.pool.admitting(len(photos)) as turn:
                 for _ in range(TRIES):
                     bundle, current = self._api.shelf.now(model)
-                    said = await asyncio.gather(*(self._api.pool.run(Task(current, one, want), turn) for one in photos))
+                    tasks = [Task(current, one, want, name) for one, name in zip(photos, names, strict=True)]
+                    said = await asyncio.gather(*(self._api.pool.run(task, turn) for task in tasks))
                     if not any(isinstance(one, Gone) for one in said):
                         return bundle, [one for one in said if isinstance(one, Seen)]
                     await self._api.refresh()
         except Full:
-            raise SourceError("too many photos wait already; try again in a moment") from None
-        raise SourceError("the model is being replaced; try again")
+            raise Said("busy") from None
+        raise Said("replaced")
 
 
 def _listed(bundle: Bundle, declared: str, seen: Sequence[Seen]) -> Listed:

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from carspotter.data.photo import read_bytes
-from carspotter.data.source import read_source
 from carspotter.data.table import neutral, read_table
 from carspotter.data.wording import brief, some
 from carspotter.errors import PhotoRefused, SourceError
-from carspotter.records import Decision, Kind, Photo, Verb
+from carspotter.records import Dataset, Decision, Kind, Photo, Verb
 from carspotter.tracking.decisions import decide, decided_so_far, undo
 
 NEEDED = ("id", "kind", "is_issue", "why", "suggestion")
@@ -48,16 +47,15 @@ class Review:
 
     Args:
         findings: `findings.csv` of `carspotter audit`.
-        source: that was audited.
+        dataset: that was audited.
         decisions: the table that is written; made with the first decision.
         who: decides.
 
     Raises:
-        SourceError: a table or the source cannot be used.
+        SourceError: a table cannot be used.
     """
 
-    def __init__(self, findings: Path, source: Path, decisions: Path, who: str) -> None:
-        dataset = read_source(source)
+    def __init__(self, findings: Path, dataset: Dataset, decisions: Path, who: str) -> None:
         self.photos: dict[str, Photo] = {photo.id: photo for photo in dataset.photos}
         self.classes = dataset.classes
         self.suspects = _read(findings, self.photos)

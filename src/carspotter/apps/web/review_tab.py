@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from nicegui import events, ui
 
-from carspotter.apps.web.desk import Desk, Upload
+from carspotter.apps.web.desk import Upload
 from carspotter.apps.web.review import Review, Suspect
-from carspotter.apps.web.texts import Words
+from carspotter.apps.web.visit import ENGLISH, Visit
 from carspotter.data.wording import brief
 from carspotter.evaluation.page import data_url, text
 from carspotter.records import Kind, Verb
 
 PAGE = 12
 """Findings shown at once: what fits a desk's screen twice over."""
-Guarded = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+ASK_KEYS = "return localStorage.getItem('carspotter-keys') !== 'off'"
+KEEP_KEYS = "localStorage.setItem('carspotter-keys', '{}')"
+"""Whether keys decide is remembered by the browser alone, so that whoever speaks to it, or leans on its keyboard, can
+switch them off for good (WCAG 2.2, 2.1.4)."""
 
 
 class ReviewTab:
@@ -24,16 +26,14 @@ class ReviewTab:
 
     Args:
         review: findings and decisions.
-        desk: draws small pictures.
-        words: of the visitor's language.
-        guarded: runs work and says its errors.
+        visit: of the visitor.
     """
 
-    def __init__(self, review: Review, desk: Desk, words: Words, guarded: Guarded) -> None:
+    def __init__(self, review: Review, visit: Visit) -> None:
         self._review = review
-        self._desk = desk
-        self._words = words
-        self._guarded = guarded
+        self._desk = visit.desk
+        self._words = visit.words
+        self._guarded = visit.guarded
         self._kind: Kind | None = None
         self._first = 0
         self._at = 0
@@ -46,16 +46,27 @@ class ReviewTab:
         words = self._words
         kinds = list(dict.fromkeys(one.kind for one in self._review.suspects))
         with ui.row().classes("items-center"):
-            names = {"": words("all"), **{kind.value: kind.value for kind in kinds}}
+            names = {"": words("all"), **{kind.value: words.kind(kind) for kind in kinds}}
             ui.select(names, value="", label=words("kind"), on_change=self._choose).classes("w-48")
             self._count = ui.label().props("aria-live=polite")
-        ui.label(words("keys")).classes("text-caption")
+            self._switch = ui.switch(words("keys_on"), on_change=self._keys_changed)
+        self._help = ui.label(words("keys")).classes("text-caption")
         self._grid = ui.element("div").classes("answers")
         with ui.row():
             ui.button("‹", on_click=lambda: self._turn(-PAGE)).props(f'aria-label="{words("previous")}" outline')
             ui.button("›", on_click=lambda: self._turn(PAGE)).props(f'aria-label="{words("next")}" outline')
-        ui.keyboard(on_key=self._key, repeating=False, ignore=["input", "select", "textarea"])
+        self._keyboard = ui.keyboard(on_key=self._key, repeating=False, ignore=["input", "select", "textarea"])
+        self._keyboard.active = False  # until the browser has told what it remembers
+        ui.timer(0, self._ask_keys, once=True)
         self._show()
+
+    async def _ask_keys(self) -> None:
+        self._switch.set_value(bool(await ui.run_javascript(ASK_KEYS)))
+
+    def _keys_changed(self, event: events.ValueChangeEventArguments[bool | None]) -> None:
+        self._keyboard.active = bool(event.value)
+        self._help.set_visibility(bool(event.value))
+        ui.run_javascript(KEEP_KEYS.format("on" if event.value else "off"))
 
     @property
     def _all(self) -> list[Suspect]:
@@ -89,8 +100,8 @@ class ReviewTab:
             place = ui.row().classes("w-full no-wrap")
             names = [one.id, one.suggestion] if "duplicate" in one.kind or one.kind is Kind.LEAK else [one.id]
             ui.timer(0, lambda: self._pictures(place, names), once=True)
-            ui.label(f"{one.kind.value}: {one.label}").classes("text-bold")
-            ui.label(one.why).classes("text-caption")
+            ui.label(f"{one.label}: {words.kind(one.kind)}").classes("text-bold")
+            ui.label(one.why).classes("text-caption").props(ENGLISH)
             ui.label(brief(one.id)).classes("text-caption ellipsis")
             with ui.row().classes("gap-1"):
                 ui.button(words("keep"), on_click=lambda: self._decide(at, Verb.KEEP)).props("dense outline")
@@ -104,7 +115,7 @@ class ReviewTab:
 
     def _said(self, one: Suspect) -> str:
         made = self._review.decision(one)
-        return "" if made is None else f"{made.decision.value} {made.label} · {made.who} · {made.when}"
+        return "" if made is None else f"{self._words.verb(made.decision)} {made.label} · {made.who} · {made.when}"
 
     async def _pictures(self, place: ui.row, names: list[str]) -> None:
         for name in names:
@@ -116,7 +127,7 @@ class ReviewTab:
                 if isinstance(drawn, bytes):
                     ui.html(f'<img alt="{text(name)}" src="{data_url(drawn)}">', sanitize=False).classes("col")
                 else:
-                    ui.label(drawn)
+                    ui.label(drawn).props(ENGLISH)
 
     async def _decide(self, at: int, verb: Verb) -> None:
         if at >= len(self._shown):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from nicegui import ui
 
-from carspotter.apps.web.texts import Words
+from carspotter.apps.web.visit import ENGLISH, Visit
 from carspotter.errors import CarspotterError
 from carspotter.records import Run
 from carspotter.tracking.curves import draw_curves
 from carspotter.tracking.leaderboard import COLUMNS, Leaderboard, leaderboards
 from carspotter.tracking.runs import open_store
 
-Guarded = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 MOST = 10
 """Runs in one picture, as `draw_curves` allows."""
 
@@ -27,14 +25,13 @@ class RunsTab:
 
     Args:
         uri: of the store.
-        words: of the visitor's language.
-        guarded: runs work and says its errors.
+        visit: of the visitor.
     """
 
-    def __init__(self, uri: str, words: Words, guarded: Guarded) -> None:
+    def __init__(self, uri: str, visit: Visit) -> None:
         self._uri = uri
-        self._words = words
-        self._guarded = guarded
+        self._words = visit.words
+        self._guarded = visit.guarded
 
     def build(self) -> None:
         """Put it onto the page."""
@@ -48,22 +45,25 @@ class RunsTab:
         try:
             runs, boards, remarks = await asyncio.to_thread(_read, self._uri)
         except CarspotterError as fault:
-            waiting.set_text(str(fault))
+            waiting.props(ENGLISH).set_text(str(fault))
             return
         waiting.delete()
         with self._place:
             for board in boards:
                 self._board(board, runs)
             for sentence in remarks:
-                ui.label(sentence).classes("text-caption")
+                ui.label(sentence).classes("text-caption").props(ENGLISH)
 
     def _board(self, board: Leaderboard, runs: dict[str, Run]) -> None:
-        ui.label(board.title).classes("text-subtitle1 text-bold")
+        ui.label(board.title).classes("text-subtitle1 text-bold").props(ENGLISH)
         columns = [
-            {"name": str(at), "label": name, "field": str(at), "align": "left", "sortable": True}
+            {"name": str(at), "label": self._words.column(name), "field": str(at), "align": "left", "sortable": True}
             for at, name in enumerate(COLUMNS)
         ]
-        rows = [{"id": row[0], **{str(at): cell for at, cell in enumerate(row)}} for row in board.rows]
+        rows = [
+            {"id": row[0], **{str(at): cell for at, cell in enumerate((*row[:-1], self._words.standing(row[-1])))}}
+            for row in board.rows
+        ]
         shown = ui.table(columns=columns, rows=rows, row_key="id", selection="multiple", pagination=10).classes(
             "w-full"
         )
@@ -79,7 +79,7 @@ class RunsTab:
 
         ui.button(self._words("curves"), on_click=lambda: self._guarded(curves)).props("flat")
         for sentence in board.remarks:
-            ui.label(sentence).classes("text-caption")
+            ui.label(sentence).classes("text-caption").props(ENGLISH)
 
 
 def _read(uri: str) -> tuple[dict[str, Run], tuple[Leaderboard, ...], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Every word of the page, in English and in Russian."""
+"""Every text of the page, in English and in Russian; `words.py` chooses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from carspotter.errors import Reason
-from carspotter.records import ListingVerdict, Verdict
+from carspotter.records import Kind, ListingVerdict, Verb, Verdict
 
 Language = Literal["en", "ru"]
 LANGUAGES: Mapping[Language, str] = {"en": "English", "ru": "Русский"}
@@ -24,6 +24,23 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Where the net saw it: orange speaks for the answer, blue for the runner-up",
         "Где сеть это увидела: оранжевое за ответ, синее за второй вариант",
     ),
+    "like": ("Training photos of {label} that are most like it", "Похожие снимки из обучения: {label}"),
+    "like_alt": (
+        "{label}, training photo, distance {distance:.2f}",
+        "{label}, снимок из обучения, расстояние {distance:.2f}",
+    ),
+    "like_absent": (
+        "Not among the photos given to this server: {count}",
+        "Нет среди снимков, данных этому серверу: {count}",
+    ),
+    "like_others": (
+        "Not shown, since another photo has the name: {count}",
+        "Не показано, потому что под этим именем другой снимок: {count}",
+    ),
+    "no_like": (
+        "This model remembers no training photos; train it again to have them.",
+        "Эта модель не помнит снимков, на которых училась; обучите её заново.",
+    ),
     "declared": ("Declared model", "Заявленная модель"),
     "declared_hint": ("as the ad names it", "как в объявлении"),
     "check": ("Check", "Проверить"),
@@ -32,10 +49,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "suspicion": ("Suspicion", "Подозрение"),
     "recognised": ("Recognised", "Распознано"),
     "probability": ("Probability of the declared model", "Вероятность заявленной модели"),
-    "shown": ("{count} photos show a {model}, {share:.0%}", "{model} на снимках: {count}, вероятность {share:.0%}"),
+    "shown": ("Photos of a {model}: {count}, {share:.0%}", "{model} на снимках: {count}, вероятность {share:.0%}"),
     "unlike": ("Unlike every known model: {count}", "Не похоже на известные модели: {count}"),
     "no_car": ("No car from outside: {count}", "Машины снаружи не видно: {count}"),
     "unusable": ("Unusable photos: {count}", "Негодных снимков: {count}"),
+    "untaught": ("The declared model was not taught", "Заявленной модели не учили"),
     "family": ("A {group}; which one is unsure", "Это {group}; какая именно, неясно"),
     "no_map": (
         "No picture for this model: its head is not linear.",
@@ -72,6 +90,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Keys: N, P (or ← →) move, K keep, D drop, R relabel as suggested, U undo. Each decision is saved at once.",
         "Клавиши: N, P (или ← →) ходить, K оставить, D убрать, R назвать иначе, U отменить. Сохраняется сразу.",
     ),
+    "keys_on": ("Keys decide", "Решать клавишами"),
     "previous": ("Previous findings", "Предыдущие находки"),
     "next": ("Next findings", "Следующие находки"),
     "keep": ("Keep", "Оставить"),
@@ -80,6 +99,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "undo": ("Undo", "Отменить"),
     "decided": ("{done} of {total} decided", "Решено: {done} из {total}"),
     "refresh": ("Show the runs", "Показать запуски"),
+    "busy": (
+        "Too many photos wait already; try again in a moment.",
+        "Слишком много снимков уже ждут; попробуйте ещё раз чуть позже.",
+    ),
+    "replaced": ("The model is being replaced; try again.", "Модель как раз заменяют; попробуйте ещё раз."),
+    "too_many": ("{count} photos; an ad may have {most}.", "Снимков: {count}; в объявлении может быть {most}."),
     "curves": ("Curves of the chosen runs", "Кривые выбранных запусков"),
 }
 
@@ -103,6 +128,61 @@ LISTINGS: Mapping[ListingVerdict, tuple[str, str]] = {
 }
 
 
+KINDS: Mapping[Kind, tuple[str, str]] = {
+    Kind.LABEL_ERROR: ("perhaps a wrong label", "возможно, неверная метка"),
+    Kind.OUTLIER: ("strange photo", "странный снимок"),
+    Kind.LEAK: ("copy in another set", "копия в другом наборе"),
+    Kind.EXACT_DUPLICATE: ("the same file twice", "тот же файл дважды"),
+    Kind.NEAR_DUPLICATE: ("near copy", "почти копия"),
+    Kind.DARK: ("dark", "тёмный"),
+    Kind.BRIGHT: ("overexposed", "пересвеченный"),
+    Kind.BLURRY: ("blurry", "смазанный"),
+    Kind.TINY: ("tiny", "крошечный"),
+    Kind.ODD_ASPECT: ("of an odd shape", "странных пропорций"),
+    Kind.CLASS_OVERLAP: ("classes overlap", "классы перекрываются"),
+}
+
+VERBS: Mapping[Verb, tuple[str, str]] = {
+    Verb.KEEP: ("kept", "оставлено"),
+    Verb.RELABEL: ("relabelled", "названо иначе"),
+    Verb.DROP: ("dropped", "убрано"),
+}
+
+CELLS: Mapping[ListingVerdict, tuple[str, str]] = {
+    ListingVerdict.MATCH: ("match", "совпадает"),
+    ListingVerdict.MISMATCH: ("mismatch", "не совпадает"),
+    ListingVerdict.CANNOT_TELL: ("cannot tell", "не понять"),
+    ListingVerdict.NOT_EXTERIOR: ("not this car's exterior", "машины снаружи нет"),
+}
+"""Verdicts as cells of a table."""
+
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "verdict": ("verdict", "вердикт"),
+    "recognised": ("recognised", "распознано"),
+    "probability": ("probability", "вероятность"),
+    "suspicion": ("suspicion", "подозрение"),
+    "reason": ("reason", "причина"),
+    "price_gap": ("price gap", "ниже медианы"),
+    "id": ("id", "номер"),
+    "name": ("name", "название"),
+    "accuracy": ("accuracy", "точность"),
+    "log loss": ("log loss", "лог-потери"),
+    "minutes": ("minutes", "минуты"),
+    "against the best": ("against the best", "против лучшего"),
+}
+"""Headings of our tables."""
+
+STANDINGS: tuple[tuple[str, str], ...] = (
+    ("best", "лучший"),
+    ("worse", "хуже"),
+    ("not distinguishable", "неотличим"),
+    ("intervals overlap", "интервалы перекрываются"),
+    ("intervals do not overlap", "интервалы не перекрываются"),
+    ("no answers to pair", "нет ответов для пары"),
+    ("not tested", "не проверено"),
+)
+"""Parts of what `tracking/leaderboard.py` says of a run beside the best one."""
+
 REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.MISSING: ("It is not there.", "Его нет."),
     Reason.EMPTY: ("The file is empty.", "Файл пуст."),
@@ -115,47 +195,3 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.TIMEOUT: ("It took too long; send a smaller copy.", "Слишком долго; пришлите копию поменьше."),
     Reason.MISSING_EXTRA: ("This server does not read its format.", "Этот сервер не читает такой формат."),
 }
-
-
-class Words:
-    """The words of one language.
-
-    Args:
-        language: of the reader.
-    """
-
-    def __init__(self, language: Language) -> None:
-        self.language = language
-        self._at = 0 if language == "en" else 1
-
-    def __call__(self, key: str, **values: object) -> str:
-        """One text, with its values filled in."""
-        return TEXTS[key][self._at].format(**values)
-
-    def verdict(self, verdict: Verdict, labels: list[str]) -> str:
-        """What an answer claims, in plain words."""
-        return VERDICTS[verdict][self._at].format(label=labels[0] if labels else "?", labels=", ".join(labels))
-
-    def reason(self, reason: Reason) -> str:
-        """Why a photo cannot be used."""
-        return REASONS[reason][self._at]
-
-    def listing(self, verdict: ListingVerdict) -> str:
-        """What the photos say of an ad."""
-        return LISTINGS[verdict][self._at]
-
-
-def choose_language(asked: str | None, accepted: str | None) -> Language:
-    """The language asked for, else the browser's first one that we speak, else English.
-
-    Args:
-        asked: `?lang=`.
-        accepted: the header `Accept-Language`.
-    """
-    if asked in LANGUAGES:
-        return "ru" if asked == "ru" else "en"
-    for part in (accepted or "").split(","):
-        tongue = part.split(";")[0].strip().casefold()[:2]
-        if tongue in LANGUAGES:
-            return "ru" if tongue == "ru" else "en"
-    return "en"
