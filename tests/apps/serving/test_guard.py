@@ -89,10 +89,17 @@ def test_two_hosts_in_one_request(running: Running) -> None:
     assert said.startswith(b"HTTP/1.1 400")
 
 
+def fetched(mode: str, destination: str) -> dict[str, str]:
+    """What a browser says of a request that another site's page makes without a script."""
+    return {"sec-fetch-site": "cross-site", "sec-fetch-mode": mode, "sec-fetch-dest": destination}
+
+
 def test_pages_of_other_sites_cannot_read_either(running: Running) -> None:
     for path in ("/v1/models", "/metrics", "/openapi.json", "/docs"):
         assert running.get(path, origin="https://evil.example").status_code == 403
-        assert running.get(path, **{"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}).status_code == 403
+        assert running.get(path, **fetched("no-cors", "script")).status_code == 403
+        assert running.get(path, **fetched("navigate", "iframe")).status_code == 403
+        assert running.get(path, **fetched("navigate", "document")).status_code == 200  # a link to us
         assert running.get(path, origin=running.url).status_code == 200
 
 

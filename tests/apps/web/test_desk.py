@@ -20,7 +20,7 @@ from carspotter.apps.serving.shelf import Shelf
 from carspotter.apps.web import desk as module
 from carspotter.apps.web.desk import Desk, Upload
 from carspotter.apps.web.texts import CELLS, COLUMNS, KINDS, LISTINGS, REASONS, STANDINGS, TEXTS, VERBS, VERDICTS
-from carspotter.apps.web.words import Words, choose_language
+from carspotter.apps.web.words import Said, Words, choose_language
 from carspotter.data.source import read_source
 from carspotter.errors import Reason, SourceError
 from carspotter.records import Kind, ListingVerdict, Verb, Verdict
@@ -70,6 +70,9 @@ def test_photos_and_listings(at_the_desk: Callable[..., None]) -> None:
         assert (await desk.identify("tiny", BAD)).verdict is Verdict.BAD_PHOTO
         assert (await desk.check("tiny", "red", [RED, BAD])).verdict is ListingVerdict.MATCH
         assert (await desk.check("tiny", "red", [BLUE])).verdict is ListingVerdict.MISMATCH
+        with pytest.raises(Said, match="51 photos; an ad may have 50") as found:
+            await desk.check("tiny", "red", [RED] * 51)
+        assert Words("ru")(found.value.key, **found.value.values) == "Снимков: 51; в объявлении может быть 50."
 
     at_the_desk(ask)
 

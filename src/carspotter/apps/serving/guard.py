@@ -130,13 +130,14 @@ class Guard:
     def _foreign(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether another site's page asks, reading or writing: a page's socket begins with a GET.
 
-        Browsers name the page in `Origin` where a script asks, and in `Sec-Fetch-Site` also where a `<script>` or an
-        `<img>` does, which could read a reply that is a script. Links to us are followed.
+        Browsers name the page in `Origin` where a script asks. Where a `<script>` or an `<img>` does, or a frame in
+        which clicks could be stolen, `Sec-Fetch-Site` tells. Links to us are followed.
         """
         origin = headers.get(b"origin")
         if origin is not None:
             return not self._same(origin.decode("latin-1"))
-        return headers.get(b"sec-fetch-site") == b"cross-site" and headers.get(b"sec-fetch-mode") != b"navigate"
+        followed = (headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest")) == (b"navigate", b"document")
+        return headers.get(b"sec-fetch-site") == b"cross-site" and not followed
 
     def _same(self, origin: str) -> bool:
         parts = urlsplit(origin)
