@@ -26,8 +26,9 @@ import numpy as np
 
 IDLE, WARM = 150, 20
 SECONDS = 20.0
-CLIENTS, AGAIN = 4, 0.005
-"""Clients that keep the server full, and seconds after which one that was refused asks again."""
+CLIENTS, AGAIN = 2, 0.01
+"""Clients that keep one worker full, and seconds after which one that was refused asks again. More clients, or shorter
+pauses, and refusals take the time that is to be measured."""
 BOUNDARY = "carspotter"
 Reply = tuple[int, float]
 """Status, and seconds from when the request was due; status 0 where the connection failed."""
