@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nicegui import events, ui
 
-from carspotter.apps.lot_table import ADDED, MODEL_COLUMNS, PHOTO_COLUMNS, LotColumns
+from carspotter.apps.lot_table import ADDED, GAP, MODEL_COLUMNS, PHOTO_COLUMNS, LotColumns
 from carspotter.apps.web.desk import MAX_TABLE_BYTES, Ready, Upload
 from carspotter.apps.web.visit import ENGLISH, Visit
 from carspotter.apps.web.words import Said
@@ -97,7 +97,7 @@ class LotTab:
     def _show(self, ready: Ready) -> None:
         words = self._words
         given = ready.given
-        ours = (*ADDED, "price_gap")
+        ours = (*ADDED, *GAP)
         columns = [
             {
                 "name": str(at),
@@ -119,7 +119,7 @@ class LotTab:
 
     def _rows(self, ready: Ready) -> list[dict[str, Cell]]:
         """The table with its verdicts and reasons in the reader's language; the file has them as documented."""
-        verdict, reason = (ready.given + ADDED.index(name) for name in ("verdict", "reason"))
+        verdict, reason = (ready.given + list(ADDED).index(name) for name in ("verdict", "reason"))
         rows: list[dict[str, Cell]] = []
         for number, (row, found) in enumerate(zip(ready.rows, ready.listed, strict=True)):
             cells = [_cell(one) for one in row]
