@@ -152,7 +152,7 @@ def write_table(
     """
     ending = check_ending(path)
     writers = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
-    table = [[_clean(cell) for cell in row] for row in rows]
+    table = [[clean(cell) for cell in row] for row in rows]
     assert all(len(row) == len(columns) for row in table), "a row that is not as long as the header"  # noqa: S101
     if ending == ".csv" and not exact:
         columns = [str(neutral(column)) for column in columns]
@@ -168,7 +168,7 @@ def neutral(cell: Cell) -> Cell:
     return cell
 
 
-def _clean(cell: Cell) -> Cell:
+def clean(cell: Cell) -> Cell:
     """None for not-a-number, and text that can be written as UTF-8."""
     if isinstance(cell, float) and not math.isfinite(cell):
         return None
