@@ -43,7 +43,6 @@ EXTRAS = {
     "sqlalchemy": ("the run store", "train"),
     "alembic": ("the run store", "train"),
     "psycopg": ("a PostgreSQL database", "postgres"),
-    "fsspec": ("photos in a store", "s3"),
     "ray": ("a cluster", "ray"),
     "pillow_heif": ("reading HEIC photos", "heic"),
     "fastapi": ("serving", "serve"),

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow
@@ -105,32 +104,37 @@ def test_a_table_of_answers_reads_as_any_table(lot: Path) -> None:
 # ---- kills ----------------------------------------------------------------------------------------------------------
 
 
-def begin(lot: Path, out: str, words: Sequence[str] = ()) -> subprocess.Popen[str]:
+ROWS = 400
+PATIENCE = 600.0
+"""Seconds; far more than it takes, for machines that do other work."""
+
+
+def begin(lot: Path, out: str) -> subprocess.Popen[bytes]:
+    """What it says goes to the file `said`."""
     command = [sys.executable, "-m", "carspotter", "batch", str(lot / "tiny"), str(lot / "m.parquet")]
-    command += ["-o", str(lot / out), "--chunk", "20", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with (lot / "said").open("wb") as said:
+        return subprocess.Popen([*command, "-o", str(lot / out), "--chunk", "20"], stdout=said, stderr=said)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
 def test_killed_in_mid_run_and_gone_on_with(tmp_path: Path, how: signal.Signals) -> None:
     """Each row exactly once, and the bytes of a run that nobody touched."""
-    lot = put_lot(tmp_path, rows=800, large=True)
-    assert begin(lot, "whole").wait(timeout=300) == EXIT_SOME_REFUSED
+    lot = put_lot(tmp_path, rows=ROWS, large=True)
+    assert begin(lot, "whole").wait(timeout=PATIENCE) == EXIT_SOME_REFUSED
     kills = 0
-    for parts in (2, 9, 17):
+    for parts in (2, 9):
         process = begin(lot, "out")
-        until = time.monotonic() + 120
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until and len(list((lot / "out").glob("part-*"))) < parts:
             time.sleep(0.01)
         process.send_signal(how)
-        code = process.wait(timeout=60)
+        code = process.wait(timeout=PATIENCE)
         kills += code in {-how, 128 + how}
-    assert kills == 3
-    last = begin(lot, "out")
-    said = last.communicate(timeout=300)[0]
-    assert last.returncode == EXIT_SOME_REFUSED, said
+    assert kills == 2
+    code, said = begin(lot, "out").wait(timeout=PATIENCE), (lot / "said").read_text()
+    assert code == EXIT_SOME_REFUSED, said
     assert "were there" in said
-    assert read_parts(lot / "out").column("id").to_pylist() == [f"car {at}" for at in range(800)]
+    assert read_parts(lot / "out").column("id").to_pylist() == [f"car {at}" for at in range(ROWS)]
     whole, again = ({path.name: path.read_bytes() for path in (lot / out).glob("[!.]*")} for out in ("whole", "out"))
     assert again == whole

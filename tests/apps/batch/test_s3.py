@@ -54,7 +54,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def carspotter(*words: str | Path) -> tuple[int, str]:
     command = [sys.executable, "-m", "carspotter", *map(str, words)]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600
     )
     return done.returncode, done.stdout
 
@@ -65,7 +65,7 @@ def test_photos_in_s3_are_answered_as_those_on_disk(s3: str, tmp_path: Path) -> 
     folder.mkdir()
     for name, data in photos().items():
         (folder / name).write_bytes(data)
-    subprocess.run([sys.executable, "-c", FILL, str(folder)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", FILL, str(folder)], check=True, timeout=600)
     (folder / "empty.png").touch()
     write_tiny_bundle(tmp_path / "tiny")
     names = ["red.png", "green.png", "blue.png", "broken.png", "empty.png", "gone.png"]

@@ -7,10 +7,12 @@ model, the manifest, the photos and the folder of the parts under the same paths
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +51,9 @@ class OnRay:
             for row in _made(ray, order, chunks):
                 if row["fault"]:
                     raise BatchError(f"a node cannot go on: {row['fault']}")
-                counts = {name: number for name, number in row["counts"].items() if number}
                 done += 1
                 progress("parts", done, total)
-                yield Made(int(row["chunk"]), counts)
+                yield Made(int(row["chunk"]), json.loads(row["counts"]))
 
 
 class Maker:
@@ -66,9 +67,9 @@ class Maker:
         """Make the part of `row["chunk"]`."""
         chunk = int(row["chunk"])
         try:
-            return {"chunk": chunk, "counts": dict(self._make(chunk)), "fault": ""}
+            return {"chunk": chunk, "counts": json.dumps(self._make(chunk)), "fault": ""}
         except CarspotterError as fault:
-            return {"chunk": chunk, "counts": {}, "fault": " ".join(str(fault).split())}
+            return {"chunk": chunk, "counts": "{}", "fault": " ".join(str(fault).split())}
 
     def _make(self, chunk: int) -> Mapping[str, int]:
         if self._predictor is None:
@@ -116,7 +117,7 @@ def _cluster(address: str) -> Iterator[Any]:
     if address == HERE:
         options |= {"num_cpus": usable_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     try:
-        with _unheard():
+        with _unheard(), _own_signals():
             ray.init(address=address, **options)
     except Exception as fault:  # noqa: BLE001 - Ray raises Exception itself when a node does not start
         raise SourceError(
@@ -141,6 +142,17 @@ def _unheard() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what SIGTERM does: Ray would make exit code 15 of it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # not the main thread, where Ray changes nothing either
+            signal.signal(signal.SIGTERM, before)
 
 
 def _silence(ray: Any) -> None:
