@@ -48,6 +48,13 @@ def test_imports_go_only_downwards_and_vendors_stay_in_their_files() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_only_a_manifest_names_photos_in_stores() -> None:
+    """So that nothing a client of the server says is ever fetched."""
+    source = ROOT / "src" / "carspotter"
+    makers = [path for path in source.rglob("*.py") if "Remote(" in path.read_text(encoding="utf-8")]
+    assert makers == [source / "data" / "uri.py"]
+
+
 def test_the_check_itself_sees_a_heavy_library() -> None:
     assert loaded_after("import sqlalchemy") == ["sqlalchemy"]
 

@@ -10,6 +10,7 @@
     ├── SubmissionError             a submission would be incomplete; nothing was written
     ├── TrainingError               training cannot go on (not-a-number loss, no photos left, …); exit code 1
     │   └── TrainingStopped         stopped on purpose before its end: a trial that was pruned
+    ├── BatchError                  a batch cannot go on; the parts that are made stay; exit code 1
     ├── MissingExtra                an optional dependency is not installed; names the pip command
     └── PhotoRefused                one photo cannot be decoded; becomes a `Rejected`, never ends a batch
 
@@ -43,6 +44,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     TOO_SMALL = "too_small"
     TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
     MISSING_EXTRA = "missing_extra"
 
 
@@ -102,6 +104,12 @@ class TrainingError(CarspotterError):
 
 class TrainingStopped(TrainingError):
     """Training was stopped on purpose before its end: pruned, because other trials were better at that epoch."""
+
+
+class BatchError(CarspotterError):
+    """A batch cannot go on: its cluster is lost, or its photos are out of reach. What is made stays."""
+
+    exit_code = EXIT_FAULT
 
 
 class MissingExtra(CarspotterError):

@@ -17,6 +17,7 @@ from carspotter.apps.commands import (
     answers,
     audit,
     backbones,
+    batch,
     check,
     demo,
     evaluate,
@@ -57,6 +58,7 @@ app.command("sweep")(sweep.sweep)
 app.command("lr")(lr.lr)
 app.command("submit")(answers.submit)
 app.command("predict")(answers.predict)
+app.command("batch")(batch.batch)
 app.command("audit")(audit.audit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)

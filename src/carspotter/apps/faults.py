@@ -44,6 +44,7 @@ EXTRAS = {
     "alembic": ("the run store", "train"),
     "psycopg": ("a PostgreSQL database", "postgres"),
     "duckdb": ("a DuckDB database", "sql"),
+    "ray": ("a cluster", "ray"),
     "pillow_heif": ("reading HEIC photos", "heic"),
     "fastapi": ("serving", "serve"),
     "fastapi_offline": ("serving", "serve"),

@@ -56,6 +56,18 @@ class Entry:
     stop: int
 
 
+def check_length(length: int, limit: int = MAX_PHOTO_BYTES) -> None:
+    """Pass when so many bytes may be a photo.
+
+    Raises:
+        PhotoRefused: `empty` or `too_large`.
+    """
+    if length == 0:
+        raise PhotoRefused(Reason.EMPTY, "the file has no bytes; copy it again")
+    if length > limit:
+        raise PhotoRefused(Reason.TOO_LARGE, f"it has {length:,} bytes, at most {limit:,} are read; save it smaller")
+
+
 class Archive:
     """An open zip. It never changes, so threads share it; each read brings its own offset, so forked processes do too.
 
@@ -88,11 +100,8 @@ class Archive:
             raise PhotoRefused(
                 Reason.MISSING, "the zip has no such entry; compare the name, upper and lower case count"
             )
-        size = max(entry.listed.size, entry.listed.packed)
-        if size > limit:
-            raise PhotoRefused(Reason.TOO_LARGE, f"it has {size:,} bytes, at most {limit:,} are read; save it smaller")
-        if entry.listed.size == 0:
-            raise PhotoRefused(Reason.EMPTY, "the file has no bytes; copy it again")
+        check_length(max(entry.listed.size, entry.listed.packed), limit)
+        check_length(entry.listed.size, limit)
         try:
             return _unpack(entry.listed, _packed(self._handle, entry))
         except OSError:

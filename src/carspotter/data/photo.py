@@ -26,14 +26,15 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from carspotter.data.archive import MAX_PHOTO_BYTES, open_archive
+from carspotter.data.archive import MAX_PHOTO_BYTES, check_length, open_archive
 from carspotter.data.colour import to_srgb
 from carspotter.data.containers import Contents, read_contents, read_orientation
 from carspotter.data.containers.contents import check_size
 from carspotter.data.files import NotAFile, open_regular
+from carspotter.data.remote import read_remote
 from carspotter.data.wording import cause
 from carspotter.errors import ArchiveError, PhotoRefused, Reason
-from carspotter.records import Location, Pixels
+from carspotter.records import Location, Pixels, Remote
 
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -81,15 +82,17 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
-def read_bytes(where: Location | bytes) -> bytes:
-    """A photo's bytes, from a file, an entry of a zip, or memory. Never waits for a pipe or a device.
+def read_bytes(where: Location | Remote | bytes) -> bytes:
+    """A photo's bytes, from a file, an entry of a zip, a store, or memory. Never waits for a pipe or a device.
 
     Raises:
-        PhotoRefused: missing, empty, too_large, or unreadable.
+        PhotoRefused: missing, empty, too_large, or unreadable; of a store also timeout, unreachable or missing_extra.
     """
     if isinstance(where, bytes):
-        _check_length(len(where))
+        check_length(len(where))
         return where
+    if isinstance(where, Remote):
+        return read_remote(where)
     if where.member is None:
         return _read_file(where.path)
     try:
@@ -114,7 +117,7 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None) -> Decoded:
         PhotoRefused: and nothing else.
     """
     try:
-        _check_length(len(data))
+        check_length(len(data))
         if ImageFile.LOAD_TRUNCATED_IMAGES:
             raise PhotoRefused(
                 Reason.UNREADABLE,
@@ -131,19 +134,10 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None) -> Decoded:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def _check_length(length: int) -> None:
-    if length == 0:
-        raise PhotoRefused(Reason.EMPTY, "the file has no bytes; copy it again")
-    if length > MAX_PHOTO_BYTES:
-        raise PhotoRefused(
-            Reason.TOO_LARGE, f"it has {length:,} bytes, at most {MAX_PHOTO_BYTES:,} are read; save it smaller"
-        )
-
-
 def _read_file(path: str) -> bytes:
     try:
         with os.fdopen(open_regular(path), "rb", buffering=0) as file:
-            _check_length(os.fstat(file.fileno()).st_size)
+            check_length(os.fstat(file.fileno()).st_size)
             data = file.read(MAX_PHOTO_BYTES + 1)
     except NotAFile as fault:
         raise PhotoRefused(Reason.UNREADABLE, f"it is {fault}, expected a photo; leave it out") from None
@@ -153,7 +147,7 @@ def _read_file(path: str) -> bytes:
         raise PhotoRefused(
             Reason.UNREADABLE, f"the system cannot read it ({cause(fault)}); check its permissions"
         ) from None
-    _check_length(len(data))  # it may have changed since
+    check_length(len(data))  # it may have changed since
     return data
 
 

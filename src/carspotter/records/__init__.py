@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from carspotter.records.answers import Answer, Calibration, Evidence, Guess, Listed, ListingVerdict, Verdict
 from carspotter.records.base import Record, Seconds, hash_json
+from carspotter.records.batches import Batch
 from carspotter.records.datasets import Dataset, Reading, Split
 from carspotter.records.figures import ClassFigures, Evaluation, Figure
 from carspotter.records.findings import Decision, Finding, Kind, Verb
 from carspotter.records.history import EpochRecord, FreezeSummary
 from carspotter.records.models import FORMAT_VERSION, BackboneCard, BundleCard, ExportNote, Join, Provenance
-from carspotter.records.photos import Geometry, Location, Photo, Pixels, Rejected
+from carspotter.records.photos import Geometry, Location, Photo, Pixels, Rejected, Remote
 from carspotter.records.runs import Birth, Imported, Machine, Run, RunStatus
 from carspotter.records.scores import HeldOut, Logits, Scores
 
@@ -21,6 +22,7 @@ __all__ = [
     "FORMAT_VERSION",
     "Answer",
     "BackboneCard",
+    "Batch",
     "Birth",
     "BundleCard",
     "Calibration",
@@ -51,6 +53,7 @@ __all__ = [
     "Reading",
     "Record",
     "Rejected",
+    "Remote",
     "Run",
     "RunStatus",
     "Scores",

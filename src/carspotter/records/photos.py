@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,22 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """Where a photo's bytes are when no disk here has them. Only a manifest makes one (`data/manifest.py`).
+
+    Attributes:
+        url: as fsspec takes it, such as `s3://bucket/key`.
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        """Without what may be secret: a user's password, a signature behind the question mark."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@dataclass(frozen=True, slots=True)
 class Photo:
     """One photo of a set.
 
@@ -45,7 +62,7 @@ class Photo:
     """
 
     id: str
-    where: Location | bytes
+    where: Location | Remote | bytes
     label: str | None = None
     group: str | None = None
     digest: str | None = None

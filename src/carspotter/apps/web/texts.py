@@ -193,5 +193,6 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.TOO_LARGE: ("It is too large; send a smaller copy.", "Слишком большой; пришлите копию поменьше."),
     Reason.TOO_SMALL: ("It is too small.", "Слишком маленький."),
     Reason.TIMEOUT: ("It took too long; send a smaller copy.", "Слишком долго; пришлите копию поменьше."),
+    Reason.UNREACHABLE: ("It is out of reach; try later.", "До него не добраться; попробуйте позже."),
     Reason.MISSING_EXTRA: ("This server does not read its format.", "Этот сервер не читает такой формат."),
 }

@@ -1,0 +1,162 @@
+"""The engine of many machines: Ray Data. The only module that knows Ray.
+
+The dataset is the numbers of the chunks. Each actor of a pool holds one model on one core, makes parts where it is,
+and gives back only counts; Ray sends the numbers that were with a lost node to the others. All nodes must see the
+model, the manifest, the photos and the folder of the parts under the same paths, and have the same carspotter.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from carspotter.apps.batch.order import Made, Order
+from carspotter.data.wording import brief, one_line
+from carspotter.errors import BatchError, CarspotterError, SourceError
+from carspotter.inference.batch import make_part
+from carspotter.inference.predictor import Predictor
+from carspotter.progress import Progress
+from carspotter.workers import usable_cores
+
+HERE = "local"
+"""The address of a cluster that is started on this machine and ends with the command."""
+STORE_BYTES = 100 * 2**20
+"""Ray's object store here, which holds numbers only; Ray takes no less than 75 MB."""
+ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray's variable, read on every system: with 0 it takes this machine for 127.0.0.1 and listens there alone."""
+MAX_BLOCKS = 10_000
+"""Pieces of the dataset. Assumption: enough that no core waits long for the last one, few enough for Ray to plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnRay:
+    """Makes parts on a cluster, as `Engine` says.
+
+    Attributes:
+        address: of a running cluster (`10.0.0.1:6379`, or `auto` on one of its machines), or `local`.
+    """
+
+    address: str
+
+    def __call__(self, order: Order, chunks: Sequence[int], progress: Progress) -> Iterator[Made]:
+        """Make parts wherever there is a core."""
+        done, total = 0, len(chunks)
+        with _cluster(self.address) as ray:
+            for row in _made(ray, order, chunks):
+                if row["fault"]:
+                    raise BatchError(f"a node cannot go on: {row['fault']}")
+                done += 1
+                progress("parts", done, total)
+                yield Made(int(row["chunk"]), json.loads(row["counts"]))
+
+
+class Maker:
+    """One actor: it loads the model when the first chunk comes, so that a fault is an answer and not a dead actor."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._predictor: Predictor | None = None
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the part of `row["chunk"]`."""
+        chunk = int(row["chunk"])
+        try:
+            return {"chunk": chunk, "counts": json.dumps(self._make(chunk)), "fault": ""}
+        except CarspotterError as fault:
+            return {"chunk": chunk, "counts": "{}", "fault": " ".join(str(fault).split())}
+
+    def _make(self, chunk: int) -> Mapping[str, int]:
+        if self._predictor is None:
+            self._predictor = self._order.load(threads=1)
+        return make_part(self._predictor, self._order.manifest, self._order.parts, chunk)
+
+
+def _made(ray: Any, order: Order, chunks: Sequence[int]) -> Iterator[Mapping[str, Any]]:
+    numbers = ray.data.from_items([{"chunk": chunk} for chunk in chunks], override_num_blocks=_blocks(chunks))
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1,
+        max_size=min(cores, len(chunks)),
+        initial_size=min(cores, len(chunks)),
+        max_tasks_in_flight_per_actor=2,  # the next one is there when one ends, and few wait behind a slow one
+    )
+    rows = numbers.map(Maker, fn_constructor_args=(order,), compute=pool, num_cpus=1)
+    try:
+        yield from rows.iter_rows()
+    except ray.exceptions.RayError as fault:
+        raise BatchError(
+            f"the cluster gave up ({one_line(fault)}); what is made stays, the same command goes on"
+        ) from None
+
+
+def _blocks(chunks: Sequence[int]) -> int:
+    return min(len(chunks), MAX_BLOCKS)
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[Any]:
+    """Ray, connected and silent; left when the block ends.
+
+    Raises:
+        SourceError: there is no cluster at this address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what ends the work reaches us as an exception
+    if address == HERE:
+        os.environ.setdefault(ALONE, "0")
+    import ray
+    import ray.data
+
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == HERE:
+        options |= {"num_cpus": usable_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    try:
+        with _unheard(), _own_signals():
+            ray.init(address=address, **options)
+    except Exception as fault:  # noqa: BLE001 - Ray raises Exception itself when a node does not start
+        raise SourceError(
+            f"no Ray cluster answers at {brief(address)} ({one_line(fault)}); start one by `ray start --head`, or use "
+            f"--ray {HERE}"
+        ) from None
+    try:
+        _silence(ray)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Let what Ray's own core writes to stderr go nowhere: that it was told to be silent is a line too."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what SIGTERM does: Ray would make exit code 15 of it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # not the main thread, where Ray changes nothing either
+            signal.signal(signal.SIGTERM, before)
+
+
+def _silence(ray: Any) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

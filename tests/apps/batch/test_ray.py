@@ -1,0 +1,156 @@
+"""Batches on Ray: one that starts here, and a cluster of two nodes, one of which dies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from carspotter.apps.batch.order import Order
+from carspotter.apps.batch.ray_engine import ALONE
+from carspotter.apps.batch.run import place_order
+from carspotter.apps.cli import main
+from carspotter.errors import EXIT_FAULT, EXIT_SOME_REFUSED, EXIT_UNUSABLE
+from helpers.absent import absent
+from helpers.lots import put_lot, read_parts
+
+CLUSTER = Path(__file__).with_name("cluster.py")
+
+
+@pytest.fixture(scope="module")
+def needs_ray() -> None:
+    """Skip where it is not installed."""
+    found = subprocess.run([sys.executable, "-c", "import ray.data"], check=False, capture_output=True, text=True)
+    if found.returncode:
+        absent(f"no Ray ({found.stderr.splitlines()[-1]}); pip install 'carspotter[ray]'", "CARSPOTTER_REQUIRE_SERVERS")
+
+
+@pytest.fixture
+def cluster(needs_ray: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Two nodes of one core each, and the address of the first."""
+    monkeypatch.setenv(ALONE, "0")
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, str(CLUSTER)], **streams) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address.startswith("127.0.0.1:"), "the cluster did not start"
+        yield process, address
+        process.communicate(timeout=60)
+
+
+def words(lot: Path, out: str, chunk: int) -> list[str]:
+    return ["batch", str(lot / "tiny"), str(lot / "m.parquet"), "-o", str(lot / out), "--chunk", str(chunk)]
+
+
+def carspotter(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "carspotter", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def parts(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_ray")
+def test_both_engines_give_the_same_bytes_and_go_on_with_each_other(tmp_path: Path) -> None:
+    lot = put_lot(tmp_path, rows=95)
+    assert main(words(lot, "local", 10)) == EXIT_SOME_REFUSED
+    ray = carspotter(*words(lot, "ray", 10), "--ray", "local")
+    said = ray.communicate(timeout=600)[0]
+    assert ray.returncode == EXIT_SOME_REFUSED, said
+    lines = [line.partition(";")[0] for line in said.splitlines()]
+    assert [line for line in lines if not line.startswith("parts: ")] == [
+        f"{lot / 'ray'}: 95 answers: 57 named, 38 bad_photo",
+        "38 of 95 photos were refused",
+    ]
+    assert parts(lot / "ray") == parts(lot / "local")
+    (lot / "ray" / "part-00004.parquet").unlink()
+    assert main(words(lot, "ray", 10)) == EXIT_SOME_REFUSED
+    assert parts(lot / "ray") == parts(lot / "local")
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_in_mid_run_costs_no_row(tmp_path: Path, cluster: tuple[subprocess.Popen[str], str]) -> None:
+    lot, (nodes, address) = put_lot(tmp_path, rows=1500, large=True), cluster
+    run = carspotter(*words(lot, "out", 25), "--ray", address)
+    until = time.monotonic() + 600
+    while time.monotonic() < until and run.poll() is None and len(list((lot / "out").glob("part-*"))) < 6:
+        time.sleep(0.02)
+    assert nodes.stdin is not None
+    assert nodes.stdout is not None
+    nodes.stdin.write("kill\n")
+    nodes.stdin.flush()
+    actors = int(nodes.stdout.readline())
+    there = len(list((lot / "out").glob("part-*")))
+    said = run.communicate(timeout=600)[0]
+    assert run.returncode == EXIT_SOME_REFUSED, said
+    assert actors >= 1  # the node that died was at work
+    assert there < 60  # and so was the batch
+    assert read_parts(lot / "out").column("id").to_pylist() == [f"car {at}" for at in range(1500)]
+    assert main(words(lot, "local", 25)) == EXIT_SOME_REFUSED
+    assert parts(lot / "out") == parts(lot / "local")
+
+
+@pytest.mark.slow
+def test_a_fault_of_a_node_is_one_line(tmp_path: Path, cluster: tuple[subprocess.Popen[str], str]) -> None:
+    """The model changes between the order and the work; a folder that a node cannot write to reads the same way."""
+    lot, (_, address) = put_lot(tmp_path, rows=30), cluster
+    script = (
+        "import sys, shutil; from pathlib import Path\n"
+        "from carspotter.apps.batch.ray_engine import OnRay\n"
+        "from carspotter.apps.batch.run import carry_out, place_order\n"
+        "from carspotter.apps.faults import exit_code\n"
+        "lot = Path(sys.argv[1])\n"
+        "order = place_order(lot / 'tiny', lot / 'm.parquet', lot / 'out', chunk_rows=10)\n"
+        "shutil.rmtree(lot / 'tiny')\n"
+        "sys.exit(exit_code(lambda: carry_out(order, OnRay(sys.argv[2]))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(lot), address], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == EXIT_FAULT, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: a node cannot go on: {lot / 'tiny'} is no model folder")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_ray")
+def test_no_cluster_is_one_line(tmp_path: Path) -> None:
+    lot = put_lot(tmp_path, rows=3)
+    run = carspotter(*words(lot, "out", 2), "--ray", "127.0.0.1:9")
+    said = run.communicate(timeout=600)[0]
+    assert run.returncode == EXIT_UNUSABLE, said
+    assert len(said.splitlines()) == 1
+    assert "no Ray cluster answers at 127.0.0.1:9" in said
+
+
+def test_ray_that_is_not_installed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main([*words(put_lot(tmp_path, rows=3), "out", 2), "--ray", "local"]) == EXIT_UNUSABLE
+    assert 'a cluster needs an optional part: pip install "carspotter[ray]"' in capsys.readouterr().err
+
+
+def test_another_version_or_model_is_no_part_of_the_batch(tmp_path: Path) -> None:
+    """What a node with another installation says."""
+    from dataclasses import replace
+
+    from carspotter.errors import BatchError
+
+    lot = put_lot(tmp_path, rows=3)
+    order = place_order(lot / "tiny", lot / "m.parquet", lot / "out", chunk_rows=2)
+
+    def changed(**fields: str) -> Order:
+        return replace(order, parts=replace(order.parts, batch=order.parts.batch.model_copy(update=fields)))
+
+    with pytest.raises(BatchError, match="install the same version"):
+        changed(carspotter="9").load()
+    with pytest.raises(BatchError, match="another model"):
+        changed(bundle="0" * 64).load()
+    assert order.load(threads=1).threads == 1
