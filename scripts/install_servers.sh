@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs, from Debian's packages, the servers that tests need and that are not there yet. CI calls it before the tests.
+# Installs, from Debian's packages, the servers and programs that tests need and that are not there yet. CI calls it
+# before the tests.
 # Nothing is started here: the fixtures in tests/conftest.py start servers of their own and stop them again.
 set -euo pipefail
 
@@ -12,7 +13,8 @@ has_postgresql() {
 
 need_root() {
   if [ "$(id -u)" != 0 ]; then
-    echo "error: PostgreSQL or Chromium is not here, and only root installs them: sudo apt-get install postgresql chromium" >&2
+    echo "error: PostgreSQL, Chromium, strace or mkfs.ext4 is not here, and only root installs them:" \
+      "sudo apt-get install postgresql chromium strace e2fsprogs" >&2
     exit 2
   fi
 }
@@ -35,6 +37,11 @@ has_chromium() {
   command -v chromium >/dev/null
 }
 
+# What storms need: system calls that fail, and disks that are cut off.
+has_storms() {
+  command -v strace >/dev/null && [ -x "$(command -v mkfs.ext4 || echo /sbin/mkfs.ext4)" ]
+}
+
 if ! has_postgresql; then
   need_root
   install_postgresql
@@ -43,6 +50,11 @@ if ! has_chromium; then
   need_root
   apt update
   apt install --yes --no-install-recommends chromium
+fi
+if ! has_storms; then
+  need_root
+  apt update
+  apt install --yes --no-install-recommends strace e2fsprogs mount util-linux
 fi
 if ! has_postgresql; then
   echo "error: Debian's packages are installed, but there is no $PROGRAMS/initdb; see CARSPOTTER_POSTGRES" >&2

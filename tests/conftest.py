@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 
 from helpers.absent import absent
+from helpers.storms import pytest_terminal_summary, storm  # noqa: F401 - a hook and a fixture
 
 # As `carspotter.training` does it, but before any test module imports torch: threads that wait must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,13 +1,19 @@
-"""The base install answers, and holds no PyTorch."""
+"""What is published, a wheel built from the source archive: it answers, and holds no PyTorch."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from tests.training.test_resume import RECIPE
 
+from carspotter.apps.cli import main
+from carspotter.apps.toml import toml_lines
+from carspotter.data.table import read_table
+from carspotter.errors import EXIT_DONE, EXIT_SOME_REFUSED
 from helpers.tiny import colour_photo, write_tiny_bundle
 
 OPTIONAL = ("torch", "torchvision", "timm", "onnx", "mlflow", "matplotlib", "imagehash", "pillow_heif")
@@ -28,12 +34,49 @@ def run(*words: str | Path, expect: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def bin_folder(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
-    """The programs of a venv with the base install, built from this checkout."""
+def wheel(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """Built as `make dist` does: the source archive from this checkout, the wheel from that archive."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, pytestconfig.rootpath)
+    assert len(list(folder.glob("*.tar.gz"))) == 1
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a venv with the base install."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
     run(sys.executable, "-m", "venv", folder)
-    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", pytestconfig.rootpath)
+    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", wheel)
     return folder / "bin"
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, pytestconfig: pytest.Config) -> None:
+    source = pytestconfig.rootpath / "src"
+    listed = subprocess.run(["git", "ls-files"], cwd=source, capture_output=True, text=True, check=True).stdout.split()
+    with zipfile.ZipFile(wheel) as file:
+        held = {name for name in file.namelist() if ".dist-info/" not in name}
+        about = [name.partition("/")[2] for name in file.namelist() if ".dist-info/" in name]
+    assert held == set(listed)
+    assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= set(about)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("runs_db")
+def test_the_wheel_answers_the_demo_s_contest_as_this_checkout_does(bin_folder: Path, tmp_path: Path) -> None:
+    """The second half of `make demo`, on the same drawn cars: only the training needs PyTorch."""
+    lot, model = tmp_path / "demo", tmp_path / "m"
+    draw = f"from carspotter.data.synthetic import draw_lot; draw_lot({str(lot)!r}, train=60, test=30).write_truth()"
+    run(bin_folder / "python", "-c", draw)
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text("\n".join(toml_lines(RECIPE)), encoding="utf-8")
+    assert main(["train", str(lot), "--recipe", str(recipe), "-o", str(model)]) in (EXIT_DONE, EXIT_SOME_REFUSED)
+    assert main(["submit", str(model), str(lot), "-o", str(tmp_path / "here.csv")]) == EXIT_DONE
+    run(bin_folder / "carspotter", "submit", model, lot, "-o", tmp_path / "bare.csv")
+    assert (tmp_path / "bare.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert len(read_table(tmp_path / "bare.csv").rows) == 30
 
 
 @pytest.mark.slow

@@ -122,6 +122,46 @@ def test_what_is_not_toml_is_named(file: Path, data: bytes) -> None:
     assert str(file) in sentence
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"x = " + b"[" * 100_000, "nested too deeply"),
+        (b"seed = " + b"9" * 5_000, "4300 digits"),
+        (b"s = 1e", "not TOML"),
+    ],
+)
+def test_what_the_parser_gives_up_is_named(file: Path, data: bytes, said: str) -> None:
+    file.write_bytes(data)
+    (sentence,) = problems(file)
+    assert sentence.startswith(f"{file} is not TOML: ")
+    assert said in sentence
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("stage.².lr=1", "there is no '²'"),
+        (f"stage.{'9' * 5_000}.lr=1", "there is no '999"),
+        (f"seed={'9' * 5_000}", "exceeded maximum size"),
+        (f"seed=0x{'f' * 6_000}", r"\(got a number of thousands of digits\)"),
+        (f"seed={'[' * 5_000}", "valid integer"),
+    ],
+)
+def test_a_setting_that_the_parser_gives_up_is_named(file: Path, setting: str, said: str) -> None:
+    (sentence,) = problems(file, setting)
+    assert re.search(said, sentence)
+
+
+def test_a_wrong_value_is_shown_as_far_as_one_can_read(file: Path) -> None:
+    (sentence,) = problems(file, f"seed={'many' * 1_000}")
+    assert len(sentence) < 600
+
+
+def test_a_name_with_a_nul_is_no_file() -> None:
+    with pytest.raises(RecipeError, match="cannot read recipe"):
+        load_recipe("a\0.toml")
+
+
 @pytest.mark.parametrize("name", ["../../elsewhere", "a/b", "a\\b", "a\nb"])
 def test_a_name_that_would_lead_the_model_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match="part of a folder's name"):

@@ -21,6 +21,8 @@ Frame = Literal["whole", "car"]
 Light = Literal["as it is", "stretched"]
 MIN_ZOOM = 0.1
 """Assumption: a photo shown at a tenth of its size has nothing left to learn, and its border costs 100 photos."""
+MAX_SHOWN = 200
+"""Characters of a wrong value in a message (assumption: a line that can be read)."""
 Span = Annotated[tuple[float, float], Field(description="[low, high], drawn evenly")]
 
 
@@ -296,8 +298,8 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """
     text, origin = _recipe_text(name)
     try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
+        tree = _parse(text)
+    except ValueError as fault:
         raise RecipeError(f"{origin} is not TOML: {fault}") from None
     refused = [sentence for setting in settings if (sentence := _apply(tree, setting))]
     if refused:
@@ -339,10 +341,22 @@ def _recipe_text(name: str | Path) -> tuple[str, str]:
         packaged = resources.files("carspotter") / "recipes" / f"{name}.toml"
         if str(name) in packaged_recipes():
             return packaged.read_text(encoding="utf-8"), f"recipe {name}"
-    except (OSError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"cannot read recipe {name}: {fault}") from None
+    except (OSError, ValueError) as fault:  # not UTF-8, or a NUL in the name
+        raise RecipeError(f"cannot read recipe {str(name)!r}: {fault}") from None
     known = ", ".join(packaged_recipes())
     raise RecipeError(f"there is no recipe {str(name)!r}; name one of {known}, or a path that ends in .toml")
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """TOML as plain values.
+
+    Raises:
+        ValueError: it is none, is nested too deeply, or holds a number of thousands of digits.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _apply(tree: dict[str, Any], setting: str) -> str | None:
@@ -353,14 +367,14 @@ def _apply(tree: dict[str, Any], setting: str) -> str | None:
     *path, last = key.strip().split(".")
     spot: Any = tree
     for step in path:
-        if isinstance(spot, list) and step.isdigit() and int(step) < len(spot):
+        if isinstance(spot, list) and step in _positions(spot):
             spot = spot[int(step)]
         elif isinstance(spot, dict):
             spot = spot.setdefault(step, {})
         else:
             return f"--set {setting!r}: there is no {step!r} in {key!r}" + _length(spot)
     if isinstance(spot, list):
-        if not last.isdigit() or int(last) >= len(spot):
+        if last not in _positions(spot):
             return f"--set {setting!r}: there is no {last!r} in {key!r}" + _length(spot)
         spot[int(last)] = _value(text)
     elif isinstance(spot, dict):
@@ -370,6 +384,11 @@ def _apply(tree: dict[str, Any], setting: str) -> str | None:
     return None
 
 
+def _positions(items: list[Any]) -> list[str]:
+    """What a step of a key may be: not every digit of Unicode is a number, nor is every number of digits an int."""
+    return [str(at) for at in range(len(items))]
+
+
 def _length(spot: Any) -> str:
     return f" (0..{len(spot) - 1})" if isinstance(spot, list) else ""
 
@@ -377,8 +396,8 @@ def _length(spot: Any) -> str:
 def _value(text: str) -> Any:
     """A TOML value, or the text itself where it is none (`--set backbone=xception` needs no quotes)."""
     try:
-        return tomllib.loads(f"v = {text.strip()}")["v"]
-    except tomllib.TOMLDecodeError:
+        return _parse(f"v = {text.strip()}")["v"]
+    except ValueError:
         return text.strip()
 
 
@@ -389,9 +408,19 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{where!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    given = error.get("input")
-    shown = "" if isinstance(given, dict | list) else f" (got {json.dumps(given, default=str)})"
+    shown = _given(error.get("input"))
     return f"{where}: {message}{shown}" if where else f"{message}{shown}"
+
+
+def _given(value: Any) -> str:
+    """What stood there, for the end of a sentence."""
+    if isinstance(value, dict | list):
+        return ""
+    try:
+        text = json.dumps(value, default=str)
+    except ValueError:  # hexadecimal, and beyond what Python writes in decimal digits
+        return " (got a number of thousands of digits)"
+    return f" (got {text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + '…'})"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -28,6 +28,12 @@ def test_what_show_prints_reads_back_to_the_same_recipe(
     assert load_recipe(copy) == load_recipe(name)
 
 
+def test_text_with_any_character_reads_back(tmp_path: Path) -> None:
+    odd = load_recipe("fast").model_copy(update={"about": '\x7f\x00\x1f\u2028"\\ü'})
+    (tmp_path / "odd.toml").write_text("\n".join(toml_lines(odd)), encoding="utf-8")
+    assert load_recipe(tmp_path / "odd.toml") == odd
+
+
 def test_every_setting_has_its_sentence() -> None:
     lines = list(toml_lines(load_recipe("fast")))
     for name, field in Recipe.model_fields.items():

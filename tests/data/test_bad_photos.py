@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import json
 import subprocess
 import sys
 import warnings
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from PIL import Image, ImageOps
 from carspotter.data.photo import decode
 from carspotter.errors import PhotoRefused, Reason
 from carspotter.records import Pixels
+from helpers.photos import KINDS, sound
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "bad_photos.py"
 MEMORY = 400
@@ -102,42 +100,6 @@ def test_orientation_agrees_with_pillow_where_pillow_can(shared: Path) -> None:
 
 
 # ---- random damage --------------------------------------------------------------------------------------------------
-
-KINDS = ["JPEG", "PROGRESSIVE", "CMYK", "PNG", "P", "WEBP", "BMP", "GIF", "TIFF", "LZW", "AVIF", "MPO"]
-if importlib.util.find_spec("pillow_heif"):
-    KINDS.append("HEIC")
-
-
-@cache
-def sound(kind: str) -> bytes:
-    """A small file of this kind, with EXIF and a second picture where it can have them."""
-    rng = np.random.default_rng(0)
-    first, second = (Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)) for _ in range(2))
-    tags = Image.Exif()
-    tags[274], tags[305] = 6, "some text in EXIF"
-    several = {"save_all": True, "append_images": [second]}
-    out = io.BytesIO()
-    if kind == "HEIC":
-        from pillow_heif import from_pillow
-
-        from_pillow(first).save(out)
-    elif kind in ("JPEG", "PROGRESSIVE"):
-        first.save(out, "JPEG", exif=tags, progressive=kind == "PROGRESSIVE")
-    elif kind == "CMYK":
-        first.convert("CMYK").save(out, "JPEG")
-    elif kind == "P":
-        first.convert("P").save(out, "PNG", transparency=3)
-    elif kind == "LZW":
-        first.save(out, "TIFF", compression="tiff_lzw")
-    elif kind == "BMP":
-        first.save(out, kind)
-    elif kind == "AVIF":  # one picture: Pillow 13.0's AVIF writer crashes on several with EXIF
-        first.save(out, kind, exif=tags)
-    elif kind == "GIF":
-        first.save(out, kind, **several)
-    else:
-        first.save(out, kind, exif=tags, **several)
-    return out.getvalue()
 
 
 def survives(data: bytes) -> Pixels | None:

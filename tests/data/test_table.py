@@ -307,6 +307,19 @@ def test_jsonl_out(tmp_path: Path) -> None:
     assert rows == [dict(zip(COLUMNS, row, strict=True)) for row in CELLS]
 
 
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(2**31 - 1, pyarrow.date32()), (2**62, pyarrow.timestamp("us")), (2**62, pyarrow.duration("s"))],
+    ids=str,
+)
+def test_a_moment_beyond_the_calendar_is_a_fault(tmp_path: Path, number: int, kind: pyarrow.DataType) -> None:
+    whole = pyarrow.int32() if kind.bit_width == 32 else pyarrow.int64()
+    made = pyarrow.table({"id": ["1.jpg"], "when": pyarrow.array([number], whole).cast(kind)})
+    pyarrow.parquet.write_table(made, tmp_path / "t.parquet")
+    (sentence,) = problems(tmp_path / "t.parquet")
+    assert "damaged Parquet file (OverflowError)" in sentence
+
+
 def test_parquet_out(tmp_path: Path) -> None:
     write_table(tmp_path / "a.parquet", COLUMNS, CELLS)
     made = pyarrow.parquet.read_table(tmp_path / "a.parquet")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from carspotter.data.wording import SHOWN_OF_FAULT, brief, cause, count, one_line, some, visible
+from carspotter.data.wording import SHOWN_OF_FAULT, brief, cause, count, one_line, place_of, some, visible
 
 
 def test_a_few_of_many() -> None:
@@ -23,6 +23,7 @@ def test_counts_have_their_noun() -> None:
 def test_strange_text_stays_on_one_short_line() -> None:
     assert visible("a\x1b[2J\nб\u202e") == "a\\x1b[2J\\nб\\u202e"
     assert brief("я" * 200) == "я" * 79 + "…"
+    assert place_of(("stage", 0, "l\nr")) == "stage.0.l\\nr"
 
 
 @pytest.mark.parametrize(

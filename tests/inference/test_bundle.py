@@ -83,6 +83,7 @@ def test_foreign_files_are_noted_and_left_alone(tiny_bundle: Bundle) -> None:
             f"is of format {FORMAT_VERSION + 1}, this version reads up to {FORMAT_VERSION}; update carspotter",
         ),
         (lambda c: c.update(novel=1), "novel: Extra inputs are not permitted"),
+        (lambda c: c.update({"no\nvel": 1}), r"no\\nvel: Extra inputs"),
         (lambda c: c["recipe"].update(novel=1), r"recipe\.novel: Extra inputs"),
         (lambda c: c.pop("classes"), "classes: Field required"),
         (lambda c: c.pop("format_version"), "format_version: Field required"),

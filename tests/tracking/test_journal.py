@@ -101,6 +101,12 @@ def test_another_version_s_record_is_named(journal: Journal, epoch: dict[str, An
     assert "\n" not in str(told.value)
 
 
+def test_a_stranger_s_key_stays_on_one_line(journal: Journal, epoch: dict[str, Any]) -> None:
+    journal.append("epoch", {**epoch, "mo\nmentum": 0.9})
+    with pytest.raises(TrackingError, match=r"history\.0\.mo\\nmentum"):
+        read_journal(journal.path)
+
+
 def test_a_full_disk_leaves_the_journal_as_it_was(
     journal: Journal, epoch: dict[str, Any], disk_of: Callable[[int], AbstractContextManager[None]]
 ) -> None:

@@ -159,27 +159,3 @@ def test_a_database_that_stays_locked_does_not_end_the_training(
     assert len(ended.history) == 5
     assert store.list() == (ended,)
     assert (steps(runs_db, run.id), status(runs_db, run.id)) == ([0, 1, 2, 3, 4], "FINISHED")
-
-
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.slow
-def test_nothing_acknowledged_is_lost_when_one_of_four_writers_is_killed(runs_db: Path, seed: int) -> None:
-    done = subprocess.run(
-        [sys.executable, str(WRITERS), "kill9", str(seed)], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    said = [line.split() for line in done.stdout.splitlines()]
-    finished = {words[0] for words in said if len(words) == 1}
-    epochs = [(words[0], int(words[1])) for words in said if len(words) == 2]
-    assert len(finished) >= 9
-
-    store = open_store()
-    runs = {run.id: run for run in store.list()}
-    assert all(number in [record.epoch for record in runs[run_id].history] for run_id, number in epochs)
-    assert {runs[run_id].status for run_id in finished} == {"finished"}
-    assert {run.status for run in runs.values()} <= {"finished", "interrupted"}
-    for run in runs.values():
-        assert steps(runs_db, run.id) == list(range(len(run.history)))
-        assert status(runs_db, run.id) == {"finished": "FINISHED", "interrupted": "KILLED"}[run.status]
-    # A writer killed before its run was on disk leaves a sentence, never an acknowledged run.
-    assert not any(run_id in sentence for sentence in store.damaged() for run_id, *_ in said)

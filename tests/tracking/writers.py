@@ -4,8 +4,8 @@ race    NUMBER processes write five runs each, all at once
 first   NUMBER processes open the database at the same moment and write a run each
 studies NUMBER processes open the study database of $STUDIES at the same moment and end one trial each
 killed  writes NUMBER epochs, says so, and waits to be killed
-kill9   three processes write three runs each beside a fourth that is killed at random moments, four times; NUMBER seeds
-        the moments. Says `ID EPOCH` for every epoch and `ID` for every run that was acknowledged
+kill9   three processes write runs beside a fourth that is killed at random moments, NUMBER times. Says `ID EPOCH` for
+        every epoch and `ID` for every run that was acknowledged
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def studies(processes: int) -> None:
     at_one_moment(processes, search)
 
 
-def write_telling() -> None:
-    for _ in range(3):
+def write_telling(runs: int = 3) -> None:
+    for _ in range(runs):
         with open_store().start(RECIPE, DATASET) as run:
             for number in range(3):
                 run.epoch(epoch(number))
@@ -109,10 +109,10 @@ def write_telling() -> None:
         os.write(1, f"{run.id}\n".encode())
 
 
-def kill9(seed: int) -> None:
-    moments = random.Random(seed)  # noqa: S311
-    steady = [forked(write_telling) for _ in range(3)]
-    for _ in range(4):
+def kill9(kills: int) -> None:
+    moments = random.Random(kills)  # noqa: S311
+    steady = [forked(partial(write_telling, kills)) for _ in range(3)]
+    for _ in range(kills):
         victim = forked(write_telling)
         time.sleep(moments.uniform(0.05, 0.6))
         os.kill(victim, signal.SIGKILL)

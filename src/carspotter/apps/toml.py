@@ -18,12 +18,17 @@ def toml_lines(part: BaseModel, path: str = "") -> Iterator[str]:
             tables.append((f"{path}{name}", value))
             continue
         yield f"# {field.description}"
-        yield f"# {name} = (not set)" if value is None else f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        yield f"# {name} = (not set)" if value is None else f"{name} = {_spelled(value)}"
     for name, value in tables:
         for part_of in value if isinstance(value, tuple) else (value,):
             yield ""
             yield f"[[{name}]]" if isinstance(value, tuple) else f"[{name}]"
             yield from toml_lines(part_of, f"{name}.")
+
+
+def _spelled(value: object) -> str:
+    """JSON, which is TOML but for the one control character that JSON lets stand."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _is_list_of_tables(value: object) -> bool:

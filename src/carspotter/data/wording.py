@@ -37,6 +37,11 @@ def brief(item: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
+def place_of(steps: Sequence[object]) -> str:
+    """A place in nested values, `stage.0.lr`, on one line; its keys may be a stranger's text."""
+    return brief(".".join(map(str, steps)))
+
+
 def cause(fault: OSError) -> str:
     """What the system says, without the path, which the message around it names."""
     return fault.strerror or str(fault) or type(fault).__name__

@@ -84,7 +84,7 @@ def read_parquet(data: bytes, name: str, max_rows: int) -> list[Line]:
         # file of 8 KB would take 100 GB.
         file = pyarrow.parquet.ParquetFile(io.BytesIO(data), read_dictionary=columns)
         return [(1, columns), *_capped(_parquet_rows(file), name)]
-    except (pyarrow.ArrowException, OSError, ValueError) as fault:
+    except (pyarrow.ArrowException, OSError, OverflowError, ValueError) as fault:  # a date may lie beyond the year 9999
         raise SourceError(f"{name} is a damaged Parquet file ({type(fault).__name__}); write it again") from None
 
 

@@ -21,7 +21,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ValidationError
 
 from carspotter.data.disk import hash_file, sync
-from carspotter.data.wording import cause
+from carspotter.data.wording import cause, place_of
 from carspotter.errors import BundleError
 from carspotter.records import FORMAT_VERSION, BundleCard
 
@@ -250,7 +250,7 @@ def _parse_card(text: bytes, folder: Path) -> BundleCard:
         return BundleCard.model_validate_json(text)
     except ValidationError as fault:
         first = fault.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"]) or "the text"
+        where = place_of(first["loc"]) or "the text"
         more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
         raise BundleError(f"{folder / CARD}: {where}: {first['msg']}{more}; copy the folder again") from None
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from carspotter.data.wording import cause
+from carspotter.data.wording import cause, place_of
 from carspotter.errors import TrackingError
 from carspotter.records import Run
 
@@ -187,7 +187,7 @@ def _run(events: Sequence[Event], path: Path) -> Run:
         return Run.model_validate(fields)
     except ValidationError as fault:
         first = fault.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
+        where = place_of(first["loc"])
         raise TrackingError(
             f"{path} was written by another version of carspotter ({fields.get('code_version', 'unknown')}): "
             f"{where}: {first['msg']}; read it with that version"

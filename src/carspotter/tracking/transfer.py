@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from carspotter.data.archive import Archive, open_archive
 from carspotter.data.disk import hash_file, whole_file
 from carspotter.data.table import ENDINGS, write_table
-from carspotter.data.wording import brief, cause, some
+from carspotter.data.wording import brief, cause, place_of, some
 from carspotter.errors import CarspotterError, PhotoRefused, SourceError, TrackingError
 from carspotter.inference.bundle import CARD, read_bundle
 from carspotter.records import Record, Run
@@ -191,7 +191,7 @@ def _manifest(archive: Archive) -> Manifest:
         raise SourceError(f"{archive.path}: {MANIFEST}: {fault.sentence}; {wanted}") from None
     except ValidationError as fault:
         first = fault.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
+        where = place_of(first["loc"])
         raise SourceError(f"{archive.path}: {MANIFEST}: {where} {first['msg']}; {wanted}") from None
     if stored.version > VERSION:
         raise SourceError(f"{archive.path} has layout {stored.version}, this version reads up to {VERSION}; upgrade")

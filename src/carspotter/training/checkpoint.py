@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from carspotter.data.disk import read_capped, sync, whole_file
-from carspotter.data.wording import count
+from carspotter.data.wording import cause, count
 from carspotter.errors import SourceError
 
 FORMAT = 1
@@ -79,7 +79,11 @@ class Checkpoints:
         self._remove(names[KEPT - 1 :])
 
     def newest(self) -> Checkpoint | None:
-        """The newest sound one; None where there is none, and the training begins anew."""
+        """The newest sound one; None where there is none, and the training begins anew.
+
+        Raises:
+            SourceError: the folder cannot be read, so nothing is known of what is in it.
+        """
         names = self._names()
         for name in names:
             try:
@@ -92,8 +96,11 @@ class Checkpoints:
 
     @property
     def any(self) -> bool:
-        """Whether there is one, sound or not."""
-        return bool(self._names())
+        """Whether there is one, sound or not; False where the folder cannot be read."""
+        try:
+            return bool(self._names())
+        except SourceError:
+            return False
 
     def tidy(self) -> None:
         """Remove what writers that were killed left half-written."""
@@ -104,13 +111,21 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove all: the run has finished."""
         self.tidy()
-        self._remove(self._names())
+        with suppress(SourceError):
+            self._remove(self._names())
         with suppress(OSError):
             self.folder.rmdir()
 
     def _names(self) -> list[str]:
-        """The newest first."""
-        return sorted((path.name for path in self.folder.glob(f"[0-9]*-*{_ENDING}")), reverse=True)
+        """The newest first.
+
+        Raises:
+            SourceError: the folder cannot be read.
+        """
+        try:
+            return sorted((path.name for path in self.folder.glob(f"[0-9]*-*{_ENDING}")), reverse=True)
+        except OSError as fault:
+            raise SourceError(f"cannot read {self.folder}: {cause(fault)}; check the disk") from None
 
     def _remove(self, names: list[str]) -> None:
         for name in names:

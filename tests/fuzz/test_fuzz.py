@@ -1,0 +1,81 @@
+"""Two minutes of fuzzing, and every input that ever broke a promise.
+
+`make fuzz MINUTES=60` runs longer. What it finds lies in fuzz-found/: mend the fault, then put the input below `kept/`,
+in the folder of its target, with a name that says what was wrong.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+from tests.fuzz.all import TARGETS, figures, run
+from tests.fuzz.mutations import mutate
+
+HERE = Path(__file__).parent
+SECONDS = 20
+"""For each target: two minutes for all."""
+KEPT = sorted(path for path in (HERE / "kept").rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_promise_is_broken(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+    code = run(target, SECONDS, tmp_path / "found", log)
+    said = log.read_text(encoding="utf-8", errors="replace")
+    assert code == 0, f"{said[-5_000:]}\nkept: {kept(tmp_path / 'found')}"
+    with capsys.disabled():
+        sys.stdout.write(f"\nfuzz {target}: {figures(said)}\n")
+
+
+def kept(folder: Path) -> list[tuple[str, str]]:
+    """Inputs that broke a promise, short enough to be taken from a log."""
+    return [(path.name, path.read_bytes()[:2_000].hex()) for path in folder.iterdir()]
+
+
+def test_a_broken_promise_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without atheris, whose part this is otherwise."""
+    monkeypatch.syspath_prepend(HERE)
+    import targets
+
+    from fuzz import EXIT_FOUND, plain
+
+    def broken(data: bytes) -> None:
+        assert b"8" not in data
+
+    monkeypatch.setitem(targets.TARGETS, "planted", targets.Target(broken, lambda: iter([b"1234567", b"abc"]), (b"8",)))
+    asked = Namespace(target="planted", seconds=60, keep=tmp_path, seed=1)
+    assert plain(asked) == EXIT_FOUND
+    (found,) = tmp_path.iterdir()
+    assert found.name.startswith("planted-crash-")
+    assert b"8" in found.read_bytes()
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: "/".join(path.parts[-2:]))
+def test_what_broke_a_promise_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    import targets
+
+    targets.TARGETS[path.parent.name].check(path.read_bytes())
+
+
+def test_every_target_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    import targets
+
+    assert set(TARGETS) == set(targets.TARGETS)
+
+
+def test_mutations_repeat_themselves_and_change_something() -> None:
+    pool = [b"PK\3\4 some bytes", b"other bytes", b""]
+
+    def mutated(seed: int) -> bytes:
+        return mutate(pool[0], random.Random(seed), pool, (b"word",))  # noqa: S311
+
+    ours = [mutated(seed) for seed in range(100)]
+    assert ours == [mutated(seed) for seed in range(100)]
+    assert len(set(ours)) > 70
