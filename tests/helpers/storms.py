@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 FAULTS = "CARSPOTTER_STORM"
-SHORT = 10
-"""Faults of each kind in a short form. Assumption: CI has some minutes for all storms; `make storm` asks for 200."""
+SHORT = 3
+"""Faults of each kind in a short form. Assumption: CI has four minutes for all storms; `make storm` asks for 200."""
 PROPERTY = "storm"
 
 

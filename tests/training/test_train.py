@@ -212,6 +212,8 @@ def test_full_memory_names_a_cure() -> None:
     sentence = "memory ran out in stage all with 8 photos of 64x48; lower its batch"
     with pytest.raises(TrainingError, match=sentence), memory_named(stage):
         torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(TrainingError, match=sentence), memory_named(stage):
+        raise RuntimeError("could not create a primitive")  # oneDNN's word for it, as a storm met it
 
 
 def test_other_faults_are_not_called_memory() -> None:

@@ -297,6 +297,10 @@ def _must_be_finite(loss: float, stage: Stage, when: str) -> None:
         )
 
 
+FULL = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+"""What the processor's allocator, and oneDNN, say of full memory; they have no exceptions of their own (seen here)."""
+
+
 @contextmanager
 def memory_named(stage: Stage) -> Iterator[None]:
     """Turn torch's several forms of "out of memory" into one clear line.
@@ -307,8 +311,7 @@ def memory_named(stage: Stage) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as fault:
-        words = str(fault).lower()  # the CPU's allocator has no exception type of its own
-        full = isinstance(fault, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in words
+        full = isinstance(fault, MemoryError | torch.OutOfMemoryError) or any(told in str(fault) for told in FULL)
         if not full:
             raise
         raise TrainingError(
