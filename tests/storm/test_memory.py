@@ -25,7 +25,7 @@ from helpers.tiny import colour_photo
 pytestmark = [pytest.mark.storm, pytest.mark.slow]
 MOST = 64 * 2**20
 """Bytes that a process may still take when its bound is set (assumption: about what a tiny training still asks for)."""
-TRIES = 5
+TRIES = 2
 """A bound is only felt when more memory is asked for; tries, for each fault that is wanted (assumption)."""
 RED = colour_photo(250, 5, 5)
 
@@ -82,7 +82,7 @@ def large_photo() -> bytes:
 
 def test_a_worker_without_memory(start: Callable[..., Running], storm: Storm) -> None:  # noqa: F811
     """Its photos are refused with a reason; when the system ends it, another one takes its place."""
-    running = start(limits=Limits(workers=1, queue=50, photo_seconds=30))
+    running = start(limits=Limits(workers=1, wait=1000, photo_seconds=30))
     large = large_photo()
     with storm("no memory for a worker of the server, then its end") as tally:
         for _ in range(hardness()):
