@@ -1,5 +1,5 @@
 # The server alone: no PyTorch. Build: docker build -t carspotter . ; run: see docs/serving.md.
-# No image engine was at hand when this was written: it has been read, not built.
+# No image engine was at hand when this was written: it has been read and linted, not built.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
