@@ -361,6 +361,8 @@ def _parse(text: str) -> dict[str, Any]:
 
 def _apply(tree: dict[str, Any], setting: str) -> str | None:
     """Put one `a.b.0.c=value` into the tree; a sentence when that is not possible."""
+    if any("\ud800" <= letter <= "\udfff" for letter in setting):  # what Python makes of such bytes of a command line
+        return f"--set {setting!r}: it holds bytes that are no UTF-8"
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         return f"--set {setting!r}: expected key=value, as in stage.0.lr=3e-3"

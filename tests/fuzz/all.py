@@ -22,10 +22,10 @@ SPARE = 600
 """Seconds on top, for starting and for a last slow input (assumption: a busy machine)."""
 
 
-def run(target: str, seconds: int, keep: Path, log: Path) -> int:
-    """One target, its words in a file; the exit code."""
+def run(target: str, seconds: int, keep: Path, log: Path, seed: int = 0) -> int:
+    """One target, its words in a file; the exit code. Seed 0 is another one each time."""
     path = os.pathsep.join([*map(str, (HERE, HERE.parent)), *sys.path])
-    words = [sys.executable, HERE / "fuzz.py", target, "--seconds", str(seconds), "--keep", keep]
+    words = [sys.executable, HERE / "fuzz.py", target, "--seconds", str(seconds), "--seed", str(seed), "--keep", keep]
     with log.open("wb") as said:
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
