@@ -24,7 +24,7 @@ from helpers.storms import Storm, hardness
 from helpers.tiny import colour_photo
 
 pytestmark = [pytest.mark.storm, pytest.mark.slow]
-MOST = 2 * 2**20
+MOST = 8 * 2**20
 """Bytes that a process may still take once it is bounded; of 64 MB a tiny training asked for less 14 times of 15."""
 TRIES = 2
 """A bound is only felt when more memory is asked for; tries, for each fault that is wanted (assumption)."""
@@ -54,11 +54,13 @@ def test_a_training_without_memory(
         for number in range(TRIES * hardness()):
             training = Training(driver, tmp_path / f"m{number}", *words)
             child = training.begin()
-            child.work_for(chance.uniform(0, seconds))
+            child.work_for(chance.uniform(0, seconds / 3))  # later it asks for no more than it has given back
             if died(child, int(chance.uniform(0, MOST))):
                 tally.count(unclear(driver) or training.end() or difference(training.run(), whole))
             if tally.injected >= hardness():
                 break
+        if not tally.injected:
+            pytest.skip(f"memory never ran out in {TRIES * hardness()} bounded trainings")
 
 
 def died(child: Child, more: int) -> bool:
