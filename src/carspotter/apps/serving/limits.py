@@ -15,8 +15,8 @@ class Limits:
     Attributes:
         workers: processes that decode and compute.
         wait: how long a request's first photo may be expected to wait, in times that a photo takes; beyond it the
-            request is refused at once. Assumption: below 1, so that the slowest admitted answer stays within twice the
-            time of an idle server; docs/serving.md says what was measured.
+            request is refused at once. With .75, at five times what a server takes, the slowest answers take 2.7 times
+            what they take on an idle one (docs/serving.md).
         photos: of one request. Assumption: sites allow 30 to 50 photos an ad.
         photo_bytes: of one photo.
         body_bytes: of one request. Assumption: thirty phone photos.
