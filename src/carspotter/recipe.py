@@ -6,7 +6,6 @@ Only the builder (`training/train.py`) sees a `Recipe`; the loop takes one `Stag
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from carspotter.errors import RecipeError
+from carspotter.settings import apply_setting, parse_toml
 
 Fit = Literal["pad", "crop", "stretch"]
 Frame = Literal["whole", "car"]
@@ -298,10 +298,10 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """
     text, origin = _recipe_text(name)
     try:
-        tree = _parse(text)
+        tree = parse_toml(text)
     except ValueError as fault:
         raise RecipeError(f"{origin} is not TOML: {fault}") from None
-    refused = [sentence for setting in settings if (sentence := _apply(tree, setting))]
+    refused = [sentence for setting in settings if (sentence := apply_setting(tree, setting))]
     if refused:
         raise RecipeError(refused)
     return validate_recipe(tree, origin)
@@ -345,62 +345,6 @@ def _recipe_text(name: str | Path) -> tuple[str, str]:
         raise RecipeError(f"cannot read recipe {str(name)!r}: {fault}") from None
     known = ", ".join(packaged_recipes())
     raise RecipeError(f"there is no recipe {str(name)!r}; name one of {known}, or a path that ends in .toml")
-
-
-def _parse(text: str) -> dict[str, Any]:
-    """TOML as plain values.
-
-    Raises:
-        ValueError: it is none, is nested too deeply, or holds a number of thousands of digits.
-    """
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _apply(tree: dict[str, Any], setting: str) -> str | None:
-    """Put one `a.b.0.c=value` into the tree; a sentence when that is not possible."""
-    if any("\ud800" <= letter <= "\udfff" for letter in setting):  # what Python makes of such bytes of a command line
-        return f"--set {setting!r}: it holds bytes that are no UTF-8"
-    key, equals, text = setting.partition("=")
-    if not equals or not key.strip():
-        return f"--set {setting!r}: expected key=value, as in stage.0.lr=3e-3"
-    *path, last = key.strip().split(".")
-    spot: Any = tree
-    for step in path:
-        if isinstance(spot, list) and step in _positions(spot):
-            spot = spot[int(step)]
-        elif isinstance(spot, dict):
-            spot = spot.setdefault(step, {})
-        else:
-            return f"--set {setting!r}: there is no {step!r} in {key!r}" + _length(spot)
-    if isinstance(spot, list):
-        if last not in _positions(spot):
-            return f"--set {setting!r}: there is no {last!r} in {key!r}" + _length(spot)
-        spot[int(last)] = _value(text)
-    elif isinstance(spot, dict):
-        spot[last] = _value(text)
-    else:
-        return f"--set {setting!r}: {'.'.join(path)!r} is a value, not a table"
-    return None
-
-
-def _positions(items: list[Any]) -> list[str]:
-    """What a step of a key may be: not every digit of Unicode is a number, nor is every number of digits an int."""
-    return [str(at) for at in range(len(items))]
-
-
-def _length(spot: Any) -> str:
-    return f" (0..{len(spot) - 1})" if isinstance(spot, list) else ""
-
-
-def _value(text: str) -> Any:
-    """A TOML value, or the text itself where it is none (`--set backbone=xception` needs no quotes)."""
-    try:
-        return _parse(f"v = {text.strip()}")["v"]
-    except ValueError:
-        return text.strip()
 
 
 def _sentence(error: dict[str, Any]) -> str:
