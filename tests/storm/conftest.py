@@ -20,6 +20,15 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
 
 
 @pytest.fixture
+def second(tmp_path: Path) -> Iterator[Driver]:
+    """Another such process, in a folder of its own."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    with Driver(folder) as ready:
+        yield ready
+
+
+@pytest.fixture
 def recipe_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text("\n".join(toml_lines(RECIPE)), encoding="utf-8")

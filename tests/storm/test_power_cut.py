@@ -27,16 +27,8 @@ TRIES = 50
 pytestmark = [pytest.mark.storm, pytest.mark.slow]
 
 
-@pytest.fixture
-def looker(tmp_path: Path) -> Iterator[Driver]:
-    folder = tmp_path / "looker"
-    folder.mkdir()
-    with Driver(folder) as ready:
-        yield ready
-
-
 def test_a_power_cut_at_any_moment(
-    driver: Driver, looker: Driver, template: Path, tmp_path: Path, storm: Storm
+    driver: Driver, second: Driver, template: Path, tmp_path: Path, storm: Storm
 ) -> None:
     chance, image = random.Random(11), tmp_path / "disk.img"  # noqa: S311
     make_disk(image)
@@ -47,7 +39,7 @@ def test_a_power_cut_at_any_moment(
             time.sleep(chance.uniform(0, LONGEST))
             said, copy = tmp_path / "acknowledged", tmp_path / f"{number}.img"
             said.write_text(cut(child, driver, image, copy))
-            tally.count(lost_after(copy, tmp_path / "after", looker, said))
+            tally.count(lost_after(copy, tmp_path / "after", second, said))
         child.kill()
         assert child.wait() == -signal.SIGKILL, driver.said.read_text()
 
@@ -83,13 +75,13 @@ def cut(child: Child, driver: Driver, image: Path, copy: Path) -> str:
     return said
 
 
-def lost_after(image: Path, place: Path, looker: Driver, said: Path) -> str | None:
+def lost_after(image: Path, place: Path, second: Driver, said: Path) -> str | None:
     """What was acknowledged and is not on the disk, in a sentence; None where everything is.
 
     A process of its own looks: what it opened is closed when it has ended, and the disk can be taken away.
     """
     with disk(image, place):
-        code = looker.begin("look", place, said).wait()
+        code = second.begin("look", place, said).wait()
     image.unlink()
-    found = looker.said.read_text()
+    found = second.said.read_text()
     return None if (code, found) == (0, "") else f"exit code {code}: {found}"

@@ -6,7 +6,6 @@ import random
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from helpers.storms import Storm, hardness
 
 pytestmark = [pytest.mark.storm, pytest.mark.slow, pytest.mark.usefixtures("runs_db")]
 LATE = r"another process is at work|has finished and is never edited"
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Iterator[Driver]:
-    folder = tmp_path / "second"
-    folder.mkdir()
-    with Driver(folder) as ready:
-        yield ready
 
 
 def test_two_trainers_on_one_run(

@@ -108,15 +108,30 @@ def _refuse_foreign(connection: sqlalchemy.Connection, table: str, place: str) -
 
 def _take_turn(connection: sqlalchemy.Connection, place: str, patience: float) -> None:
     from sqlalchemy import func, select
-    from sqlalchemy.exc import OperationalError
 
     milliseconds = max(1, round(patience * 1000))  # 0 would be for ever
     connection.execute(select(func.set_config("lock_timeout", f"{milliseconds}ms", False)))
+    late = f"another process is still making the tables of {place}, after {patience:g} s; wait for its end"
+    take_lock(connection, *KEY, late=late)
+
+
+def take_lock(connection: sqlalchemy.Connection, *key: int, late: str) -> None:
+    """Hold an advisory lock of a PostgreSQL server, as long as the connection or until it is given back.
+
+    Args:
+        connection: for single statements; its `lock_timeout` says how long to wait.
+        key: one number of 64 bits, or two of 32.
+        late: what is said where another connection has kept it for that long.
+
+    Raises:
+        TrackingError: `late`.
+    """
+    from sqlalchemy import func, select
+    from sqlalchemy.exc import OperationalError
+
     try:
-        connection.execute(select(func.pg_advisory_lock(*KEY)))
+        connection.execute(select(func.pg_advisory_lock(*key)))
     except OperationalError as fault:
         if getattr(fault.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
-        raise TrackingError(
-            f"another process is still making the tables of {place}, after {patience:g} s; wait for its end"
-        ) from None
+        raise TrackingError(late) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from carspotter.errors import TrackingError
 from carspotter.tracking.address import Address
-from carspotter.tracking.first_use import LOCK_NOT_AVAILABLE
+from carspotter.tracking.first_use import connect, take_lock
 from carspotter.tracking.lock import Lock, is_held
 
 if TYPE_CHECKING:
@@ -81,10 +81,7 @@ def claimed(address: Address, name: str) -> Iterator[Claim]:
         with Lock(path):
             yield Alone()
         return
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(address.uri, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
-    with closing(engine.connect()) as connection:
+    with closing(connect(address.uri, PATIENCE)) as connection:
         yield Member(connection, name, key)
 
 
@@ -132,16 +129,10 @@ class Member:
             TrackingError: another worker kept its turn.
         """
         from sqlalchemy import func, select
-        from sqlalchemy.exc import OperationalError, SQLAlchemyError
+        from sqlalchemy.exc import SQLAlchemyError
 
-        try:
-            self._connection.execute(select(func.pg_advisory_lock(self._whole)))
-        except OperationalError as fault:
-            if getattr(fault.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
-                raise
-            raise TrackingError(
-                f"another worker of study {self._name} has not let go of it for {PATIENCE} s; end it and begin again"
-            ) from None
+        late = f"another worker of study {self._name} has not let go of it for {PATIENCE} s; end it and begin again"
+        take_lock(self._connection, self._whole, late=late)
         unlock = select(func.pg_advisory_unlock(self._whole))
         try:
             yield
