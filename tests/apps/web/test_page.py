@@ -152,6 +152,9 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Проверить партию" if russian else "Check the lot").click()
     page.get_by_text("не совпадает" if russian else "mismatch").wait_for()
+    heads = page.locator(".q-table th:visible").all_inner_texts()
+    seen = [head.removesuffix("arrow_upward").strip() for head in heads]  # the sign by which it is sorted
+    assert [seen[0], seen[1], seen[-1]] == ["model", "вердикт" if russian else "verdict", "photos"]
     with page.expect_download() as waited:
         page.get_by_role("button", name="Скачать таблицу" if russian else "Download the table").click()
     written = Path(waited.value.path()).read_text(encoding="utf-8-sig")

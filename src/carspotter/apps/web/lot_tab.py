@@ -98,6 +98,8 @@ class LotTab:
         words = self._words
         given = ready.given
         ours = (*ADDED, *GAP)
+        # What tells the ad apart, what was found, then the rest: on a phone three columns are seen at once.
+        order = [0, *range(given, len(ready.columns)), *range(1, given)]
         columns = [
             {
                 "name": str(at),
@@ -106,7 +108,7 @@ class LotTab:
                 "sortable": True,
                 "align": "left",
             }
-            for at, name in enumerate(ready.columns)
+            for at, name in ((at, ready.columns[at]) for at in order)
         ]
         ui.button(
             words("download"), on_click=lambda: ui.download.content(ready.as_csv(), "checked.csv", "text/csv")

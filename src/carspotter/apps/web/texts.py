@@ -49,7 +49,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "suspicion": ("Suspicion", "Подозрение"),
     "recognised": ("Recognised", "Распознано"),
     "probability": ("Probability of the declared model", "Вероятность заявленной модели"),
-    "shown": ("Photos of a {model}: {count}, {share:.0%}", "{model} на снимках: {count}, вероятность {share:.0%}"),
+    "shown": ("{model} in the photos: {count}, {share:.0%}", "{model} на снимках: {count}, вероятность {share:.0%}"),
     "unlike": ("Unlike every known model: {count}", "Не похоже на известные модели: {count}"),
     "no_car": ("No car from outside: {count}", "Машины снаружи не видно: {count}"),
     "unusable": ("Unusable photos: {count}", "Негодных снимков: {count}"),
