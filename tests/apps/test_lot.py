@@ -68,6 +68,14 @@ def test_one_row_out_per_row_in(lot: Path) -> None:
     assert found.column("reason") == ("cheap", *[""] * 6)
 
 
+def test_photos_are_refused_by_what_they_are_and_not_by_a_word(lot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (lot / "ads.csv").write_text("model,photos\nunusable,red1.png\n", encoding="utf-8")
+    assert run(lot)[0] == 0
+    (lot / "ads.csv").write_text("model,photos\nred,gone.png\nred,broken.png\nred,red1.png\n", encoding="utf-8")
+    assert run(lot)[0] == 3
+    assert "2 ads with photos that are missing or cannot be used" in capsys.readouterr().err
+
+
 def test_disguised_ads_come_first_then_good_offers(lot: Path) -> None:
     _, found = run(lot, "--price-column", "price")
     assert found.column("ad")[:4] == ("2", "1", "4", "3")

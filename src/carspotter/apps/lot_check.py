@@ -15,7 +15,7 @@ from carspotter.data.listing import Listing
 from carspotter.data.table import MAX_ROWS, Cell, Table, read_table
 from carspotter.data.wording import brief
 from carspotter.errors import SourceError
-from carspotter.inference.lot import Ad, check_lot, find_ads
+from carspotter.inference.lot import check_lot, find_ads
 from carspotter.inference.predictor import Predictor
 from carspotter.progress import Progress
 from carspotter.records import Listed
@@ -48,20 +48,17 @@ class Tally:
 
     Attributes:
         verdicts: how often each was given.
-        refused: ads of whose photos some cannot be used.
-        missing: whether any photo is not there.
+        refused: ads of whose photos some are missing or cannot be used.
     """
 
     verdicts: Counter[str] = field(default_factory=Counter)
     refused: int = 0
-    missing: bool = False
 
-    def add(self, found: Iterable[Listed], ads: Iterable[Ad]) -> None:
+    def add(self, found: Iterable[Listed]) -> None:
         """Count a piece."""
         for one in found:
             self.verdicts[one.verdict.value] += 1
-            self.refused += "unusable" in one.reason
-        self.missing = self.missing or any(ad.missing for ad in ads)
+            self.refused += one.evidence.unusable > 0
 
 
 def read_ads(ads: str, query: str | None, wanted: Wanted, place: Place) -> Generator[Table]:
@@ -108,7 +105,7 @@ def check_ads(
             gaps, remarks = gaps_of(given, found, columns)
             notes(remarks)
             write(_ordered(given, found, gaps, as_given=wanted.as_given or place.target is not None))
-            tally.add(found, ads)
+            tally.add(found)
     return tally
 
 

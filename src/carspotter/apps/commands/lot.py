@@ -105,6 +105,6 @@ def _say(tally: Tally, place: Place) -> None:
 
     table(("verdict", "ads"), list(tally.verdicts.most_common()))
     say(f"{tally.verdicts.total():,} ads in {place}")
-    if tally.refused or tally.missing:
+    if tally.refused:
         note(f"{count(tally.refused, 'ad')} with photos that are missing or cannot be used; their rows say so")
         raise typer.Exit(EXIT_SOME_REFUSED)
