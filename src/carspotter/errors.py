@@ -32,6 +32,24 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader (`| head`) went away
 EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 
+FULL_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "unable to mmap",
+    "can't start new thread",
+)
+"""What CUDA, torch's allocator, oneDNN (two), a mapped file and the interpreter say of full memory, in RuntimeErrors
+of no type of their own (seen where a process was bounded)."""
+
+
+def is_full_memory(fault: BaseException) -> bool:
+    """Whether an exception of any library says that there is no memory left."""
+    told = isinstance(fault, RuntimeError) and any(words in str(fault) for words in FULL_MEMORY)
+    return told or isinstance(fault, MemoryError)
+
+
 class Reason(StrEnum):
     """Why a photo has no answer. One enumeration for tables, API replies and reports."""
 

@@ -62,8 +62,13 @@ def test_each_error_has_its_code_and_lines(
     assert err.splitlines() == lines
 
 
-def test_out_of_memory_names_a_cure(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(raising(MemoryError())) == 1
+@pytest.mark.parametrize(
+    "fault",
+    [MemoryError(), RuntimeError("unable to mmap 172176 bytes from file <views.safetensors>: Cannot allocate memory")],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_out_of_memory_names_a_cure(fault: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(raising(fault)) == 1
     assert "stage.0.batch" in capsys.readouterr().err
 
 

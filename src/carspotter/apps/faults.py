@@ -25,6 +25,7 @@ from carspotter.errors import (
     CarspotterError,
     ManyProblems,
     MissingExtra,
+    is_full_memory,
 )
 
 EXTRAS = {
@@ -124,6 +125,8 @@ def _drop_stdout() -> None:
 @singledispatch
 def _explain(fault: Exception) -> int:
     """Anything that nobody raised on purpose."""
+    if is_full_memory(fault):
+        return _explain(MemoryError())
     text = "".join(traceback.format_exception(fault))
     summary = (str(fault).splitlines() or [""])[0][:200]
     note(f"error: this is a fault of carspotter: {type(fault).__name__}: {summary} ({_keep(text)})")

@@ -15,7 +15,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's own name
 
-from carspotter.errors import TrainingError
+from carspotter.errors import TrainingError, is_full_memory
 from carspotter.recipe import Stage
 from carspotter.records import EpochRecord
 from carspotter.training.classifier import Learner
@@ -297,10 +297,6 @@ def _must_be_finite(loss: float, stage: Stage, when: str) -> None:
         )
 
 
-FULL = ("can't allocate memory", "could not create a primitive", "could not create a memory")
-"""What the processor's allocator, and oneDNN, say of full memory; they have no exceptions of their own (seen here)."""
-
-
 @contextmanager
 def memory_named(stage: Stage) -> Iterator[None]:
     """Turn torch's several forms of "out of memory" into one clear line.
@@ -311,8 +307,7 @@ def memory_named(stage: Stage) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as fault:
-        full = isinstance(fault, MemoryError | torch.OutOfMemoryError) or any(told in str(fault) for told in FULL)
-        if not full:
+        if not is_full_memory(fault):
             raise
         raise TrainingError(
             f"memory ran out in stage {stage.name} with {stage.batch} photos of {stage.width}x{stage.height}; "

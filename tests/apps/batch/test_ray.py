@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -120,13 +122,31 @@ def test_a_fault_of_a_node_is_one_line(tmp_path: Path, cluster: tuple[subprocess
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_ray")
-def test_no_cluster_is_one_line(tmp_path: Path) -> None:
+def test_no_cluster_is_one_line(tmp_path: Path, silent_port: str) -> None:
     lot = put_lot(tmp_path, rows=3)
-    run = carspotter(*words(lot, "out", 2), "--ray", "127.0.0.1:9")
-    said = run.communicate(timeout=600)[0]
-    assert run.returncode == EXIT_UNUSABLE, said
-    assert len(said.splitlines()) == 1
-    assert "no Ray cluster answers at 127.0.0.1:9" in said
+    for address, why in (
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9 (ConnectionRefusedError: "),
+        (silent_port, f"no Ray cluster answers at {silent_port} (ConnectionError: another kind of server is there)"),
+        ("127.0.0.1", "--ray takes HOST:PORT, auto or local, not 127.0.0.1"),
+        ("127.0.0.1:99999", "--ray takes HOST:PORT, auto or local, not 127.0.0.1:99999"),
+        ("auto", "no Ray cluster answers at auto (ConnectionError: "),
+    ):
+        with carspotter(*words(lot, "out", 2), "--ray", address) as run:
+            said = run.communicate(timeout=120)[0]
+        assert (run.returncode, len(said.splitlines())) == (EXIT_UNUSABLE, 1), said
+        assert why in said
+
+
+@pytest.fixture
+def silent_port() -> Iterator[str]:
+    """Where a connection is closed without a word of HTTP/2."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.RequestHandlerClass.log_message = lambda *_: None
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def test_ray_that_is_not_installed_is_one_line(

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,12 +27,20 @@ from carspotter.workers import usable_cores
 
 HERE = "local"
 """The address of a cluster that is started on this machine and ends with the command."""
+FOUND = "auto"
+"""The address of the cluster that this machine belongs to."""
 STORE_BYTES = 100 * 2**20
 """Ray's object store here, which holds numbers only; Ray takes no less than 75 MB."""
 ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's variable, read on every system: with 0 it takes this machine for 127.0.0.1 and listens there alone."""
 MAX_BLOCKS = 10_000
 """Pieces of the dataset. Assumption: enough that no core waits long for the last one, few enough for Ray to plan."""
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How a client of HTTP/2, which gRPC speaks, begins: with these words and an empty frame of settings (RFC 9113, 3.4)."""
+SETTINGS = 4
+"""The type of the frame by which a server of HTTP/2 answers (RFC 9113, 6.5); the fourth byte of its head."""
+ANSWER_SECONDS = 10
+"""Assumption: a head node that needs longer is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +123,48 @@ def _cluster(address: str) -> Iterator[Any]:
     import ray.data
 
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address not in (HERE, FOUND):
+        _must_answer(address)
     if address == HERE:
         options |= {"num_cpus": usable_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     try:
         with _unheard(), _own_signals():
             ray.init(address=address, **options)
     except Exception as fault:  # noqa: BLE001 - Ray raises Exception itself when a node does not start
-        raise SourceError(
-            f"no Ray cluster answers at {brief(address)} ({one_line(fault)}); start one by `ray start --head`, or use "
-            f"--ray {HERE}"
-        ) from None
+        raise _no_cluster(address, fault) from None
     try:
         _silence(ray)
         yield ray
     finally:
         ray.shutdown()
+
+
+def _must_answer(address: str) -> None:
+    """Ask for a sign of life: where nothing answers, Ray waits for minutes and then ends the process.
+
+    Raises:
+        SourceError: the address is none, or no server of gRPC answers there.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise SourceError(f"--ray takes HOST:PORT, {FOUND} or {HERE}, not {brief(address)}")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS) as to:
+            to.sendall(PREFACE)
+            head = to.recv(len(PREFACE))
+    except (OSError, UnicodeError) as fault:
+        raise _no_cluster(address, fault) from None
+    if len(head) < SETTINGS or head[3] != SETTINGS:
+        raise _no_cluster(address, ConnectionError("another kind of server is there"))
+
+
+def _no_cluster(address: str, why: Exception) -> SourceError:
+    if address == HERE:
+        return SourceError(f"Ray does not start here ({one_line(why)}); without --ray the same work needs no cluster")
+    return SourceError(
+        f"no Ray cluster answers at {brief(address)} ({one_line(why)}); start one by `ray start --head`, or use "
+        f"--ray {HERE}"
+    )
 
 
 @contextmanager
