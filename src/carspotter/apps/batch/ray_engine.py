@@ -36,7 +36,7 @@ ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 MAX_BLOCKS = 10_000
 """Pieces of the dataset. Assumption: enough that no core waits long for the last one, few enough for Ray to plan."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-"""How a client of HTTP/2, which gRPC speaks, begins: with these words and an empty frame of settings (RFC 9113, 3.4)."""
+"""How a client of HTTP/2, which gRPC speaks, begins: with these words and an empty frame (RFC 9113, 3.4)."""
 SETTINGS = 4
 """The type of the frame by which a server of HTTP/2 answers (RFC 9113, 6.5); the fourth byte of its head."""
 ANSWER_SECONDS = 10
