@@ -47,6 +47,7 @@ def predict(
     from carspotter.apps.answering import ask, write_answers
     from carspotter.apps.places import Place
     from carspotter.data.source import list_photos
+    from carspotter.data.wording import count
     from carspotter.evaluation.answer import answer_rows
     from carspotter.inference.predictor import load
 
@@ -58,7 +59,7 @@ def predict(
         table(*answer_rows(answers))
     else:
         answers = write_answers(predictor, dataset, tta, place)
-        say(f"{len(answers):,} answers in {place}")
+        say(f"{count(len(answers), 'answer')} in {place}")
     if refused := sum(answer.code is not None for answer in answers):
         note(f"{refused} of {len(answers)} photos were refused; the table says why")
         raise typer.Exit(EXIT_SOME_REFUSED)
@@ -73,5 +74,7 @@ def submit(
 ) -> None:
     """Answer a contest: exactly the sample's rows, or nothing is written."""
     from carspotter.apps.answering import answer_contest
+    from carspotter.data.wording import count
 
-    say(f"{answer_contest(model, contest, output, tta, runtime):,} answers in {output}")
+    answers = answer_contest(model, contest, output, tta, runtime)
+    say(f"{count(answers, 'answer')} in {output}")

@@ -104,7 +104,7 @@ def _say(tally: Tally, place: Place) -> None:
     from carspotter.data.wording import count
 
     table(("verdict", "ads"), list(tally.verdicts.most_common()))
-    say(f"{tally.verdicts.total():,} ads in {place}")
+    say(f"{count(tally.verdicts.total(), 'ad')} in {place}")
     if tally.refused:
         note(f"{count(tally.refused, 'ad')} with photos that are missing or cannot be used; their rows say so")
         raise typer.Exit(EXIT_SOME_REFUSED)
