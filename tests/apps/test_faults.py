@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,22 @@ def test_sigterm_unwinds_and_the_handler_is_put_back(capsys: pytest.CaptureFixtu
     assert exit_code(work) == 143
     assert unwound == [True]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_a_finaliser_is_not_lost(sign: signal.Signals, code: int) -> None:
+    class Slow:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), sign)
+            time.sleep(0)  # the handler raises here, where Python drops what is raised
+
+    def work() -> None:
+        Slow()
+        time.sleep(60)
+
+    started = time.monotonic()
+    assert exit_code(work) == code
+    assert time.monotonic() - started < 30
 
 
 def test_a_reader_that_left_is_no_news() -> None:

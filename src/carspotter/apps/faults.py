@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import singledispatch
+from threading import Timer
 
 from carspotter.apps.console import note
 from carspotter.errors import (
@@ -55,6 +56,8 @@ EXTRAS = {
     "python_multipart": ("serving", "serve"),
 }
 """Top-level module of an optional dependency → what it is for, and the extra that brings it."""
+SEND_AGAIN_SECONDS = 0.1
+"""Assumption: longer than any finaliser goes on after a signal that it was not to hear."""
 
 
 def exit_code(work: Callable[[], object]) -> int:
@@ -100,9 +103,32 @@ def _terminable() -> Iterator[None]:
         yield
         return
     try:
-        yield
+        with _heard():
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Send a signal again that came where Python drops exceptions: in a finaliser, or at the end of a weak reference.
+
+    By a thread, since in the hook itself it would be dropped once more.
+    """
+    before = sys.unraisablehook
+
+    def hear(dropped: sys.UnraisableHookArgs) -> None:
+        sent = {SystemExit: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}.get(dropped.exc_type)
+        if sent is None:
+            before(dropped)
+        else:
+            Timer(SEND_AGAIN_SECONDS, os.kill, (os.getpid(), sent)).start()
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _leave(leave: SystemExit) -> int:
