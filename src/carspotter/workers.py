@@ -6,18 +6,37 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
+from math import ceil, inf
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where Linux shows a container its own bounds."""
+
+
 def usable_cores() -> int:
-    """Cores this process may run on, which under taskset or in a container's cpuset are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores this process may run on, which under taskset or in a container are fewer than the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, ceil(min(cores, _quota(CGROUPS))))
+
+
+def _quota(cgroups: Path) -> float:
+    """Cores' worth of time that a container gets (`docker run --cpus`), in either version of Linux's groups; inf: all.
+
+    Source: kernel.org, "Control Group v2", cpu.max; "CFS Bandwidth Control", cpu.cfs_quota_us and cpu.cfs_period_us.
+    """
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            quota, period = " ".join((cgroups / name).read_text(encoding="ascii") for name in names).split()
+            if quota.isdecimal() and int(quota) and int(period) > 0:
+                return int(quota) / int(period)
+    return inf
 
 
 def processes() -> int:
