@@ -21,6 +21,9 @@ Frame = Literal["whole", "car"]
 Light = Literal["as it is", "stretched"]
 MIN_ZOOM = 0.1
 """Assumption: a photo shown at a tenth of its size has nothing left to learn, and its border costs 100 photos."""
+WRONG_COST = 5.0
+"""Photos that a person looks at for the cost of one wrong name. Assumption: looking takes seconds, a wrong call a
+drive."""
 MAX_SHOWN = 200
 """Characters of a wrong value in a message (assumption: a line that can be read)."""
 Span = Annotated[tuple[float, float], Field(description="[low, high], drawn evenly")]
@@ -205,6 +208,12 @@ class Recipe(Part):
     )
     distil_temperature: float = Field(
         2.0, ge=1, le=50, description="the teacher's logits are divided by it: above 1 it tells more of other classes"
+    )
+    wrong_cost: float = Field(
+        WRONG_COST,
+        gt=1,
+        le=10_000,
+        description="of one wrong name, in photos that a person looks at: a model is named where that costs less",
     )
     frame: Frame = Field(
         "whole",

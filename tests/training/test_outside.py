@@ -53,6 +53,13 @@ def inside(tmp_path: Path) -> Dataset:
     )
 
 
+def put_many(place: Path) -> Dataset:
+    """Enough photos that a model of them is calibrated where three tenths are held out."""
+    return folder(
+        place, {f"{label}/{i}.png": picture(1000 * n + i) for n, label in enumerate(("a", "b")) for i in range(70)}
+    )
+
+
 def test_copies_of_photos_that_must_stay_unseen_never_train(inside: Dataset, tmp_path: Path) -> None:
     half = picture(0).resize((80, 60))
     extra = folder(
@@ -113,9 +120,9 @@ def test_outside_photos_train_with_their_weight_and_never_validate(inside: Datas
 
 @pytest.mark.usefixtures("runs_db")
 @pytest.mark.slow
-def test_a_teacher_labels_what_it_is_sure_of(inside: Dataset, tmp_path: Path) -> None:
+def test_a_teacher_labels_what_it_is_sure_of(tmp_path: Path) -> None:
     folder(tmp_path / "pool", {f"{i}.png": picture(700 + i) for i in range(6)})
-    pool = list_photos([tmp_path / "pool"])
+    pool, inside = list_photos([tmp_path / "pool"]), put_many(tmp_path / "in")
     settings = recipe(split={"share": 0.3, "seed": 3})
     train(inside, settings, out=tmp_path / "teacher")
 
@@ -139,19 +146,22 @@ def test_a_teacher_labels_what_it_is_sure_of(inside: Dataset, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("runs_db")
-def test_a_teacher_held_out_the_very_photos_that_validate(
-    inside: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_teacher_held_out_the_very_photos_that_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings do not tell: newer code may find other near copies and divide the same photos in another way."""
     folder(tmp_path / "pool", {"0.png": picture(700)})
-    pool, settings, teacher = list_photos([tmp_path / "pool"]), recipe(split={"share": 0.3}), tmp_path / "teacher"
-    run = train(inside, settings, out=teacher)
-    dataset, same = scan(inside).dataset, open_store().split(run.id)
+    settings = recipe(split={"share": 0.3}, wrong_cost=20)
+    pool, teacher = list_photos([tmp_path / "pool"]), tmp_path / "teacher"
+    many = put_many(tmp_path / "in")
+    run = train(many, settings, out=teacher)
+    dataset, same = scan(many).dataset, open_store().split(run.id)
 
     def named(divided: Split) -> int:
         return len(Teacher(teacher, dataset, divided).labels(pool, bar=0).photos)
 
     assert named(same) == 1
+    calibration = load(teacher).card.calibration
+    assert calibration is not None
+    assert calibration.name_at == pytest.approx(0.95)  # where 20 looks cost as much as a wrong name
     other = Split((*same.train[1:], same.validation[0]), (*same.validation[1:], same.train[0]), same.method)
     with pytest.raises(SourceError, match="other data or another split, so it may have learned"):
         named(other)
@@ -161,6 +171,14 @@ def test_a_teacher_held_out_the_very_photos_that_validate(
         SourceError, match=rf"its run cannot be asked \(there is no run '{run.id}'.*CARSPOTTER_RUNS, bring"
     ):
         named(same)
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_teacher_without_calibration_labels_nothing(inside: Dataset, tmp_path: Path) -> None:
+    train(inside, recipe(split={"share": 0.3}), out=tmp_path / "teacher")
+    pool = Sources((), (inside,), tmp_path / "teacher")
+    with pytest.raises(SourceError, match="is not calibrated: fewer than 40 photos were held out"):
+        train(inside, recipe(split={"share": 0.3}), job=Job(pool, deliver=False))
 
 
 @pytest.mark.usefixtures("runs_db")

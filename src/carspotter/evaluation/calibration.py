@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.evaluation.metrics import log_softmax, softmax
+from carspotter.recipe import WRONG_COST
 from carspotter.records import Calibration
 
 COLDEST, HOTTEST = 0.05, 20.0
@@ -20,9 +21,6 @@ COLDEST, HOTTEST = 0.05, 20.0
 nothing."""
 ERROR = 0.05
 """The counterpart of the 95 % intervals everywhere else."""
-WRONG = 5.0
-"""Photos that a person looks at for the cost of one wrong name. Assumption: looking takes seconds, a wrong call a
-drive."""
 FEWEST = 40
 """Photos below which nothing is fitted. Assumption: a set that may miss 5 % of so few would be decided by one photo."""
 PARTS = 5
@@ -137,7 +135,7 @@ def cross_fitted(
 
 
 def calibrate(
-    logits: npt.NDArray[np.float32], labels: Index, parts: Index, *, error: float = ERROR, wrong: float = WRONG
+    logits: npt.NDArray[np.float32], labels: Index, parts: Index, *, error: float = ERROR, wrong: float = WRONG_COST
 ) -> Calibration | None:
     """What a bundle carries: the temperature of all photos, sets judged by temperatures that had not seen them.
 

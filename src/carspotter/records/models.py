@@ -28,6 +28,7 @@ SINCE_FORMAT_2 = {
     "logit_adjustment": 0.0,
     "distil": 0.0,
     "distil_temperature": 2.0,
+    "wrong_cost": 5.0,
     "detector": "",
     "strange_at": None,
     "refused": None,

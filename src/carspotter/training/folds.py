@@ -290,7 +290,7 @@ def _card(
 ) -> BundleCard:
     scores, labels, parts = pooled(answers)
     first = members[0].card
-    calibration = calibrate(scores.logits, labels, parts)
+    calibration = calibrate(scores.logits, labels, parts, wrong=first.recipe.wrong_cost)
     if calibration is not None:
         if how == "mean" and not any(run.extra for run in runs):
             calibration = calibration.model_copy(update=_bounds_of([one.card.calibration for one in members]))

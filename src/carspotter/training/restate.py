@@ -26,7 +26,7 @@ def restate(card: BundleCard, reference: Reference | None, scores: Scores, held_
         held_out: holds these photos, with labels that the card knows.
     """
     labels = _labels(card, scores, held_out)
-    calibration = calibrate(scores.logits, labels, parts_of(_groups(scores, held_out)))
+    calibration = calibrate(scores.logits, labels, parts_of(_groups(scores, held_out)), wrong=card.recipe.wrong_cost)
     if calibration is not None and reference is not None:
         calibration = _bounded(calibration, card.calibration, reference, scores)
     return card.model_copy(

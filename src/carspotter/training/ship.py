@@ -92,7 +92,7 @@ def ship(
         scores = predictor.scores(held_out, cache=course.cache)
         evaluation = evaluate(scores, held_out.labels, held_out.classes) if held_out.photos else None
         reference = remember(predictor, course.train, rows_of(classifier), course.cache, course.progress)
-        calibration = calibrate(scores.logits, held_out.labels, parts_of(course.groups))
+        calibration = calibrate(scores.logits, held_out.labels, parts_of(course.groups), wrong=course.recipe.wrong_cost)
         if calibration is not None and reference is not None:
             calibration, seer = know_strangers(calibration, reference, scores, held_out, course.progress)
             add_finder(files, seer, Path(place))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from carspotter.data.cache import PhotoCache
 from carspotter.errors import SourceError, TrackingError
+from carspotter.evaluation.calibration import FEWEST
 from carspotter.evaluation.metrics import softmax
 from carspotter.inference.predictor import load
 from carspotter.progress import Progress, silent
@@ -69,10 +70,18 @@ class Teacher:
     def labels(self, pool: Dataset, bar: float) -> Dataset:
         """The photos of a pool that the teacher names with at least the probability `bar`, labelled as it says.
 
-        Probabilities are calibrated where the teacher is. A pool holds models that it does not know, and it is sure of
+        A pool holds models that it does not know, and it is sure of
         some of them too: those that are strangers to it are left out, others slip through, so what pseudo-labels do
         must be measured each time. Labels that the photos have are not looked at.
+
+        Raises:
+            SourceError: the teacher is not calibrated, so that a bar on what it gives would say nothing.
         """
+        if self.card.calibration is None:
+            raise SourceError(
+                f"{self.title} is not calibrated: fewer than {FEWEST} photos were held out when it was trained, so "
+                "that no bar can be set; train it with more photos, or hold more of them out (--set split.share=0.3)"
+            )
         scores = self._scores(pool)
         shares = shares_of(scores, self.card)
         strangers = self._predictor.strangers(pool, scores)
