@@ -79,7 +79,15 @@ def test_photos_of_other_cars_judge_nothing(photos: Path, tmp_path: Path, capsys
         (photos / name.upper()).rename(photos / f"no {name}")
     assert main(["evaluate", str(model), str(photos), "-o", str(tmp_path / "report")]) == 2
     assert "shares no class with" in capsys.readouterr().err
-    assert not (tmp_path / "report").exists()
+    assert not list((tmp_path / "report").iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["evaluate", "no model", "no photos", "-o", str(tmp_path / "file" / "report")]) == 2
+    assert "cannot write" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("runs_db")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from carspotter.inference.examination import Examination
     from carspotter.records import BundleCard, Dataset
 
+PAGE, FIGURES = "report.html", "metrics.json"
 OutFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for report.html and metrics.json.")]
 
 
@@ -37,13 +38,15 @@ def evaluate(
     """
     import json
 
-    from carspotter.data.disk import whole_file
+    from carspotter.data.disk import check_writable, whole_file
     from carspotter.data.source import read_source
     from carspotter.evaluation.judging import flat
     from carspotter.evaluation.report_page import report_page
     from carspotter.inference.examination import examine
     from carspotter.inference.predictor import load
 
+    for name in (PAGE, FIGURES):
+        check_writable(output / name)
     predictor = load(model, runtime=runtime)
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
@@ -56,15 +59,15 @@ def evaluate(
     by_id = {photo.id: photo for photo in found.dataset.photos}
     page = report_page(f"{predictor.card.name} on {source.name}", remarks, found.judged, by_id)
     for name, text in (
-        ("report.html", page),
-        ("metrics.json", json.dumps(flat(found.judged) | {"photos_per_second": found.photos_per_second}, indent=1)),
+        (PAGE, page),
+        (FIGURES, json.dumps(flat(found.judged) | {"photos_per_second": found.photos_per_second}, indent=1)),
     ):
         with whole_file(output / name) as part:
             part.write_text(text, encoding="utf-8")
     say(f"accuracy {found.judged.evaluation.accuracy}")
     say(f"top-3    {found.judged.evaluation.top3_accuracy}")
     notes(remarks)
-    say(f"report in {output / 'report.html'}, figures in {output / 'metrics.json'}")
+    say(f"report in {output / PAGE}, figures in {output / FIGURES}")
     if found.dataset.rejected:
         note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
         raise typer.Exit(EXIT_SOME_REFUSED)
