@@ -18,7 +18,7 @@ from carspotter.inference.bundle import read_bundle
 from carspotter.recipe import load_recipe
 from carspotter.records import Split
 from carspotter.tracking.runs import open_store
-from helpers.tiny import COLOURS, write_tiny_bundle
+from helpers.tiny import COLOURS, colour_photo, write_remembering_bundle, write_tiny_bundle
 
 
 def paint(path: Path, colour: int, *, strength: int = 200, size: tuple[int, int] = (320, 240)) -> None:
@@ -60,6 +60,7 @@ def test_a_model_is_judged(photos: Path, tmp_path: Path, capsys: pytest.CaptureF
     heard = capsys.readouterr()
     assert "1 photos of classes that the model does not know are left out" in heard.err
     assert "photos that trained it may be among these" in heard.err
+    assert "copies under other names would not be noticed" in heard.err
     assert "accuracy 0.929" in heard.out
 
 
@@ -103,5 +104,34 @@ def test_photos_that_trained_are_left_out_and_those_that_fitted_are_told(photos:
     assert [photo.id for photo in unseen.photos] == ids[8:]
     assert told.startswith("8 photos with names of photos that trained the model are left out. 3 photos validated")
     assert leave_out_trained(ours, dataset.subset(range(11, 15)))[1] == ""
+    assert "photos that fitted its calibration may be among" in leave_out_trained(card, dataset, remembers=True)[1]
     with pytest.raises(SourceError, match=r"all 8 photos of .* have names of photos that trained this model"):
         leave_out_trained(ours, dataset.subset(range(8)))
+
+
+def daub(path: Path, *colour: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(colour_photo(*colour))
+
+
+@pytest.mark.usefixtures("runs_db")
+@pytest.mark.parametrize("tta", ["1", "2"])
+def test_photos_that_trained_are_known_by_their_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tta: str
+) -> None:
+    taught, asked = tmp_path / "taught", tmp_path / "asked"
+    for at, name in enumerate(COLOURS):
+        for shade in (40, 80):
+            daub(taught / name / f"{shade}.png", *np.roll((200, shade, 0), at))
+            daub(asked / name / f"copy of {shade}.png", *np.roll((200, shade, 0), at))
+        daub(asked / name / "new.png", *np.roll((200, 0, 60), at))
+    model, out = write_remembering_bundle(tmp_path / "tiny", taught), tmp_path / "report"
+    assert main(["evaluate", str(model), str(asked), "-o", str(out), "--tta", tta]) == 0
+    assert figures(out)["n"] == 3
+    told = "6 photos that trained the model are left out: it remembers them under other names"
+    assert told in capsys.readouterr().err
+    assert told in (out / "report.html").read_text(encoding="utf-8")
+    for name in COLOURS:
+        (asked / name / "new.png").unlink()
+    assert main(["evaluate", str(model), str(asked), "-o", str(out), "--tta", tta]) == 2
+    assert "all 6 photos of" in capsys.readouterr().err

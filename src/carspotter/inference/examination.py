@@ -15,9 +15,10 @@ from carspotter.data.quality import BOUNDS, Quality, measure_all
 from carspotter.data.scan import PhotoFacts, Scan, scan
 from carspotter.errors import SourceError
 from carspotter.evaluation.judging import Judged, judge
+from carspotter.inference.neighbours import taught_with
 from carspotter.inference.predictor import Predictor
 from carspotter.progress import Progress, silent
-from carspotter.records import Dataset, Rejected
+from carspotter.records import Dataset, Rejected, Scores
 
 SMALL = 240
 """Pixels of the shorter side below which a photo is small: that of the ads at hand is 240 or more."""
@@ -33,17 +34,19 @@ class Examination:
         judged: the figures.
         dataset: the photos that were judged, those that could not be read in `rejected`.
         foreign: photos of classes that the model does not know; nothing is said of them.
+        taught: photos left out because the model remembers that they trained it; their names do not count.
         photos_per_second: read, decoded and answered, all threads together.
     """
 
     judged: Judged
     dataset: Dataset
     foreign: int
+    taught: int
     photos_per_second: float
 
 
 def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: Progress = silent) -> Examination:
-    """Ask a model about labelled photos and judge what it says.
+    """Ask a model about labelled photos and judge what it says of those that did not train it, as far as it remembers.
 
     Args:
         predictor: of the model.
@@ -52,7 +55,8 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
         progress: told about photos.
 
     Raises:
-        SourceError: no labels, no class that the model knows, or fewer than two photos that can be read.
+        SourceError: no labels, no class that the model knows, or fewer than two photos that can be read and did not
+            train it.
         BundleError: the network itself fails.
     """
     card = predictor.card
@@ -62,6 +66,12 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
     # Without a cache, so that the speed is that of photos seen for the first time.
     scores = predictor.scores(looked.dataset, tta=tta, cache=PhotoCache(None), progress=progress)
     seconds = time.perf_counter() - began
+    scores, taught = _leave_out_taught(predictor, looked.dataset, scores, tta, progress)
+    if taught and not scores.ids:
+        raise SourceError(
+            f"all {taught} photos of {dataset.origin} trained this model, which remembers them under whatever name; "
+            "judge it on others"
+        )
     if len(scores.ids) < LEAST:
         raise SourceError(f"{dataset.origin}: {len(scores.ids)} photos can be used; judging needs {LEAST} or more")
     labels = dict(zip((photo.id for photo in looked.dataset.photos), looked.dataset.labels.tolist(), strict=True))
@@ -78,8 +88,23 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
         ),
         dataset=looked.dataset,
         foreign=len(dataset.photos) - len(known.photos),
-        photos_per_second=len(scores.ids) / seconds,
+        taught=taught,
+        photos_per_second=(len(scores.ids) + taught) / seconds,
     )
+
+
+def _leave_out_taught(
+    predictor: Predictor, dataset: Dataset, scores: Scores, tta: int, progress: Progress
+) -> tuple[Scores, int]:
+    """The scores without photos that trained the model, and how many these are."""
+    if predictor.reference is None or not scores.ids:
+        return scores, 0
+    # What is remembered is of plain photos.
+    plain = scores if tta == 1 else predictor.scores(dataset, cache=PhotoCache(None), progress=progress)
+    taught = taught_with(predictor.reference, plain.embeddings)
+    kept = np.flatnonzero(~taught)
+    ids = tuple(scores.ids[int(at)] for at in kept)
+    return Scores(ids, scores.logits[kept], scores.embeddings[kept], scores.rejected), int(taught.sum())
 
 
 def kinds_of(looked: Scan, ids: tuple[str, ...], progress: Progress = silent) -> Mapping[str, npt.NDArray[np.bool_]]:

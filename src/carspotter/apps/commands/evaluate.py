@@ -13,6 +13,7 @@ from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
     from carspotter.inference.examination import Examination
+    from carspotter.inference.predictor import Predictor
     from carspotter.records import BundleCard, Dataset
 
 PAGE, FIGURES = "report.html", "metrics.json"
@@ -33,8 +34,9 @@ def evaluate(
 ) -> None:
     """Judge a model on labelled photos: figures with intervals, calibration, confused pairs, every wrong photo.
 
-    Photos that trained the model are left out where its run is known; otherwise the report says that they may be among
-    them. Unreadable photos make the exit code 3.
+    Photos that trained the model are left out: by name where its run is known, and by content where the model remembers
+    them. Where neither tells, the report says that they may be among the others. Unreadable photos make the exit code
+    3.
     """
     import json
 
@@ -52,10 +54,10 @@ def evaluate(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
     notes(dataset.notes)
-    unseen, remark = leave_out_trained(predictor.card, dataset)
+    unseen, remark = leave_out_trained(predictor.card, dataset, remembers=predictor.reference is not None)
     with progress() as show:
         found = examine(predictor, unseen, tta=tta, progress=show)
-    remarks = [*_remarks(found, predictor.card), *([remark] if remark else [])]
+    remarks = [*_remarks(found, predictor), *([remark] if remark else [])]
     by_id = {photo.id: photo for photo in found.dataset.photos}
     page = report_page(f"{predictor.card.name} on {source.name}", remarks, found.judged, by_id)
     for name, text in (
@@ -73,8 +75,17 @@ def evaluate(
         raise typer.Exit(EXIT_SOME_REFUSED)
 
 
-def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]:
-    """The photos that did not train the model, as far as that is known, and what must be said of it."""
+def leave_out_trained(card: BundleCard, dataset: Dataset, *, remembers: bool = False) -> tuple[Dataset, str]:
+    """The photos that did not train the model, as far as its run tells by their names, and what must be said of it.
+
+    Args:
+        card: of the model.
+        dataset: photos to judge it on.
+        remembers: whether the model can tell its training photos by their content.
+
+    Raises:
+        SourceError: no photo is left.
+    """
     from carspotter.errors import SourceError, TrackingError
     from carspotter.tracking.runs import open_store
 
@@ -82,7 +93,8 @@ def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]
         store = open_store()
         splits = [store.split(run) for run in (card.provenance.run_id, *card.provenance.also)]
     except TrackingError:
-        return dataset, "The run that trained this model is not at hand: photos that trained it may be among these."
+        told = "photos that fitted its calibration" if remembers else "photos that trained it"
+        return dataset, f"The run that trained this model is not at hand: {told} may be among these."
     trained = {photo for split in splits for photo in split.train}
     unseen = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id not in trained])
     left_out = len(dataset.photos) - len(unseen.photos)
@@ -98,11 +110,15 @@ def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]
     return unseen, told.strip()
 
 
-def _remarks(found: Examination, card: BundleCard) -> list[str]:
-    calibrated = "calibrated" if card.calibration else "not calibrated: probabilities are the plain softmax"
+def _remarks(found: Examination, predictor: Predictor) -> list[str]:
+    calibrated = "calibrated" if predictor.card.calibration else "not calibrated: probabilities are the plain softmax"
     told = [f"{found.photos_per_second:.1f} photos a second, read, decoded and answered. The model is {calibrated}."]
     if found.foreign:
         told.append(f"{found.foreign} photos of classes that the model does not know are left out.")
+    if found.taught:
+        told.append(f"{found.taught} photos that trained the model are left out: it remembers them under other names.")
+    if predictor.reference is None:
+        told.append("The model remembers no photo that trained it: copies under other names would not be noticed.")
     if found.dataset.rejected:
         told.append(f"{len(found.dataset.rejected)} photos could not be read.")
     return told
