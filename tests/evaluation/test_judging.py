@@ -105,6 +105,17 @@ def test_flat_figures_have_their_bounds(judged: Judged) -> None:
     assert all(np.isfinite(value) for value in found.values())
 
 
+def test_the_log_loss_is_of_the_probabilities_that_are_told() -> None:
+    plain = judge(scores(), TRUTH, CLASSES, None)
+    told = judge(scores(), TRUTH, CLASSES, CALIBRATION.model_copy(update={"temperature": 2.0}))
+    by_hand = -np.log(told.probabilities[np.arange(6), TRUTH]).mean()
+    assert flat(told)["log_loss"] == pytest.approx(by_hand)
+    assert flat(told)["log_loss_uncalibrated"] == flat(plain)["log_loss"] == pytest.approx(plain.evaluation.log_loss)
+    assert f"log loss, 0 is best</td><td>{by_hand:.3f}" in report_page("m", (), told, {})
+    assert "log loss before calibration" in report_page("m", (), told, {})
+    assert "log loss before calibration" not in report_page("m", (), plain, {})
+
+
 def test_one_photo_cannot_be_judged() -> None:
     with pytest.raises(ValueError, match="at least two"):
         judge(scores(PROBABILITIES[:1]), TRUTH[:1], CLASSES, None)

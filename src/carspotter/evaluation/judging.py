@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.evaluation.answer import NOBODY, UNTOLD, answer
-from carspotter.evaluation.metrics import evaluate, softmax, wilson
+from carspotter.evaluation.metrics import evaluate, log_softmax, softmax, wilson
 from carspotter.evaluation.reliability import (
     Bin,
     calibration_error,
@@ -73,7 +73,8 @@ class Judged:
         truth: (N,) class indices.
         answers: one per photo, as `predict` gives them.
         probabilities: (N, K) calibrated where the model is.
-        evaluation: accuracy, top-3, log loss, per class, confusion table.
+        evaluation: accuracy, top-3, per class, confusion table; its log loss is of the plain softmax.
+        log_loss: of `probabilities`, as `Evaluation` has it.
         macro: precision, recall and F1, each the mean over the classes.
         bins: calibration curve.
         error: calibration error, 0 is best.
@@ -92,6 +93,7 @@ class Judged:
     answers: tuple[Answer, ...]
     probabilities: Floats
     evaluation: Evaluation
+    log_loss: float
     macro: Mapping[str, Figure]
     bins: tuple[Bin, ...]
     error: Figure
@@ -147,7 +149,8 @@ def judge(
     """
     evaluation = evaluate(scores, truth, classes)
     temperature = 1.0 if calibration is None else calibration.temperature
-    probabilities = softmax(np.asarray(scores.logits, np.float64) / temperature)
+    logits = np.asarray(scores.logits, np.float64) / temperature
+    probabilities = softmax(logits)
     confidence, guess = probabilities.max(1), probabilities.argmax(1)
     right = guess == truth
     coverage, risk = risk_coverage(confidence, right)
@@ -158,6 +161,7 @@ def judge(
         answers=answer(scores, classes, calibration, scores.ids, strangers, parents),
         probabilities=probabilities,
         evaluation=evaluation,
+        log_loss=float(-log_softmax(logits)[np.arange(len(truth)), truth].mean()),
         macro=macro_figures(np.array(evaluation.confusion)),
         bins=reliability(confidence, right),
         error=calibration_error(confidence, right),
@@ -211,7 +215,8 @@ def flat(judged: Judged) -> dict[str, float | int]:
     for name, figure in shares.items():
         found |= _share(name, figure)
     found |= {
-        "log_loss": judged.evaluation.log_loss,
+        "log_loss": judged.log_loss,
+        "log_loss_uncalibrated": judged.evaluation.log_loss,
         "calibration_p": judged.error_p,
         f"errors_removed_by_refusing_{REFUSED * 100:.0f}_percent": judged.removed,
         "risk_coverage_area": float(judged.risk.mean()),

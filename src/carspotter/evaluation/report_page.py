@@ -45,7 +45,9 @@ def _figures(judged: Judged) -> str:
     named = {"accuracy": e.accuracy, "truth among the first three": e.top3_accuracy}
     named |= {f"mean {name} over the classes": figure for name, figure in judged.macro.items()}
     rows = [(name, *_interval(figure)) for name, figure in named.items()]
-    rows.append(("log loss", f"{e.log_loss:.3f}", ""))
+    rows += [("log loss, 0 is best", f"{judged.log_loss:.3f}", "")]
+    if judged.log_loss != e.log_loss:
+        rows += [("log loss before calibration", f"{e.log_loss:.3f}", "")]
     return _table(("", "", "95 % interval"), rows) + f"<p>{len(judged.ids):,} photos.</p>"
 
 
