@@ -151,6 +151,15 @@ def test_the_page_holds_every_part_and_asks_nobody(judged: Judged) -> None:
     assert seen.tags.count("figcaption") == 2 + 3 + 3  # charts, pairs, wrong photos
 
 
+def test_a_figure_and_its_interval_are_one_cell_which_wraps_on_a_narrow_screen(judged: Judged) -> None:
+    html = report_page("m", (), judged, {})
+    accuracy = judged.evaluation.accuracy
+    assert f"<td>accuracy</td><td>0.500 ({accuracy.low:.3f} to {accuracy.high:.3f})</td></tr>" in html
+    assert html.count("<td>0.500 (0.095 to 0.905)</td>") == 1  # the dark photos
+    narrow = html.split("@media (max-width:40rem)", 1)[1].split("}}", 1)[0]
+    assert "white-space:normal" in narrow
+
+
 def test_a_faultless_model_has_a_page_too() -> None:
     right = judge(scores([[0.9, 0.05, 0.05]] * 3), np.zeros(3, dtype=np.int64), CLASSES, None)
     html = report_page("m", (), right, {})

@@ -44,11 +44,11 @@ def _figures(judged: Judged) -> str:
     e = judged.evaluation
     named = {"accuracy": e.accuracy, "truth among the first three": e.top3_accuracy}
     named |= {f"mean {name} over the classes": figure for name, figure in judged.macro.items()}
-    rows = [(name, *_interval(figure)) for name, figure in named.items()]
-    rows += [("log loss, 0 is best", f"{judged.log_loss:.3f}", "")]
+    rows = [(name, _share(figure)) for name, figure in named.items()]
+    rows += [("log loss, 0 is best", f"{judged.log_loss:.3f}")]
     if judged.log_loss != e.log_loss:
-        rows += [("log loss before calibration", f"{e.log_loss:.3f}", "")]
-    return _table(("", "", "95 % interval"), rows) + f"<p>{len(judged.ids):,} photos.</p>"
+        rows += [("log loss before calibration", f"{e.log_loss:.3f}")]
+    return _table(("", "figure (95 % interval)"), rows) + f"<p>{len(judged.ids):,} photos.</p>"
 
 
 def _calibration(judged: Judged) -> str:
@@ -64,18 +64,18 @@ def _calibration(judged: Judged) -> str:
 
 def _verdicts(judged: Judged) -> str:
     rows = [
-        (verdict.value, photos, f"{photos / len(judged.ids):.1%}", *(("", "") if held is None else _interval(held)))
+        (verdict.value, photos, f"{photos / len(judged.ids):.1%}", "" if held is None else _share(held))
         for verdict, (photos, held) in judged.verdicts.items()
     ]
-    return _table(("verdict", "photos", "share", "claim holds the truth", "95 % interval"), rows)
+    return _table(("verdict", "photos", "share", "claim holds the truth (95 % interval)"), rows)
 
 
 def _slices(judged: Judged) -> str:
     rows = [
-        (one.name, one.accuracy.n, *_interval(one.accuracy), "" if one.rest is None else f"{one.rest.value:.3f}")
+        (one.name, one.accuracy.n, _share(one.accuracy), "" if one.rest is None else f"{one.rest.value:.3f}")
         for one in judged.slices
     ]
-    return _table(("photos", "how many", "accuracy", "95 % interval", "of the others"), rows) if rows else ""
+    return _table(("photos", "how many", "accuracy (95 % interval)", "of the others"), rows) if rows else ""
 
 
 def _classes(judged: Judged) -> str:
@@ -125,8 +125,9 @@ def _figure(i: int, judged: Judged, photos: Mapping[str, Photo]) -> str:
     return f"<figure>{thumbnail(photos.get(one.id))}<figcaption>{caption}</figcaption></figure>"
 
 
-def _interval(figure: Figure) -> tuple[str, str]:
-    return f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}"
+def _share(figure: Figure) -> str:
+    """In one cell, so that a narrow screen never shows a figure without its interval."""
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
