@@ -13,6 +13,7 @@ from carspotter.apps.cli import main
 from carspotter.apps.commands.evaluate import leave_out_trained
 from carspotter.data.scan import scan
 from carspotter.data.source import read_source
+from carspotter.data.table import read_table
 from carspotter.errors import SourceError
 from carspotter.inference.bundle import read_bundle
 from carspotter.recipe import load_recipe
@@ -70,6 +71,10 @@ def test_unreadable_photos_are_counted(photos: Path, tmp_path: Path) -> None:
     model, out = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "report"
     assert main(["evaluate", str(model), str(photos), "-o", str(out)]) == 3
     assert (figures(out)["n"], figures(out)["rejected"]) == (14, 1)
+    table = read_table(out / "answers.csv")
+    assert len(table.rows) == 15
+    assert table.rows[-1][:4] == ("BLUE/broken.jpg", "blue", "", "bad_photo")
+    assert table.column("reason")[-1].startswith("truncated: ")
     assert "1 photos could not be read" in (out / "report.html").read_text(encoding="utf-8")
 
 

@@ -42,7 +42,7 @@ def judged() -> Judged:
 
 
 def test_right_and_wrong_photos_are_told_apart(judged: Judged) -> None:
-    assert (judged.evaluation.accuracy.value, judged.rejected) == (0.5, 1)
+    assert (judged.evaluation.accuracy.value, len(judged.rejected)) == (0.5, 1)
     assert judged.wrong == (1, 5, 2)  # by falling confidence: .7, .6, .55
     pairs = [(one.truth, one.answered, one.photos, one.of) for one in judged.confusions]
     assert pairs == [

@@ -18,7 +18,7 @@ from carspotter.evaluation.reliability import (
     reliability,
     risk_coverage,
 )
-from carspotter.records import Answer, Calibration, Evaluation, Figure, Scores, Verdict
+from carspotter.records import Answer, Calibration, Evaluation, Figure, Rejected, Scores, Verdict
 
 RESAMPLES = 2_000
 """A bound of 2.5 % then lies within 2.5 ± 0.7 % (twice its binomial error)."""
@@ -84,7 +84,7 @@ class Judged:
         removed: share of all errors among the least sure `REFUSED` of the photos.
         confusions: pairs of classes, the most frequent first.
         slices: kinds of photos.
-        rejected: how many photos could not be used.
+        rejected: photos that could not be used.
     """
 
     ids: tuple[str, ...]
@@ -103,7 +103,7 @@ class Judged:
     removed: float
     confusions: tuple[Confusion, ...]
     slices: tuple[Slice, ...]
-    rejected: int = 0
+    rejected: tuple[Rejected, ...] = ()
 
     @property
     def wrong(self) -> tuple[int, ...]:
@@ -171,7 +171,7 @@ def judge(
         removed=errors_removed(confidence, right, REFUSED),
         confusions=_confusions(truth, guess, confidence, classes),
         slices=tuple(_slice(name, right, mask) for name, mask in (kinds or {}).items() if mask.any()),
-        rejected=len(scores.rejected),
+        rejected=scores.rejected,
     )
 
 
@@ -204,16 +204,16 @@ def macro_figures(confusion: Ints) -> dict[str, Figure]:
 
 
 def flat(judged: Judged) -> dict[str, float | int]:
-    """`metrics.json`: flat names, each figure with `_low` and `_high` where it has an interval."""
+    """The figures of `metrics.json`: flat names, each figure with `_low` and `_high` where it has an interval."""
     shares = {
         "accuracy": judged.evaluation.accuracy,
         "top3_accuracy": judged.evaluation.top3_accuracy,
         **{f"macro_{name}": figure for name, figure in judged.macro.items()},
         "calibration_error": judged.error,
     }
-    found: dict[str, float | int] = {"n": len(judged.ids), "rejected": judged.rejected}
+    found: dict[str, float | int] = {"n": len(judged.ids), "rejected": len(judged.rejected)}
     for name, figure in shares.items():
-        found |= _share(name, figure)
+        found |= share(name, figure)
     found |= {
         "log_loss": judged.log_loss,
         "log_loss_uncalibrated": judged.evaluation.log_loss,
@@ -223,14 +223,15 @@ def flat(judged: Judged) -> dict[str, float | int]:
     }
     for verdict, (photos, held) in judged.verdicts.items():
         found[f"verdict_{verdict}_n"] = photos
-        found |= {} if held is None else _share(f"verdict_{verdict}_true", held)
+        found |= {} if held is None else share(f"verdict_{verdict}_true", held)
     for one in judged.slices:
         name = one.name.replace(" ", "_")
-        found |= {f"slice_{name}_n": one.accuracy.n} | _share(f"slice_{name}_accuracy", one.accuracy)
+        found |= {f"slice_{name}_n": one.accuracy.n} | share(f"slice_{name}_accuracy", one.accuracy)
     return found
 
 
-def _share(name: str, figure: Figure) -> dict[str, float | int]:
+def share(name: str, figure: Figure) -> dict[str, float | int]:
+    """A figure under its name, and its bounds beside it."""
     return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
 
 

@@ -10,7 +10,7 @@ from carspotter.evaluation.page import page, text, thumbnail
 from carspotter.records import Figure, Photo
 
 PAIRS, PER_PAIR = 12, 6
-"""Confused pairs on the page, and photos of each. Assumption: nobody looks at more; the table has all."""
+"""Confused pairs on the page, and photos of each. Assumption: nobody looks at more; answers.csv has all."""
 WRONG = 120
 """Wrong photos on the page (assumption: a page of a few megabytes still opens on a phone)."""
 
@@ -109,7 +109,7 @@ def _pair(one: Confusion, judged: Judged, photos: Mapping[str, Photo]) -> str:
 
 def _wrong(judged: Judged, photos: Mapping[str, Photo]) -> str:
     wrong = judged.wrong
-    more = f"<p>The first {WRONG} of {len(wrong):,}.</p>" if len(wrong) > WRONG else ""
+    more = f"<p>The first {WRONG} of {len(wrong):,}; answers.csv has all.</p>" if len(wrong) > WRONG else ""
     return (
         f'{more}<div class="grid">{"".join(_figure(i, judged, photos) for i in wrong[:WRONG])}</div>' if wrong else ""
     )

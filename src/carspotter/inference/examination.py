@@ -33,6 +33,7 @@ class Examination:
     Attributes:
         judged: the figures.
         dataset: the photos that were judged, those that could not be read in `rejected`.
+        labels: photo id → class under the model's name, those that could not be read among them.
         foreign: photos of classes that the model does not know; nothing is said of them.
         taught: photos left out because the model remembers that they trained it; their names do not count.
         photos_per_second: read, decoded and answered, all threads together.
@@ -40,6 +41,7 @@ class Examination:
 
     judged: Judged
     dataset: Dataset
+    labels: Mapping[str, str]
     foreign: int
     taught: int
     photos_per_second: float
@@ -87,6 +89,7 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
             card.parents,
         ),
         dataset=looked.dataset,
+        labels={photo.id: photo.label for photo in known.photos if photo.label is not None},
         foreign=len(dataset.photos) - len(known.photos),
         taught=taught,
         photos_per_second=(len(scores.ids) + taught) / seconds,

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from carspotter.inference.predictor import Predictor
     from carspotter.records import BundleCard, Dataset
 
-PAGE, FIGURES = "report.html", "metrics.json"
-OutFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for report.html and metrics.json.")]
+PAGE, FIGURES, ANSWERS = "report.html", "metrics.json", "answers.csv"
+OutFolder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for report.html, metrics.json and answers.csv.")
+]
 
 
 def evaluate(
@@ -42,12 +44,13 @@ def evaluate(
 
     from carspotter.data.disk import check_writable, whole_file
     from carspotter.data.source import read_source
-    from carspotter.evaluation.judging import flat
+    from carspotter.data.table import write_table
+    from carspotter.evaluation.judged_files import judged_rows, metrics
     from carspotter.evaluation.report_page import report_page
     from carspotter.inference.examination import examine
     from carspotter.inference.predictor import load
 
-    for name in (PAGE, FIGURES):
+    for name in (PAGE, FIGURES, ANSWERS):
         check_writable(output / name)
     predictor = load(model, runtime=runtime)
     dataset = read_source(
@@ -62,14 +65,15 @@ def evaluate(
     page = report_page(f"{predictor.card.name} on {source.name}", remarks, found.judged, by_id)
     for name, text in (
         (PAGE, page),
-        (FIGURES, json.dumps(flat(found.judged) | {"photos_per_second": found.photos_per_second}, indent=1)),
+        (FIGURES, json.dumps(metrics(found.judged) | {"photos_per_second": found.photos_per_second}, indent=1)),
     ):
         with whole_file(output / name) as part:
             part.write_text(text, encoding="utf-8")
+    write_table(output / ANSWERS, *judged_rows(found.judged, found.labels))
     say(f"accuracy {found.judged.evaluation.accuracy}")
     say(f"top-3    {found.judged.evaluation.top3_accuracy}")
     notes(remarks)
-    say(f"report in {output / PAGE}, figures in {output / FIGURES}")
+    say(f"report in {output / PAGE}, figures in {output / FIGURES}, every answer in {output / ANSWERS}")
     if found.dataset.rejected:
         note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
         raise typer.Exit(EXIT_SOME_REFUSED)
