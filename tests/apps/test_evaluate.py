@@ -14,12 +14,20 @@ from carspotter.apps.commands.evaluate import leave_out_trained
 from carspotter.data.scan import scan
 from carspotter.data.source import read_source
 from carspotter.data.table import read_table
-from carspotter.errors import SourceError
-from carspotter.inference.bundle import read_bundle
+from carspotter.errors import SourceError, TrackingError
+from carspotter.inference.bundle import read_bundle, write_bundle
 from carspotter.recipe import load_recipe
-from carspotter.records import Split
+from carspotter.records import Scores, Split
+from carspotter.tracking.out_of_fold import out_of_fold
 from carspotter.tracking.runs import open_store
-from helpers.tiny import COLOURS, colour_photo, write_remembering_bundle, write_tiny_bundle
+from helpers.tiny import (
+    COLOURS,
+    colour_photo,
+    tiny_card,
+    tiny_files,
+    write_remembering_bundle,
+    write_tiny_bundle,
+)
 
 
 def paint(path: Path, colour: int, *, strength: int = 200, size: tuple[int, int] = (320, 240)) -> None:
@@ -140,3 +148,77 @@ def test_photos_that_trained_are_known_by_their_content(
         (asked / name / "new.png").unlink()
     assert main(["evaluate", str(model), str(asked), "-o", str(out), "--tta", tta]) == 2
     assert "all 6 photos of" in capsys.readouterr().err
+
+
+@pytest.fixture
+def joined(photos: Path, tmp_path: Path) -> Path:
+    """A model of two networks, which answered the photos that they had not seen, all but one right; one always trained.
+
+    What the joined network would answer differs: it takes red for blue.
+    """
+    (photos / "violet" / "0.png").unlink()
+    dataset = scan(read_source(photos)).dataset
+    ids, labels = [photo.id for photo in dataset.photos], dataset.labels
+    halves, runs = (ids[1::2], ids[2::2]), []
+    for half in halves:
+        with open_store().start(load_recipe("fast"), dataset) as run:
+            run.split(Split(tuple(one for one in ids if one not in half), tuple(half), "by hand"))
+            truth = np.array([labels[ids.index(one)] for one in half])
+            logits = 5 * np.eye(3, dtype=np.float32)[truth]
+            if not runs:
+                logits[0] = np.roll(logits[0], 1)
+            run.answers(Scores(tuple(half), logits, np.zeros((len(half), 1), np.float32)), truth)
+            run.finish()
+        runs.append(run.id)
+    files = tiny_files(tmp_path / "parts")
+    card = tiny_card(tmp_path / "parts", dataset.classes)
+    origin = card.provenance.model_copy(update={"run_id": runs[0], "also": (runs[1],)})
+    card = card.model_copy(update={"members": 2, "dataset": dataset.fingerprint, "provenance": origin})
+    return write_bundle(tmp_path / "joined", card, files).folder
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_model_of_every_fold_is_judged_by_what_its_networks_had_answered(
+    photos: Path, joined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    assert main(["evaluate", str(joined), str(photos), "-o", str(out), "--tta", "2"]) == 0
+    found, heard = figures(out), capsys.readouterr().err
+    assert (found["n"], found["accuracy"], found["out_of_fold"]) == (13, 12 / 13, True)
+    assert found["slice_portrait_n"] == 1
+    assert len(read_table(out / "answers.csv").rows) == 13
+    told = (
+        "The answers are out of fold: every photo trained this model, so each is answered by the one of its 2 networks"
+    )
+    assert told in heard
+    assert told in (out / "report.html").read_text(encoding="utf-8")
+    assert "1 photos trained every network and are left out" in heard
+    assert "views (--tta) are not judged" in heard
+
+    (photos / "GREEN" / "0.png").unlink()  # of another set its names tell, and the joined network answers
+    assert main(["evaluate", str(joined), str(photos), "-o", str(out)]) == 2
+    assert "of its own set, whole and read as for the training, it is judged out of fold" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_without_its_runs_a_model_of_every_fold_is_not_judged_on_its_own_set(
+    photos: Path, joined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARSPOTTER_RUNS", f"sqlite:///{tmp_path / 'none' / 'runs.db'}")
+    assert main(["evaluate", str(joined), str(photos), "-o", str(tmp_path / "report")]) == 2
+    heard = capsys.readouterr().err.strip()
+    assert "all 14 photos of" in heard
+    assert "is not at hand: there is no run" in heard
+    assert "\n" not in heard
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_only_the_runs_of_a_joined_model_answer_for_it(joined: Path) -> None:
+    card, store = read_bundle(joined).card, open_store()
+    assert len(out_of_fold(store, card).ids) == 13
+    first = card.provenance.run_id
+    twice = card.model_copy(update={"provenance": card.provenance.model_copy(update={"also": (first,)})})
+    with pytest.raises(TrackingError, match="answered the same photos"):
+        out_of_fold(store, twice)
+    with pytest.raises(TrackingError, match=f"run {first[:8]} was trained on other photos"):
+        out_of_fold(store, card.model_copy(update={"dataset": "1" * 64}))

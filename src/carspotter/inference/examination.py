@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from carspotter.evaluation.judging import Judged, judge
 from carspotter.inference.neighbours import taught_with
 from carspotter.inference.predictor import Predictor
 from carspotter.progress import Progress, silent
-from carspotter.records import Dataset, Rejected, Scores
+from carspotter.records import BundleCard, Dataset, HeldOut, Rejected, Scores
 
 SMALL = 240
 """Pixels of the shorter side below which a photo is small: that of the ads at hand is 240 or more."""
@@ -35,8 +35,9 @@ class Examination:
         dataset: the photos that were judged, those that could not be read in `rejected`.
         labels: photo id → class under the model's name, those that could not be read among them.
         foreign: photos of classes that the model does not know; nothing is said of them.
-        taught: photos left out because the model remembers that they trained it; their names do not count.
-        photos_per_second: read, decoded and answered, all threads together.
+        taught: photos left out because the model remembers that they trained it, whatever their names; of kept answers,
+            photos without one because they trained every network.
+        photos_per_second: read, decoded and answered, all threads together; None where answers were kept before.
     """
 
     judged: Judged
@@ -44,7 +45,7 @@ class Examination:
     labels: Mapping[str, str]
     foreign: int
     taught: int
-    photos_per_second: float
+    photos_per_second: float | None
 
 
 def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: Progress = silent) -> Examination:
@@ -74,8 +75,7 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
             f"all {taught} photos of {dataset.origin} trained this model, which remembers them under whatever name; "
             "judge it on others"
         )
-    if len(scores.ids) < LEAST:
-        raise SourceError(f"{dataset.origin}: {len(scores.ids)} photos can be used; judging needs {LEAST} or more")
+    _must_be_enough(dataset, scores.ids)
     labels = dict(zip((photo.id for photo in looked.dataset.photos), looked.dataset.labels.tolist(), strict=True))
     truth = np.array([labels[photo] for photo in scores.ids], dtype=np.int64)
     return Examination(
@@ -89,11 +89,47 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
             card.parents,
         ),
         dataset=looked.dataset,
-        labels={photo.id: photo.label for photo in known.photos if photo.label is not None},
+        labels=_labels(known),
         foreign=len(dataset.photos) - len(known.photos),
         taught=taught,
         photos_per_second=(len(scores.ids) + taught) / seconds,
     )
+
+
+def examine_answers(card: BundleCard, looked: Scan, kept: HeldOut, *, progress: Progress = silent) -> Examination:
+    """Judge answers that a model's networks gave to photos when these had not trained them.
+
+    Embeddings are not kept, so no photo is called a stranger.
+
+    Args:
+        card: of the model.
+        looked: the photos that the model was trained on.
+        kept: answers on some of them.
+        progress: told about photos.
+
+    Raises:
+        SourceError: there are fewer than two answers.
+    """
+    _must_be_enough(looked.dataset, kept.ids)
+    scores = Scores(kept.ids, kept.logits, np.zeros((len(kept.ids), 0), np.float32), looked.dataset.rejected)
+    kinds = kinds_of(looked, kept.ids, progress)
+    return Examination(
+        judged=judge(scores, kept.labels, card.classes, card.calibration, kinds, parents=card.parents),
+        dataset=looked.dataset,
+        labels=_labels(looked.dataset),
+        foreign=0,
+        taught=len(looked.dataset.photos) - len(kept.ids),
+        photos_per_second=None,
+    )
+
+
+def _must_be_enough(dataset: Dataset, ids: Sequence[str]) -> None:
+    if len(ids) < LEAST:
+        raise SourceError(f"{dataset.origin}: {len(ids)} photos can be used; judging needs {LEAST} or more")
+
+
+def _labels(dataset: Dataset) -> dict[str, str]:
+    return {photo.id: photo.label for photo in dataset.photos if photo.label is not None}
 
 
 def _leave_out_taught(

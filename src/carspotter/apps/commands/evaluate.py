@@ -12,8 +12,10 @@ from carspotter.apps.console import note, notes, progress, say
 from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
+    from carspotter.data.scan import Scan
     from carspotter.inference.examination import Examination
     from carspotter.inference.predictor import Predictor
+    from carspotter.progress import Progress
     from carspotter.records import BundleCard, Dataset
 
 PAGE, FIGURES, ANSWERS = "report.html", "metrics.json", "answers.csv"
@@ -37,17 +39,11 @@ def evaluate(
     """Judge a model on labelled photos: figures with intervals, calibration, confused pairs, every wrong photo.
 
     Photos that trained the model are left out: by name where its run is known, and by content where the model remembers
-    them. Where neither tells, the report says that they may be among the others. Unreadable photos make the exit code
-    3.
+    them. Where neither tells, the report says that they may be among the others. A model of every fold is judged on its
+    own set by what each network answered on the photos that it had not seen. Unreadable photos make the exit code 3.
     """
-    import json
-
-    from carspotter.data.disk import check_writable, whole_file
+    from carspotter.data.disk import check_writable
     from carspotter.data.source import read_source
-    from carspotter.data.table import write_table
-    from carspotter.evaluation.judged_files import judged_rows, metrics
-    from carspotter.evaluation.report_page import report_page
-    from carspotter.inference.examination import examine
     from carspotter.inference.predictor import load
 
     for name in (PAGE, FIGURES, ANSWERS):
@@ -57,19 +53,9 @@ def evaluate(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
     notes(dataset.notes)
-    unseen, remark = leave_out_trained(predictor.card, dataset, remembers=predictor.reference is not None)
     with progress() as show:
-        found = examine(predictor, unseen, tta=tta, progress=show)
-    remarks = [*_remarks(found, predictor), *([remark] if remark else [])]
-    by_id = {photo.id: photo for photo in found.dataset.photos}
-    page = report_page(f"{predictor.card.name} on {source.name}", remarks, found.judged, by_id)
-    for name, text in (
-        (PAGE, page),
-        (FIGURES, json.dumps(metrics(found.judged) | {"photos_per_second": found.photos_per_second}, indent=1)),
-    ):
-        with whole_file(output / name) as part:
-            part.write_text(text, encoding="utf-8")
-    write_table(output / ANSWERS, *judged_rows(found.judged, found.labels))
+        found, remarks = _examine(predictor, dataset, tta, show)
+    _write(output, f"{predictor.card.name} on {source.name}", remarks, found)
     say(f"accuracy {found.judged.evaluation.accuracy}")
     say(f"top-3    {found.judged.evaluation.top3_accuracy}")
     notes(remarks)
@@ -77,6 +63,70 @@ def evaluate(
     if found.dataset.rejected:
         note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
         raise typer.Exit(EXIT_SOME_REFUSED)
+
+
+def _write(output: Path, title: str, remarks: list[str], found: Examination) -> None:
+    import json
+
+    from carspotter.data.disk import whole_file
+    from carspotter.data.table import write_table
+    from carspotter.evaluation.judged_files import judged_rows, metrics
+    from carspotter.evaluation.report_page import report_page
+
+    by_id = {photo.id: photo for photo in found.dataset.photos}
+    speed = {} if found.photos_per_second is None else {"photos_per_second": found.photos_per_second}
+    figures = {"out_of_fold": found.photos_per_second is None} | metrics(found.judged) | speed
+    for name, text in (
+        (PAGE, report_page(title, remarks, found.judged, by_id)),
+        (FIGURES, json.dumps(figures, indent=1)),
+    ):
+        with whole_file(output / name) as part:
+            part.write_text(text, encoding="utf-8")
+    write_table(output / ANSWERS, *judged_rows(found.judged, found.labels))
+
+
+def _examine(predictor: Predictor, dataset: Dataset, tta: int, show: Progress) -> tuple[Examination, list[str]]:
+    """The model on photos that it has not seen, and what must be said of it."""
+    from carspotter.data.scan import scan
+    from carspotter.inference.examination import examine
+
+    if predictor.card.members > 1:
+        looked = scan(dataset, progress=show)
+        if looked.dataset.fingerprint == predictor.card.dataset:
+            return _examine_folds(predictor.card, looked, tta, show)
+    unseen, remark = leave_out_trained(predictor.card, dataset, remembers=predictor.reference is not None)
+    found = examine(predictor, unseen, tta=tta, progress=show)
+    return found, [*_remarks(found, predictor), *([remark] if remark else [])]
+
+
+def _examine_folds(card: BundleCard, looked: Scan, tta: int, show: Progress) -> tuple[Examination, list[str]]:
+    """A joined model on the very photos that trained it, by what its networks had answered before they were joined."""
+    from carspotter.errors import SourceError, TrackingError
+    from carspotter.inference.examination import examine_answers
+    from carspotter.tracking.out_of_fold import out_of_fold
+    from carspotter.tracking.runs import open_store
+
+    try:
+        kept = out_of_fold(open_store(), card)
+    except TrackingError as fault:
+        raise SourceError(
+            f"all {len(looked.dataset.photos)} photos of {looked.dataset.origin} trained this model, and what its "
+            f"networks answered on those that they had not seen is not at hand: {fault}; judge it on others, or set "
+            "CARSPOTTER_RUNS to the runs that trained it"
+        ) from None
+    found = examine_answers(card, looked, kept, progress=show)
+    which = f"the one of its {card.members} networks that it did not train, not by all of them joined"
+    told = [f"The answers are out of fold: every photo trained this model, so each is answered by {which}."]
+    told.append("No photo is called a stranger, since what tells them was not kept.")
+    if card.calibration is not None:
+        told.append("The calibration was fitted on these answers, which looks too good on them.")
+    if found.taught:
+        told.append(f"{found.taught} photos trained every network and are left out.")
+    if tta > 1:
+        told.append("The answers are of plain photos; views (--tta) are not judged.")
+    if found.dataset.rejected:
+        told.append(f"{len(found.dataset.rejected)} photos could not be read.")
+    return found, told
 
 
 def leave_out_trained(card: BundleCard, dataset: Dataset, *, remembers: bool = False) -> tuple[Dataset, str]:
@@ -103,9 +153,10 @@ def leave_out_trained(card: BundleCard, dataset: Dataset, *, remembers: bool = F
     unseen = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id not in trained])
     left_out = len(dataset.photos) - len(unseen.photos)
     if left_out and not unseen.photos:
+        whole = "; of its own set, whole and read as for the training, it is judged out of fold"
         raise SourceError(
             f"all {left_out} photos of {dataset.origin} have names of photos that trained this model; "
-            "judge it on others, or rename these if they are others"
+            f"judge it on others, or rename these if they are others{whole if card.members > 1 else ''}"
         )
     told = f"{left_out} photos with names of photos that trained the model are left out. " if left_out else ""
     validated = {photo for split in splits for photo in split.validation}
@@ -116,7 +167,8 @@ def leave_out_trained(card: BundleCard, dataset: Dataset, *, remembers: bool = F
 
 def _remarks(found: Examination, predictor: Predictor) -> list[str]:
     calibrated = "calibrated" if predictor.card.calibration else "not calibrated: probabilities are the plain softmax"
-    told = [f"{found.photos_per_second:.1f} photos a second, read, decoded and answered. The model is {calibrated}."]
+    speed = f"{found.photos_per_second:.1f} photos a second, read, decoded and answered"
+    told = [f"{speed}. The model is {calibrated}."]
     if found.foreign:
         told.append(f"{found.foreign} photos of classes that the model does not know are left out.")
     if found.taught:
