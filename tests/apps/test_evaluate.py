@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def figures(folder: Path) -> dict[str, float]:
+def figures(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
@@ -122,6 +123,29 @@ def test_photos_that_trained_are_left_out_and_those_that_fitted_are_told(photos:
         leave_out_trained(ours, dataset.subset(range(8)))
 
 
+def write_views(table: Path, photos: Path) -> None:
+    """A table of photos in class folders; the name of each is its view."""
+    rows = [f"{one.relative_to(photos)},{one.parent.name},{one.stem}" for one in sorted(photos.rglob("*.png"))]
+    table.write_text("\n".join(["file,what,view", *rows]), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_table_tells_by_what_its_photos_are_judged_too(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out, table = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "report", tmp_path / "photos.csv"
+    write_views(table, photos)
+    words = ["evaluate", str(model), str(table), "-o", str(out), "--label-column", "what", "--slice-column", "view"]
+    assert main(words) == 0
+    views = {one["value"]: (one["photos"], one["accuracy"]) for one in figures(out)["columns"]["view"]}
+    assert views == {**{str(at): (3, 1.0) for at in range(4)}, "dark portrait": (1, 1.0), "wrong": (1, 0.0)}
+    capsys.readouterr()
+    assert main([*words[:-1], "colour"]) == 2
+    assert capsys.readouterr().err.strip().endswith("photos.csv has no column 'colour'; it has file, what, view")
+    assert main(["evaluate", str(model), str(photos), "-o", str(out), "--slice-column", "view"]) == 2
+    assert "is no table, so it has no column view" in capsys.readouterr().err
+
+
 def daub(path: Path, *colour: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(colour_photo(*colour))
@@ -181,11 +205,14 @@ def joined(photos: Path, tmp_path: Path) -> Path:
 def test_a_model_of_every_fold_is_judged_by_what_its_networks_had_answered(
     photos: Path, joined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "report"
-    assert main(["evaluate", str(joined), str(photos), "-o", str(out), "--tta", "2"]) == 0
+    out, table = tmp_path / "report", tmp_path / "photos.csv"
+    write_views(table, photos)
+    words = ["--label-column", "what", "--slice-column", "view", "--tta", "2"]
+    assert main(["evaluate", str(joined), str(table), "-o", str(out), *words]) == 0
     found, heard = figures(out), capsys.readouterr().err
     assert (found["n"], found["accuracy"], found["out_of_fold"]) == (13, 12 / 13, True)
     assert found["slice_portrait_n"] == 1
+    assert sum(one["photos"] for one in found["columns"]["view"]) == 13
     assert len(read_table(out / "answers.csv").rows) == 13
     told = (
         "The answers are out of fold: every photo trained this model, so each is answered by the one of its 2 networks"

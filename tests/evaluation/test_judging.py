@@ -11,7 +11,9 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from carspotter.errors import Reason
-from carspotter.evaluation.judging import Judged, flat, judge, macro_figures
+from carspotter.evaluation.by_value import by_value
+from carspotter.evaluation.judged_files import metrics
+from carspotter.evaluation.judging import Judged, flat, judge, macro_figures, sort_by
 from carspotter.evaluation.report_page import report_page
 from carspotter.records import Calibration, Rejected, Scores, Verdict
 
@@ -95,6 +97,21 @@ def test_kinds_of_photos_stand_beside_all_others(judged: Judged) -> None:
     assert (dark.name, dark.accuracy.value, dark.accuracy.n) == ("dark", 0.5, 2)
     assert dark.rest is not None
     assert (dark.rest.value, dark.rest.n) == (0.5, 4)
+
+
+def test_photos_are_judged_by_the_values_of_a_column(judged: Judged) -> None:
+    assert metrics(judged)["columns"] == {}
+    sorted_by_view = sort_by(judged, {"view": by_value(["<front>", "", "<front>", "rear", "<front>", "rear"])})
+    front, rear, none = metrics(sorted_by_view)["columns"]["view"]
+    assert (front["value"], front["photos"], front["accuracy"]) == ("<front>", 3, 2 / 3)
+    assert front["accuracy_low"] < 2 / 3 < front["accuracy_high"]
+    assert [(one["value"], one["photos"], one["accuracy"]) for one in (rear, none)] == [
+        ("rear", 2, 0.5),
+        ("no value", 1, 0),
+    ]
+    html = report_page("m", (), sorted_by_view, {})
+    assert "<th>view</th>" in html
+    assert "<td>&lt;front&gt;</td><td>3</td><td>0.667 (" in html
 
 
 def test_flat_figures_have_their_bounds(judged: Judged) -> None:

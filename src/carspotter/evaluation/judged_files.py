@@ -40,8 +40,9 @@ def judged_rows(judged: Judged, labels: Mapping[str, str]) -> tuple[tuple[str, .
 
 
 def metrics(judged: Judged) -> dict[str, Any]:
-    """`metrics.json`: the flat figures, then a list of the classes and one of the confused pairs, the worst first."""
-    return flat(judged) | {"classes": _classes(judged), "confusions": _confusions(judged)}
+    """`metrics.json`: the flat figures, then lists: classes, confused pairs the worst first, values of each column."""
+    lists = {"classes": _classes(judged), "confusions": _confusions(judged), "columns": _columns(judged)}
+    return flat(judged) | lists
 
 
 def _classes(judged: Judged) -> list[dict[str, str | float | None]]:
@@ -61,3 +62,10 @@ def _confusions(judged: Judged) -> list[dict[str, str | int]]:
         {"truth": one.truth, "answered": one.answered, "photos": len(one.photos), "of": one.of}
         for one in judged.confusions
     ]
+
+
+def _columns(judged: Judged) -> dict[str, list[dict[str, str | float]]]:
+    return {
+        name: [{"value": one.name, "photos": one.accuracy.n, **share("accuracy", one.accuracy)} for one in slices]
+        for name, slices in judged.columns.items()
+    }

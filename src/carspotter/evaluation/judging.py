@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from carspotter.evaluation.answer import NOBODY, UNTOLD, answer
+from carspotter.evaluation.by_value import Masks
 from carspotter.evaluation.metrics import evaluate, log_softmax, softmax, wilson
 from carspotter.evaluation.reliability import (
     Bin,
@@ -85,6 +86,7 @@ class Judged:
         confusions: pairs of classes, the most frequent first.
         slices: kinds of photos.
         rejected: photos that could not be used.
+        columns: name of a column of the photos' table → photos by its values.
     """
 
     ids: tuple[str, ...]
@@ -104,6 +106,7 @@ class Judged:
     confusions: tuple[Confusion, ...]
     slices: tuple[Slice, ...]
     rejected: tuple[Rejected, ...] = ()
+    columns: Mapping[str, tuple[Slice, ...]] = field(default_factory=dict)
 
     @property
     def wrong(self) -> tuple[int, ...]:
@@ -173,6 +176,13 @@ def judge(
         slices=tuple(_slice(name, right, mask) for name, mask in (kinds or {}).items() if mask.any()),
         rejected=scores.rejected,
     )
+
+
+def sort_by(judged: Judged, columns: Mapping[str, Masks]) -> Judged:
+    """The same, its photos also by the values of columns: name → photos of each value."""
+    right = judged.probabilities.argmax(1) == judged.truth
+    found = {name: tuple(_slice(value, right, mask) for value, mask in masks) for name, masks in columns.items()}
+    return replace(judged, columns=found)
 
 
 def macro_figures(confusion: Ints) -> dict[str, Figure]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from carspotter.data.wording import brief
 from carspotter.evaluation.chart import reliability_chart, risk_chart
-from carspotter.evaluation.judging import REFUSED, Confusion, Judged
+from carspotter.evaluation.judging import REFUSED, Confusion, Judged, Slice
 from carspotter.evaluation.page import page, text, thumbnail
 from carspotter.records import Figure, Photo
 
@@ -71,11 +72,16 @@ def _verdicts(judged: Judged) -> str:
 
 
 def _slices(judged: Judged) -> str:
+    tables = [_table_of_slices("photos", judged.slices)] if judged.slices else []
+    return "".join(tables + [_table_of_slices(name, slices) for name, slices in judged.columns.items()])
+
+
+def _table_of_slices(head: str, slices: Sequence[Slice]) -> str:
     rows = [
-        (one.name, one.accuracy.n, _share(one.accuracy), "" if one.rest is None else f"{one.rest.value:.3f}")
-        for one in judged.slices
+        (brief(one.name), one.accuracy.n, _share(one.accuracy), "" if one.rest is None else f"{one.rest.value:.3f}")
+        for one in slices
     ]
-    return _table(("photos", "how many", "accuracy (95 % interval)", "of the others"), rows) if rows else ""
+    return _table((brief(head), "how many", "accuracy (95 % interval)", "of the others"), rows)
 
 
 def _classes(judged: Judged) -> str:

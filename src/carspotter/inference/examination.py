@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from carspotter.data.classes import same_classes
 from carspotter.data.quality import BOUNDS, Quality, measure_all
 from carspotter.data.scan import PhotoFacts, Scan, scan
 from carspotter.errors import SourceError
-from carspotter.evaluation.judging import Judged, judge
+from carspotter.evaluation.by_value import Masks, by_value
+from carspotter.evaluation.judging import Judged, judge, sort_by
 from carspotter.inference.neighbours import taught_with
 from carspotter.inference.predictor import Predictor
 from carspotter.progress import Progress, silent
@@ -24,6 +26,10 @@ SMALL = 240
 """Pixels of the shorter side below which a photo is small: that of the ads at hand is 240 or more."""
 LEAST = 2
 """Photos that can be judged."""
+
+Columns = Mapping[str, Mapping[str, str]]
+"""Name of a column of the photos' table → photo id → cell."""
+NONE: Columns = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,16 @@ class Examination:
     photos_per_second: float | None
 
 
-def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: Progress = silent) -> Examination:
+def examine(
+    predictor: Predictor, dataset: Dataset, *, tta: int = 1, columns: Columns = NONE, progress: Progress = silent
+) -> Examination:
     """Ask a model about labelled photos and judge what it says of those that did not train it, as far as it remembers.
 
     Args:
         predictor: of the model.
         dataset: labelled; classes meet the model's by name, whatever the case.
         tta: views per photo.
+        columns: by which the photos are sorted too.
         progress: told about photos.
 
     Raises:
@@ -78,16 +87,10 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
     _must_be_enough(dataset, scores.ids)
     labels = dict(zip((photo.id for photo in looked.dataset.photos), looked.dataset.labels.tolist(), strict=True))
     truth = np.array([labels[photo] for photo in scores.ids], dtype=np.int64)
+    kinds, strangers = kinds_of(looked, scores.ids, progress), predictor.strangers(looked.dataset, scores)
+    judged = judge(scores, truth, card.classes, card.calibration, kinds, strangers, card.parents)
     return Examination(
-        judged=judge(
-            scores,
-            truth,
-            card.classes,
-            card.calibration,
-            kinds_of(looked, scores.ids, progress),
-            predictor.strangers(looked.dataset, scores),
-            card.parents,
-        ),
+        judged=sort_by(judged, _sorted(scores.ids, columns)),
         dataset=looked.dataset,
         labels=_labels(known),
         foreign=len(dataset.photos) - len(known.photos),
@@ -96,7 +99,9 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
     )
 
 
-def examine_answers(card: BundleCard, looked: Scan, kept: HeldOut, *, progress: Progress = silent) -> Examination:
+def examine_answers(
+    card: BundleCard, looked: Scan, kept: HeldOut, *, columns: Columns = NONE, progress: Progress = silent
+) -> Examination:
     """Judge answers that a model's networks gave to photos when these had not trained them.
 
     Embeddings are not kept, so no photo is called a stranger.
@@ -105,6 +110,7 @@ def examine_answers(card: BundleCard, looked: Scan, kept: HeldOut, *, progress: 
         card: of the model.
         looked: the photos that the model was trained on.
         kept: answers on some of them.
+        columns: by which the photos are sorted too.
         progress: told about photos.
 
     Raises:
@@ -113,14 +119,19 @@ def examine_answers(card: BundleCard, looked: Scan, kept: HeldOut, *, progress: 
     _must_be_enough(looked.dataset, kept.ids)
     scores = Scores(kept.ids, kept.logits, np.zeros((len(kept.ids), 0), np.float32), looked.dataset.rejected)
     kinds = kinds_of(looked, kept.ids, progress)
+    judged = judge(scores, kept.labels, card.classes, card.calibration, kinds, parents=card.parents)
     return Examination(
-        judged=judge(scores, kept.labels, card.classes, card.calibration, kinds, parents=card.parents),
+        judged=sort_by(judged, _sorted(kept.ids, columns)),
         dataset=looked.dataset,
         labels=_labels(looked.dataset),
         foreign=0,
         taught=len(looked.dataset.photos) - len(kept.ids),
         photos_per_second=None,
     )
+
+
+def _sorted(ids: Sequence[str], columns: Columns) -> dict[str, Masks]:
+    return {name: by_value([cells.get(photo, "") for photo in ids]) for name, cells in columns.items()}
 
 
 def _must_be_enough(dataset: Dataset, ids: Sequence[str]) -> None:

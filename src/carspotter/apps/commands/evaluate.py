@@ -13,7 +13,7 @@ from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
     from carspotter.data.scan import Scan
-    from carspotter.inference.examination import Examination
+    from carspotter.inference.examination import Columns, Examination
     from carspotter.inference.predictor import Predictor
     from carspotter.progress import Progress
     from carspotter.records import BundleCard, Dataset
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 PAGE, FIGURES, ANSWERS = "report.html", "metrics.json", "answers.csv"
 OutFolder = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for report.html, metrics.json and answers.csv.")
+]
+
+SliceColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slice-column",
+        metavar="NAME",
+        help="Judge the photos also by the values of this column of the table, such as the view; repeatable.",
+        show_default=False,
+    ),
 ]
 
 
@@ -35,6 +45,7 @@ def evaluate(
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
+    slice_column: SliceColumn = None,
 ) -> None:
     """Judge a model on labelled photos: figures with intervals, calibration, confused pairs, every wrong photo.
 
@@ -43,7 +54,7 @@ def evaluate(
     own set by what each network answered on the photos that it had not seen. Unreadable photos make the exit code 3.
     """
     from carspotter.data.disk import check_writable
-    from carspotter.data.source import read_source
+    from carspotter.data.source import read_columns, read_source
     from carspotter.inference.predictor import load
 
     for name in (PAGE, FIGURES, ANSWERS):
@@ -52,9 +63,10 @@ def evaluate(
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
+    columns = read_columns(source, slice_column or [], photos=photos, id_column=id_column)
     notes(dataset.notes)
     with progress() as show:
-        found, remarks = _examine(predictor, dataset, tta, show)
+        found, remarks = _examine(predictor, dataset, tta, columns, show)
     _write(output, f"{predictor.card.name} on {source.name}", remarks, found)
     say(f"accuracy {found.judged.evaluation.accuracy}")
     say(f"top-3    {found.judged.evaluation.top3_accuracy}")
@@ -85,7 +97,9 @@ def _write(output: Path, title: str, remarks: list[str], found: Examination) -> 
     write_table(output / ANSWERS, *judged_rows(found.judged, found.labels))
 
 
-def _examine(predictor: Predictor, dataset: Dataset, tta: int, show: Progress) -> tuple[Examination, list[str]]:
+def _examine(
+    predictor: Predictor, dataset: Dataset, tta: int, columns: Columns, show: Progress
+) -> tuple[Examination, list[str]]:
     """The model on photos that it has not seen, and what must be said of it."""
     from carspotter.data.scan import scan
     from carspotter.inference.examination import examine
@@ -93,13 +107,15 @@ def _examine(predictor: Predictor, dataset: Dataset, tta: int, show: Progress) -
     if predictor.card.members > 1:
         looked = scan(dataset, progress=show)
         if looked.dataset.fingerprint == predictor.card.dataset:
-            return _examine_folds(predictor.card, looked, tta, show)
+            return _examine_folds(predictor.card, looked, tta, columns, show)
     unseen, remark = leave_out_trained(predictor.card, dataset, remembers=predictor.reference is not None)
-    found = examine(predictor, unseen, tta=tta, progress=show)
+    found = examine(predictor, unseen, tta=tta, columns=columns, progress=show)
     return found, [*_remarks(found, predictor), *([remark] if remark else [])]
 
 
-def _examine_folds(card: BundleCard, looked: Scan, tta: int, show: Progress) -> tuple[Examination, list[str]]:
+def _examine_folds(
+    card: BundleCard, looked: Scan, tta: int, columns: Columns, show: Progress
+) -> tuple[Examination, list[str]]:
     """A joined model on the very photos that trained it, by what its networks had answered before they were joined."""
     from carspotter.errors import SourceError, TrackingError
     from carspotter.inference.examination import examine_answers
@@ -114,7 +130,7 @@ def _examine_folds(card: BundleCard, looked: Scan, tta: int, show: Progress) -> 
             f"networks answered on those that they had not seen is not at hand: {fault}; judge it on others, or set "
             "CARSPOTTER_RUNS to the runs that trained it"
         ) from None
-    found = examine_answers(card, looked, kept, progress=show)
+    found = examine_answers(card, looked, kept, columns=columns, progress=show)
     which = f"the one of its {card.members} networks that it did not train, not by all of them joined"
     told = [f"The answers are out of fold: every photo trained this model, so each is answered by {which}."]
     told.append("No photo is called a stranger, since what tells them was not kept.")
