@@ -12,18 +12,21 @@ from PIL import Image
 
 from carspotter.apps.cli import main
 from carspotter.apps.commands.evaluate import leave_out_trained
+from carspotter.data.classes import same_classes
 from carspotter.data.scan import scan
 from carspotter.data.source import read_source
 from carspotter.data.table import read_table
 from carspotter.errors import SourceError, TrackingError
 from carspotter.inference.bundle import read_bundle, write_bundle
+from carspotter.inference.examination import examine, examine_answers
+from carspotter.inference.predictor import load
 from carspotter.recipe import load_recipe
-from carspotter.records import Scores, Split
+from carspotter.records import Dataset, HeldOut, Scores, Split
 from carspotter.tracking.out_of_fold import out_of_fold
 from carspotter.tracking.runs import open_store
 from helpers.tiny import (
     COLOURS,
-    colour_photo,
+    png,
     tiny_card,
     tiny_files,
     write_remembering_bundle,
@@ -147,12 +150,15 @@ def test_a_table_tells_by_what_its_photos_are_judged_too(
 
 
 def daub(path: Path, *colour: int) -> None:
+    """One colour, in whose middle another is; views of it therefore differ in their mean."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(colour_photo(*colour))
+    pixels = np.full((48, 64, 3), colour, dtype=np.uint8)
+    pixels[16:32, 20:44] = 255 - pixels[16:32, 20:44]
+    path.write_bytes(png(pixels))
 
 
 @pytest.mark.usefixtures("runs_db")
-@pytest.mark.parametrize("tta", ["1", "2"])
+@pytest.mark.parametrize("tta", ["1", "8"])
 def test_photos_that_trained_are_known_by_their_content(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tta: str
 ) -> None:
@@ -249,3 +255,13 @@ def test_only_the_runs_of_a_joined_model_answer_for_it(joined: Path) -> None:
         out_of_fold(store, twice)
     with pytest.raises(TrackingError, match=f"run {first[:8]} was trained on other photos"):
         out_of_fold(store, card.model_copy(update={"dataset": "1" * 64}))
+
+
+def test_one_photo_judges_nothing(photos: Path, tmp_path: Path) -> None:
+    predictor = load(write_tiny_bundle(tmp_path / "tiny").folder)
+    looked = scan(same_classes(read_source(photos), Dataset((), COLOURS, COLOURS)))
+    with pytest.raises(SourceError, match="1 photos can be used; judging needs 2 or more"):
+        examine(predictor, looked.dataset.subset([0]))
+    kept = HeldOut((looked.dataset.photos[0].id,), np.zeros((1, 3), np.float32), np.zeros(1, np.int64))
+    with pytest.raises(SourceError, match="1 photos can be used; judging needs 2 or more"):
+        examine_answers(predictor.card, looked, kept)
