@@ -164,7 +164,7 @@ def test_photos_that_trained_are_known_by_their_content(
 ) -> None:
     taught, asked = tmp_path / "taught", tmp_path / "asked"
     for at, name in enumerate(COLOURS):
-        for shade in (40, 80):
+        for shade in (40, 43):  # so near that a view of one is neither
             daub(taught / name / f"{shade}.png", *np.roll((200, shade, 0), at))
             daub(asked / name / f"copy of {shade}.png", *np.roll((200, shade, 0), at))
         daub(asked / name / "new.png", *np.roll((200, 0, 60), at))
