@@ -11,7 +11,9 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from carspotter.errors import Reason
-from carspotter.evaluation.judging import Judged, flat, judge, macro_figures
+from carspotter.evaluation.by_value import by_value
+from carspotter.evaluation.judged_files import metrics
+from carspotter.evaluation.judging import Judged, flat, judge, macro_figures, sort_by
 from carspotter.evaluation.report_page import report_page
 from carspotter.records import Calibration, Rejected, Scores, Verdict
 
@@ -42,7 +44,7 @@ def judged() -> Judged:
 
 
 def test_right_and_wrong_photos_are_told_apart(judged: Judged) -> None:
-    assert (judged.evaluation.accuracy.value, judged.rejected) == (0.5, 1)
+    assert (judged.evaluation.accuracy.value, len(judged.rejected)) == (0.5, 1)
     assert judged.wrong == (1, 5, 2)  # by falling confidence: .7, .6, .55
     pairs = [(one.truth, one.answered, one.photos, one.of) for one in judged.confusions]
     assert pairs == [
@@ -97,12 +99,38 @@ def test_kinds_of_photos_stand_beside_all_others(judged: Judged) -> None:
     assert (dark.rest.value, dark.rest.n) == (0.5, 4)
 
 
+def test_photos_are_judged_by_the_values_of_a_column(judged: Judged) -> None:
+    assert metrics(judged)["columns"] == {}
+    sorted_by_view = sort_by(judged, {"view": by_value(["<front>", "", "<front>", "rear", "<front>", "rear"])})
+    front, rear, none = metrics(sorted_by_view)["columns"]["view"]
+    assert (front["value"], front["photos"], front["accuracy"]) == ("<front>", 3, 2 / 3)
+    assert front["accuracy_low"] < 2 / 3 < front["accuracy_high"]
+    assert [(one["value"], one["photos"], one["accuracy"]) for one in (rear, none)] == [
+        ("rear", 2, 0.5),
+        ("no value", 1, 0),
+    ]
+    html = report_page("m", (), sorted_by_view, {})
+    assert "<th>view</th>" in html
+    assert "<td>&lt;front&gt;</td><td>3</td><td>0.667 (" in html
+
+
 def test_flat_figures_have_their_bounds(judged: Judged) -> None:
     found = flat(judged)
     assert (found["n"], found["rejected"], found["accuracy"], found["slice_dark_n"]) == (6, 1, 0.5, 2)
     for name in ("accuracy", "top3_accuracy", "macro_f1", "calibration_error", "slice_dark_accuracy"):
         assert 0 <= found[f"{name}_low"] <= found[name] <= found[f"{name}_high"] <= 1
     assert all(np.isfinite(value) for value in found.values())
+
+
+def test_the_log_loss_is_of_the_probabilities_that_are_told() -> None:
+    plain = judge(scores(), TRUTH, CLASSES, None)
+    told = judge(scores(), TRUTH, CLASSES, CALIBRATION.model_copy(update={"temperature": 2.0}))
+    by_hand = -np.log(told.probabilities[np.arange(6), TRUTH]).mean()
+    assert flat(told)["log_loss"] == pytest.approx(by_hand)
+    assert flat(told)["log_loss_uncalibrated"] == flat(plain)["log_loss"] == pytest.approx(plain.evaluation.log_loss)
+    assert f"log loss, 0 is best</td><td>{by_hand:.3f}" in report_page("m", (), told, {})
+    assert "log loss before calibration" in report_page("m", (), told, {})
+    assert "log loss before calibration" not in report_page("m", (), plain, {})
 
 
 def test_one_photo_cannot_be_judged() -> None:
@@ -138,6 +166,15 @@ def test_the_page_holds_every_part_and_asks_nobody(judged: Judged) -> None:
         assert part in text
     assert seen.tags.count("svg") == 2
     assert seen.tags.count("figcaption") == 2 + 3 + 3  # charts, pairs, wrong photos
+
+
+def test_a_figure_and_its_interval_are_one_cell_which_wraps_on_a_narrow_screen(judged: Judged) -> None:
+    html = report_page("m", (), judged, {})
+    accuracy = judged.evaluation.accuracy
+    assert f"<td>accuracy</td><td>0.500 ({accuracy.low:.3f} to {accuracy.high:.3f})</td></tr>" in html
+    assert html.count("<td>0.500 (0.095 to 0.905)</td>") == 1  # the dark photos
+    narrow = html.split("@media (max-width:40rem)", 1)[1].split("}}", 1)[0]
+    assert "white-space:normal" in narrow
 
 
 def test_a_faultless_model_has_a_page_too() -> None:

@@ -269,6 +269,13 @@ def test_the_working_folder_is_not_replaced_even_when_empty(
         check_target(name)
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here that refuses administrators too")
+def test_a_folder_that_only_seems_writable_is_found_before_the_work() -> None:
+    """An administrator may write to every folder, says the system of /proc, which takes no file."""
+    with pytest.raises(BundleError, match=r"cannot write /proc/model: /proc is no folder that may be written to"):
+        check_target("/proc/model")
+
+
 @pytest.mark.parametrize("kind", ["link", "dangling", "file"])
 def test_a_link_or_file_is_not_replaced(tiny_bundle: Bundle, tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"

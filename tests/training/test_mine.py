@@ -22,6 +22,7 @@ from carspotter.tracking.runs import open_store
 from carspotter.training.folds import train_folds
 from carspotter.training.mine import Pool, Prospect, effect_of, prospect, retrain
 from carspotter.training.train import train
+from helpers.tiny import write_tiny_bundle
 
 pytestmark = pytest.mark.usefixtures("runs_db")
 
@@ -146,6 +147,18 @@ def test_a_model_whose_run_is_elsewhere(
 )
 def test_the_verdict_follows_the_interval(low: float, high: float, says: str) -> None:
     assert effect_of(Figure(value=(low + high) / 2, low=low, high=high, n=100)) == says
+
+
+def test_a_place_for_the_new_model_is_tried_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_tiny_bundle(tmp_path / "tiny").folder
+    words = ["mine", str(model), "no source", "--pool", "no pool", "--table", str(tmp_path / "mined.csv"), "-o"]
+    assert main([*words, str(model)]) == 2
+    assert "is the model that the new one is compared with" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main([*words, str(tmp_path / "file" / "new")]) == 2
+    assert "is no folder that may be written to" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -61,6 +61,19 @@ def find_columns(table: Table, asked: Columns) -> Columns:
     return found
 
 
+def find_ids(table: Table, asked: str | None) -> tuple[str, ...]:
+    """The photo's id of every row, whatever the other columns are called.
+
+    Raises:
+        SourceError: as `find_columns`.
+    """
+    faults: list[str] = []
+    name = _column(table, asked, ID_COLUMNS, "id", faults)
+    if name is None or faults:
+        raise SourceError(faults)
+    return table.column(name)
+
+
 def sample_columns(sample: Table) -> tuple[str, str]:
     """The columns of a contest's sample: the id and the category; of two columns, one known name tells both.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import ParamSpec, TypeVar
@@ -14,6 +14,7 @@ from carspotter.data.labels import (
     Row,
     find_classes,
     find_columns,
+    find_ids,
     match,
     read_names,
     row_faults,
@@ -26,7 +27,7 @@ from carspotter.data.wording import brief, cause, count, some
 from carspotter.errors import Reason, SourceError
 from carspotter.records import Dataset, Photo, Reading
 
-__all__ = ["Contest", "find_contest", "list_photos", "read_again", "read_contest", "read_source"]
+__all__ = ["Contest", "find_contest", "list_photos", "read_again", "read_columns", "read_contest", "read_source"]
 
 READABLE_TABLES = frozenset({".csv", ".tsv", ".parquet", ".xlsx"})
 TRAIN_TABLE = "train.csv"
@@ -100,14 +101,39 @@ def read_again(reading: Reading) -> Dataset:
 def _read(path: Path, source: str | Path, photos: str | Path | None, asked: Columns) -> Dataset:
     if not os.path.lexists(path):
         raise SourceError(f"there is no {brief(path)}; give a folder, a zip or a table")
-    table = _find_table(path)
-    if table is not None:
-        place, notes = (Path(photos), ()) if photos is not None else _beside(table)
-        if place is not None or path.is_file() or table.name == TRAIN_TABLE:
-            return _with_notes(_read_labelled(table, place, asked), str(source), notes)
+    if (ruling := _ruling_table(path, photos)) is not None:
+        table, place, notes = ruling
+        return _with_notes(_read_labelled(table, place, asked), str(source), notes)
     if photos is not None or asked != Columns():
         raise SourceError(f"{brief(path)}: columns or photos were named, but it is no table and holds not exactly one")
     return _with_notes(_read_places(path), str(source))
+
+
+def read_columns(
+    source: str | Path, names: Sequence[str], *, photos: str | Path | None = None, id_column: str | None = None
+) -> dict[str, dict[str, str]]:
+    """Further columns of a source's table: its name → photo id → the cell as written.
+
+    Args:
+        source: that `read_source` has read.
+        names: of the columns; none asks for nothing, whatever the source.
+        photos: as for `read_source`.
+        id_column: as for `read_source`.
+
+    Raises:
+        SourceError: the source is no table, or has no such column.
+    """
+    if not names:
+        return {}
+    ruling = _ruling_table(Path(source), photos)
+    if ruling is None:
+        raise SourceError(f"{brief(source)} is no table, so it has no column {some(names)}; give the table itself")
+    table = read_table(ruling[0])
+    if missing := [name for name in names if name not in table.columns]:
+        have = some(table.columns, 10)
+        raise SourceError(f"{brief(table.path)} has no column {some([repr(n) for n in missing])}; it has {have}")
+    ids = find_ids(table, id_column)
+    return {name: dict(zip(ids, table.column(name), strict=True)) for name in names}
 
 
 def find_contest(source: str | Path) -> Path | None:
@@ -147,6 +173,16 @@ def read_contest(source: str | Path) -> Contest:
 
 
 # ---- which form -----------------------------------------------------------------------------------------------------
+
+
+def _ruling_table(path: Path, photos: str | Path | None) -> tuple[Path, Path | None, tuple[str, ...]] | None:
+    """The table that rules a source, where its photos are, and notes; None where no table rules it."""
+    table = _find_table(path)
+    if table is None:
+        return None
+    place, notes = (Path(photos), ()) if photos is not None else _beside(table)
+    rules = place is not None or path.is_file() or table.name == TRAIN_TABLE
+    return (table, place, notes) if rules else None
 
 
 def _find_table(path: Path) -> Path | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from carspotter.evaluation.answer import NOBODY, UNTOLD, answer
-from carspotter.evaluation.metrics import evaluate, softmax, wilson
+from carspotter.evaluation.by_value import Masks
+from carspotter.evaluation.metrics import evaluate, log_softmax, softmax, wilson
 from carspotter.evaluation.reliability import (
     Bin,
     calibration_error,
@@ -18,7 +19,7 @@ from carspotter.evaluation.reliability import (
     reliability,
     risk_coverage,
 )
-from carspotter.records import Answer, Calibration, Evaluation, Figure, Scores, Verdict
+from carspotter.records import Answer, Calibration, Evaluation, Figure, Rejected, Scores, Verdict
 
 RESAMPLES = 2_000
 """A bound of 2.5 % then lies within 2.5 ± 0.7 % (twice its binomial error)."""
@@ -73,7 +74,8 @@ class Judged:
         truth: (N,) class indices.
         answers: one per photo, as `predict` gives them.
         probabilities: (N, K) calibrated where the model is.
-        evaluation: accuracy, top-3, log loss, per class, confusion table.
+        evaluation: accuracy, top-3, per class, confusion table; its log loss is of the plain softmax.
+        log_loss: of `probabilities`, as `Evaluation` has it.
         macro: precision, recall and F1, each the mean over the classes.
         bins: calibration curve.
         error: calibration error, 0 is best.
@@ -83,7 +85,8 @@ class Judged:
         removed: share of all errors among the least sure `REFUSED` of the photos.
         confusions: pairs of classes, the most frequent first.
         slices: kinds of photos.
-        rejected: how many photos could not be used.
+        rejected: photos that could not be used.
+        columns: name of a column of the photos' table → photos by its values.
     """
 
     ids: tuple[str, ...]
@@ -92,6 +95,7 @@ class Judged:
     answers: tuple[Answer, ...]
     probabilities: Floats
     evaluation: Evaluation
+    log_loss: float
     macro: Mapping[str, Figure]
     bins: tuple[Bin, ...]
     error: Figure
@@ -101,7 +105,8 @@ class Judged:
     removed: float
     confusions: tuple[Confusion, ...]
     slices: tuple[Slice, ...]
-    rejected: int = 0
+    rejected: tuple[Rejected, ...] = ()
+    columns: Mapping[str, tuple[Slice, ...]] = field(default_factory=dict)
 
     @property
     def wrong(self) -> tuple[int, ...]:
@@ -147,7 +152,8 @@ def judge(
     """
     evaluation = evaluate(scores, truth, classes)
     temperature = 1.0 if calibration is None else calibration.temperature
-    probabilities = softmax(np.asarray(scores.logits, np.float64) / temperature)
+    logits = np.asarray(scores.logits, np.float64) / temperature
+    probabilities = softmax(logits)
     confidence, guess = probabilities.max(1), probabilities.argmax(1)
     right = guess == truth
     coverage, risk = risk_coverage(confidence, right)
@@ -158,6 +164,7 @@ def judge(
         answers=answer(scores, classes, calibration, scores.ids, strangers, parents),
         probabilities=probabilities,
         evaluation=evaluation,
+        log_loss=float(-log_softmax(logits)[np.arange(len(truth)), truth].mean()),
         macro=macro_figures(np.array(evaluation.confusion)),
         bins=reliability(confidence, right),
         error=calibration_error(confidence, right),
@@ -167,8 +174,15 @@ def judge(
         removed=errors_removed(confidence, right, REFUSED),
         confusions=_confusions(truth, guess, confidence, classes),
         slices=tuple(_slice(name, right, mask) for name, mask in (kinds or {}).items() if mask.any()),
-        rejected=len(scores.rejected),
+        rejected=scores.rejected,
     )
+
+
+def sort_by(judged: Judged, columns: Mapping[str, Masks]) -> Judged:
+    """The same, its photos also by the values of columns: name → photos of each value."""
+    right = judged.probabilities.argmax(1) == judged.truth
+    found = {name: tuple(_slice(value, right, mask) for value, mask in masks) for name, masks in columns.items()}
+    return replace(judged, columns=found)
 
 
 def macro_figures(confusion: Ints) -> dict[str, Figure]:
@@ -200,32 +214,34 @@ def macro_figures(confusion: Ints) -> dict[str, Figure]:
 
 
 def flat(judged: Judged) -> dict[str, float | int]:
-    """`metrics.json`: flat names, each figure with `_low` and `_high` where it has an interval."""
+    """The figures of `metrics.json`: flat names, each figure with `_low` and `_high` where it has an interval."""
     shares = {
         "accuracy": judged.evaluation.accuracy,
         "top3_accuracy": judged.evaluation.top3_accuracy,
         **{f"macro_{name}": figure for name, figure in judged.macro.items()},
         "calibration_error": judged.error,
     }
-    found: dict[str, float | int] = {"n": len(judged.ids), "rejected": judged.rejected}
+    found: dict[str, float | int] = {"n": len(judged.ids), "rejected": len(judged.rejected)}
     for name, figure in shares.items():
-        found |= _share(name, figure)
+        found |= share(name, figure)
     found |= {
-        "log_loss": judged.evaluation.log_loss,
+        "log_loss": judged.log_loss,
+        "log_loss_uncalibrated": judged.evaluation.log_loss,
         "calibration_p": judged.error_p,
         f"errors_removed_by_refusing_{REFUSED * 100:.0f}_percent": judged.removed,
         "risk_coverage_area": float(judged.risk.mean()),
     }
     for verdict, (photos, held) in judged.verdicts.items():
         found[f"verdict_{verdict}_n"] = photos
-        found |= {} if held is None else _share(f"verdict_{verdict}_true", held)
+        found |= {} if held is None else share(f"verdict_{verdict}_true", held)
     for one in judged.slices:
         name = one.name.replace(" ", "_")
-        found |= {f"slice_{name}_n": one.accuracy.n} | _share(f"slice_{name}_accuracy", one.accuracy)
+        found |= {f"slice_{name}_n": one.accuracy.n} | share(f"slice_{name}_accuracy", one.accuracy)
     return found
 
 
-def _share(name: str, figure: Figure) -> dict[str, float | int]:
+def share(name: str, figure: Figure) -> dict[str, float | int]:
+    """A figure under its name, and its bounds beside it."""
     return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
 
 

@@ -33,6 +33,7 @@ small{opacity:.75}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #8884;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
+@media (max-width:40rem){th,td{white-space:normal;padding:.2rem .4rem}}
 svg{max-width:26rem;width:100%;height:auto}
 """
 

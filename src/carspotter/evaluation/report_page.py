@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from carspotter.data.wording import brief
 from carspotter.evaluation.chart import reliability_chart, risk_chart
-from carspotter.evaluation.judging import REFUSED, Confusion, Judged
+from carspotter.evaluation.judging import REFUSED, Confusion, Judged, Slice
 from carspotter.evaluation.page import page, text, thumbnail
 from carspotter.records import Figure, Photo
 
 PAIRS, PER_PAIR = 12, 6
-"""Confused pairs on the page, and photos of each. Assumption: nobody looks at more; the table has all."""
+"""Confused pairs on the page, and photos of each. Assumption: nobody looks at more; answers.csv has all."""
 WRONG = 120
 """Wrong photos on the page (assumption: a page of a few megabytes still opens on a phone)."""
 
@@ -44,9 +45,11 @@ def _figures(judged: Judged) -> str:
     e = judged.evaluation
     named = {"accuracy": e.accuracy, "truth among the first three": e.top3_accuracy}
     named |= {f"mean {name} over the classes": figure for name, figure in judged.macro.items()}
-    rows = [(name, *_interval(figure)) for name, figure in named.items()]
-    rows.append(("log loss", f"{e.log_loss:.3f}", ""))
-    return _table(("", "", "95 % interval"), rows) + f"<p>{len(judged.ids):,} photos.</p>"
+    rows = [(name, _share(figure)) for name, figure in named.items()]
+    rows += [("log loss, 0 is best", f"{judged.log_loss:.3f}")]
+    if judged.log_loss != e.log_loss:
+        rows += [("log loss before calibration", f"{e.log_loss:.3f}")]
+    return _table(("", "figure (95 % interval)"), rows) + f"<p>{len(judged.ids):,} photos.</p>"
 
 
 def _calibration(judged: Judged) -> str:
@@ -62,18 +65,23 @@ def _calibration(judged: Judged) -> str:
 
 def _verdicts(judged: Judged) -> str:
     rows = [
-        (verdict.value, photos, f"{photos / len(judged.ids):.1%}", *(("", "") if held is None else _interval(held)))
+        (verdict.value, photos, f"{photos / len(judged.ids):.1%}", "" if held is None else _share(held))
         for verdict, (photos, held) in judged.verdicts.items()
     ]
-    return _table(("verdict", "photos", "share", "claim holds the truth", "95 % interval"), rows)
+    return _table(("verdict", "photos", "share", "claim holds the truth (95 % interval)"), rows)
 
 
 def _slices(judged: Judged) -> str:
+    tables = [_table_of_slices("photos", judged.slices)] if judged.slices else []
+    return "".join(tables + [_table_of_slices(name, slices) for name, slices in judged.columns.items()])
+
+
+def _table_of_slices(head: str, slices: Sequence[Slice]) -> str:
     rows = [
-        (one.name, one.accuracy.n, *_interval(one.accuracy), "" if one.rest is None else f"{one.rest.value:.3f}")
-        for one in judged.slices
+        (brief(one.name), one.accuracy.n, _share(one.accuracy), "" if one.rest is None else f"{one.rest.value:.3f}")
+        for one in slices
     ]
-    return _table(("photos", "how many", "accuracy", "95 % interval", "of the others"), rows) if rows else ""
+    return _table((brief(head), "how many", "accuracy (95 % interval)", "of the others"), rows)
 
 
 def _classes(judged: Judged) -> str:
@@ -107,7 +115,7 @@ def _pair(one: Confusion, judged: Judged, photos: Mapping[str, Photo]) -> str:
 
 def _wrong(judged: Judged, photos: Mapping[str, Photo]) -> str:
     wrong = judged.wrong
-    more = f"<p>The first {WRONG} of {len(wrong):,}.</p>" if len(wrong) > WRONG else ""
+    more = f"<p>The first {WRONG} of {len(wrong):,}; answers.csv has all.</p>" if len(wrong) > WRONG else ""
     return (
         f'{more}<div class="grid">{"".join(_figure(i, judged, photos) for i in wrong[:WRONG])}</div>' if wrong else ""
     )
@@ -123,8 +131,9 @@ def _figure(i: int, judged: Judged, photos: Mapping[str, Photo]) -> str:
     return f"<figure>{thumbnail(photos.get(one.id))}<figcaption>{caption}</figcaption></figure>"
 
 
-def _interval(figure: Figure) -> tuple[str, str]:
-    return f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}"
+def _share(figure: Figure) -> str:
+    """In one cell, so that a narrow screen never shows a figure without its interval."""
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +134,7 @@ def check_target(folder: str | Path) -> None:
     if Path.cwd().is_relative_to(folder.resolve()):
         raise BundleError(f"{folder} is the folder you are in, or above it; it is not replaced: name one inside it")
     above = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise BundleError(f"cannot write {folder}: {above} is no folder that may be written to; name another place")
+    _try_folder(folder, above)
     if not folder.exists() and not folder.is_symlink():
         return
     if folder.is_symlink() or not folder.is_dir():
@@ -147,6 +147,17 @@ def check_target(folder: str | Path) -> None:
     foreign = present - {CARD, *_parse_card(_read_card(folder), folder).files}
     if foreign:
         raise BundleError(f"{folder} also holds {min(foreign)!r}, which would be lost; move it or name another folder")
+
+
+def _try_folder(folder: Path, above: Path) -> None:
+    """By making one, for an administrator's rights say that every folder takes some."""
+    try:
+        with tempfile.TemporaryDirectory(dir=above):
+            pass
+    except OSError as fault:
+        raise BundleError(
+            f"cannot write {folder}: {above} is no folder that may be written to ({cause(fault)}); name another place"
+        ) from None
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,21 @@ from carspotter.data.classes import same_classes
 from carspotter.data.quality import BOUNDS, Quality, measure_all
 from carspotter.data.scan import PhotoFacts, Scan, scan
 from carspotter.errors import SourceError
-from carspotter.evaluation.judging import Judged, judge
+from carspotter.evaluation.by_value import Masks, by_value
+from carspotter.evaluation.judging import Judged, judge, sort_by
+from carspotter.inference.neighbours import taught_with
 from carspotter.inference.predictor import Predictor
 from carspotter.progress import Progress, silent
-from carspotter.records import Dataset, Rejected
+from carspotter.records import BundleCard, Dataset, HeldOut, Rejected, Scores
 
 SMALL = 240
 """Pixels of the shorter side below which a photo is small: that of the ads at hand is 240 or more."""
 LEAST = 2
 """Photos that can be judged."""
+
+Columns = Mapping[str, Mapping[str, str]]
+"""Name of a column of the photos' table → photo id → cell."""
+NONE: Columns = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +39,36 @@ class Examination:
     Attributes:
         judged: the figures.
         dataset: the photos that were judged, those that could not be read in `rejected`.
+        labels: photo id → class under the model's name, those that could not be read among them.
         foreign: photos of classes that the model does not know; nothing is said of them.
-        photos_per_second: read, decoded and answered, all threads together.
+        taught: photos left out because the model remembers that they trained it, whatever their names; of kept answers,
+            photos without one because they trained every network.
+        photos_per_second: read, decoded and answered, all threads together; None where answers were kept before.
     """
 
     judged: Judged
     dataset: Dataset
+    labels: Mapping[str, str]
     foreign: int
-    photos_per_second: float
+    taught: int
+    photos_per_second: float | None
 
 
-def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: Progress = silent) -> Examination:
-    """Ask a model about labelled photos and judge what it says.
+def examine(
+    predictor: Predictor, dataset: Dataset, *, tta: int = 1, columns: Columns = NONE, progress: Progress = silent
+) -> Examination:
+    """Ask a model about labelled photos and judge what it says of those that did not train it, as far as it remembers.
 
     Args:
         predictor: of the model.
         dataset: labelled; classes meet the model's by name, whatever the case.
         tta: views per photo.
+        columns: by which the photos are sorted too.
         progress: told about photos.
 
     Raises:
-        SourceError: no labels, no class that the model knows, or fewer than two photos that can be read.
+        SourceError: no labels, no class that the model knows, or fewer than two photos that can be read and did not
+            train it.
         BundleError: the network itself fails.
     """
     card = predictor.card
@@ -62,24 +78,83 @@ def examine(predictor: Predictor, dataset: Dataset, *, tta: int = 1, progress: P
     # Without a cache, so that the speed is that of photos seen for the first time.
     scores = predictor.scores(looked.dataset, tta=tta, cache=PhotoCache(None), progress=progress)
     seconds = time.perf_counter() - began
-    if len(scores.ids) < LEAST:
-        raise SourceError(f"{dataset.origin}: {len(scores.ids)} photos can be used; judging needs {LEAST} or more")
+    scores, taught = _leave_out_taught(predictor, looked.dataset, scores, tta, progress)
+    if taught and not scores.ids:
+        raise SourceError(
+            f"all {taught} photos of {dataset.origin} trained this model, which remembers them under whatever name; "
+            "judge it on others"
+        )
+    _must_be_enough(dataset, scores.ids)
     labels = dict(zip((photo.id for photo in looked.dataset.photos), looked.dataset.labels.tolist(), strict=True))
     truth = np.array([labels[photo] for photo in scores.ids], dtype=np.int64)
+    kinds, strangers = kinds_of(looked, scores.ids, progress), predictor.strangers(looked.dataset, scores)
+    judged = judge(scores, truth, card.classes, card.calibration, kinds, strangers, card.parents)
     return Examination(
-        judged=judge(
-            scores,
-            truth,
-            card.classes,
-            card.calibration,
-            kinds_of(looked, scores.ids, progress),
-            predictor.strangers(looked.dataset, scores),
-            card.parents,
-        ),
+        judged=sort_by(judged, _sorted(scores.ids, columns)),
         dataset=looked.dataset,
+        labels=_labels(known),
         foreign=len(dataset.photos) - len(known.photos),
-        photos_per_second=len(scores.ids) / seconds,
+        taught=taught,
+        photos_per_second=(len(scores.ids) + taught) / seconds,
     )
+
+
+def examine_answers(
+    card: BundleCard, looked: Scan, kept: HeldOut, *, columns: Columns = NONE, progress: Progress = silent
+) -> Examination:
+    """Judge answers that a model's networks gave to photos when these had not trained them.
+
+    Embeddings are not kept, so no photo is called a stranger.
+
+    Args:
+        card: of the model.
+        looked: the photos that the model was trained on.
+        kept: answers on some of them.
+        columns: by which the photos are sorted too.
+        progress: told about photos.
+
+    Raises:
+        SourceError: there are fewer than two answers.
+    """
+    _must_be_enough(looked.dataset, kept.ids)
+    scores = Scores(kept.ids, kept.logits, np.zeros((len(kept.ids), 0), np.float32), looked.dataset.rejected)
+    kinds = kinds_of(looked, kept.ids, progress)
+    judged = judge(scores, kept.labels, card.classes, card.calibration, kinds, parents=card.parents)
+    return Examination(
+        judged=sort_by(judged, _sorted(kept.ids, columns)),
+        dataset=looked.dataset,
+        labels=_labels(looked.dataset),
+        foreign=0,
+        taught=len(looked.dataset.photos) - len(kept.ids),
+        photos_per_second=None,
+    )
+
+
+def _sorted(ids: Sequence[str], columns: Columns) -> dict[str, Masks]:
+    return {name: by_value([cells.get(photo, "") for photo in ids]) for name, cells in columns.items()}
+
+
+def _must_be_enough(dataset: Dataset, ids: Sequence[str]) -> None:
+    if len(ids) < LEAST:
+        raise SourceError(f"{dataset.origin}: {len(ids)} photos can be used; judging needs {LEAST} or more")
+
+
+def _labels(dataset: Dataset) -> dict[str, str]:
+    return {photo.id: photo.label for photo in dataset.photos if photo.label is not None}
+
+
+def _leave_out_taught(
+    predictor: Predictor, dataset: Dataset, scores: Scores, tta: int, progress: Progress
+) -> tuple[Scores, int]:
+    """The scores without photos that trained the model, and how many these are."""
+    if predictor.reference is None or not scores.ids:
+        return scores, 0
+    # What is remembered is of plain photos.
+    plain = scores if tta == 1 else predictor.scores(dataset, cache=PhotoCache(None), progress=progress)
+    taught = taught_with(predictor.reference, plain.embeddings)
+    kept = np.flatnonzero(~taught)
+    ids = tuple(scores.ids[int(at)] for at in kept)
+    return Scores(ids, scores.logits[kept], scores.embeddings[kept], scores.rejected), int(taught.sum())
 
 
 def kinds_of(looked: Scan, ids: tuple[str, ...], progress: Progress = silent) -> Mapping[str, npt.NDArray[np.bool_]]:

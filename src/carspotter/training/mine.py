@@ -24,6 +24,7 @@ from carspotter.errors import RecipeError, SourceError, TrackingError
 from carspotter.evaluation.judging import Confusion, Judged, judge
 from carspotter.evaluation.metrics import best_first, log_softmax
 from carspotter.evaluation.paired import Paired, mean_difference, pair
+from carspotter.inference.bundle import check_target
 from carspotter.inference.predictor import Predictor, load
 from carspotter.progress import Progress, silent
 from carspotter.records import Birth, Dataset, Figure, HeldOut, Rejected, Run, Scores, Verdict
@@ -193,11 +194,27 @@ def retrain(
     """
     if not found.photos.outside.photos:
         raise SourceError("no photo of the pool may train; the table says why of each")
-    if out is not None and out.resolve() == found.model.resolve():
-        raise SourceError(f"{out} is the model that the new one is compared with; name another folder")
+    if out is not None:
+        check_place(out, found.model)
     store, recipe = store or open_store(), found.run.recipe.model_copy(update=dict(pool.settings))
     run = train(found.photos, recipe, out=out, job=Job(found.outside), store=store, cache=cache, progress=progress)
     return _verdict(run, found.kept, store.answers(run.id))
+
+
+def check_place(out: Path, model: Path) -> None:
+    """Pass when the new model can be written there; ask before the pool is read.
+
+    Args:
+        out: folder of the new model.
+        model: folder of the old one.
+
+    Raises:
+        SourceError: they are one folder.
+        BundleError: as `check_target`.
+    """
+    if out.resolve() == model.resolve():
+        raise SourceError(f"{out} is the model that the new one is compared with; name another folder")
+    check_target(out)
 
 
 def effect_of(difference: Figure) -> Effect:

@@ -12,10 +12,26 @@ from carspotter.apps.console import note, notes, progress, say
 from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
-    from carspotter.inference.examination import Examination
+    from carspotter.data.scan import Scan
+    from carspotter.inference.examination import Columns, Examination
+    from carspotter.inference.predictor import Predictor
+    from carspotter.progress import Progress
     from carspotter.records import BundleCard, Dataset
 
-OutFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for report.html and metrics.json.")]
+PAGE, FIGURES, ANSWERS = "report.html", "metrics.json", "answers.csv"
+OutFolder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for report.html, metrics.json and answers.csv.")
+]
+
+SliceColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slice-column",
+        metavar="NAME",
+        help="Judge the photos also by the values of this column of the table, such as the view; repeatable.",
+        show_default=False,
+    ),
+]
 
 
 def evaluate(
@@ -29,49 +45,117 @@ def evaluate(
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
+    slice_column: SliceColumn = None,
 ) -> None:
     """Judge a model on labelled photos: figures with intervals, calibration, confused pairs, every wrong photo.
 
-    Photos that trained the model are left out where its run is known; otherwise the report says that they may be among
-    them. Unreadable photos make the exit code 3.
+    Photos that trained the model are left out: by name where its run is known, and by content where the model remembers
+    them. Where neither tells, the report says that they may be among the others. A model of every fold is judged on its
+    own set by what each network answered on the photos that it had not seen. Unreadable photos make the exit code 3.
     """
-    import json
-
-    from carspotter.data.disk import whole_file
-    from carspotter.data.source import read_source
-    from carspotter.evaluation.judging import flat
-    from carspotter.evaluation.report_page import report_page
-    from carspotter.inference.examination import examine
+    from carspotter.data.disk import check_writable
+    from carspotter.data.source import read_columns, read_source
     from carspotter.inference.predictor import load
 
+    for name in (PAGE, FIGURES, ANSWERS):
+        check_writable(output / name)
     predictor = load(model, runtime=runtime)
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
+    columns = read_columns(source, slice_column or [], photos=photos, id_column=id_column)
     notes(dataset.notes)
-    unseen, remark = leave_out_trained(predictor.card, dataset)
     with progress() as show:
-        found = examine(predictor, unseen, tta=tta, progress=show)
-    remarks = [*_remarks(found, predictor.card), *([remark] if remark else [])]
-    by_id = {photo.id: photo for photo in found.dataset.photos}
-    page = report_page(f"{predictor.card.name} on {source.name}", remarks, found.judged, by_id)
-    for name, text in (
-        ("report.html", page),
-        ("metrics.json", json.dumps(flat(found.judged) | {"photos_per_second": found.photos_per_second}, indent=1)),
-    ):
-        with whole_file(output / name) as part:
-            part.write_text(text, encoding="utf-8")
+        found, remarks = _examine(predictor, dataset, tta, columns, show)
+    _write(output, f"{predictor.card.name} on {source.name}", remarks, found)
     say(f"accuracy {found.judged.evaluation.accuracy}")
     say(f"top-3    {found.judged.evaluation.top3_accuracy}")
     notes(remarks)
-    say(f"report in {output / 'report.html'}, figures in {output / 'metrics.json'}")
+    say(f"report in {output / PAGE}, figures in {output / FIGURES}, every answer in {output / ANSWERS}")
     if found.dataset.rejected:
         note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
         raise typer.Exit(EXIT_SOME_REFUSED)
 
 
-def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]:
-    """The photos that did not train the model, as far as that is known, and what must be said of it."""
+def _write(output: Path, title: str, remarks: list[str], found: Examination) -> None:
+    import json
+
+    from carspotter.data.disk import whole_file
+    from carspotter.data.table import write_table
+    from carspotter.evaluation.judged_files import judged_rows, metrics
+    from carspotter.evaluation.report_page import report_page
+
+    by_id = {photo.id: photo for photo in found.dataset.photos}
+    speed = {} if found.photos_per_second is None else {"photos_per_second": found.photos_per_second}
+    figures = {"out_of_fold": found.photos_per_second is None} | metrics(found.judged) | speed
+    for name, text in (
+        (PAGE, report_page(title, remarks, found.judged, by_id)),
+        (FIGURES, json.dumps(figures, indent=1)),
+    ):
+        with whole_file(output / name) as part:
+            part.write_text(text, encoding="utf-8")
+    write_table(output / ANSWERS, *judged_rows(found.judged, found.labels))
+
+
+def _examine(
+    predictor: Predictor, dataset: Dataset, tta: int, columns: Columns, show: Progress
+) -> tuple[Examination, list[str]]:
+    """The model on photos that it has not seen, and what must be said of it."""
+    from carspotter.data.scan import scan
+    from carspotter.inference.examination import examine
+
+    if predictor.card.members > 1:
+        looked = scan(dataset, progress=show)
+        if looked.dataset.fingerprint == predictor.card.dataset:
+            return _examine_folds(predictor.card, looked, tta, columns, show)
+    unseen, remark = leave_out_trained(predictor.card, dataset, remembers=predictor.reference is not None)
+    found = examine(predictor, unseen, tta=tta, columns=columns, progress=show)
+    return found, [*_remarks(found, predictor), *([remark] if remark else [])]
+
+
+def _examine_folds(
+    card: BundleCard, looked: Scan, tta: int, columns: Columns, show: Progress
+) -> tuple[Examination, list[str]]:
+    """A joined model on the very photos that trained it, by what its networks had answered before they were joined."""
+    from carspotter.errors import SourceError, TrackingError
+    from carspotter.inference.examination import examine_answers
+    from carspotter.tracking.out_of_fold import out_of_fold
+    from carspotter.tracking.runs import open_store
+
+    try:
+        kept = out_of_fold(open_store(), card)
+    except TrackingError as fault:
+        raise SourceError(
+            f"all {len(looked.dataset.photos)} photos of {looked.dataset.origin} trained this model, and what its "
+            f"networks answered on those that they had not seen is not at hand: {fault}; judge it on others, or set "
+            "CARSPOTTER_RUNS to the runs that trained it"
+        ) from None
+    found = examine_answers(card, looked, kept, columns=columns, progress=show)
+    which = f"the one of its {card.members} networks that it did not train, not by all of them joined"
+    told = [f"The answers are out of fold: every photo trained this model, so each is answered by {which}."]
+    told.append("No photo is called a stranger, since what tells them was not kept.")
+    if card.calibration is not None:
+        told.append("The calibration was fitted on these answers, which looks too good on them.")
+    if found.taught:
+        told.append(f"{found.taught} photos trained every network and are left out.")
+    if tta > 1:
+        told.append("The answers are of plain photos; views (--tta) are not judged.")
+    if found.dataset.rejected:
+        told.append(f"{len(found.dataset.rejected)} photos could not be read.")
+    return found, told
+
+
+def leave_out_trained(card: BundleCard, dataset: Dataset, *, remembers: bool = False) -> tuple[Dataset, str]:
+    """The photos that did not train the model, as far as its run tells by their names, and what must be said of it.
+
+    Args:
+        card: of the model.
+        dataset: photos to judge it on.
+        remembers: whether the model can tell its training photos by their content.
+
+    Raises:
+        SourceError: no photo is left.
+    """
     from carspotter.errors import SourceError, TrackingError
     from carspotter.tracking.runs import open_store
 
@@ -79,14 +163,16 @@ def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]
         store = open_store()
         splits = [store.split(run) for run in (card.provenance.run_id, *card.provenance.also)]
     except TrackingError:
-        return dataset, "The run that trained this model is not at hand: photos that trained it may be among these."
+        told = "photos that fitted its calibration" if remembers else "photos that trained it"
+        return dataset, f"The run that trained this model is not at hand: {told} may be among these."
     trained = {photo for split in splits for photo in split.train}
     unseen = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id not in trained])
     left_out = len(dataset.photos) - len(unseen.photos)
     if left_out and not unseen.photos:
+        whole = "; of its own set, whole and read as for the training, it is judged out of fold"
         raise SourceError(
             f"all {left_out} photos of {dataset.origin} have names of photos that trained this model; "
-            "judge it on others, or rename these if they are others"
+            f"judge it on others, or rename these if they are others{whole if card.members > 1 else ''}"
         )
     told = f"{left_out} photos with names of photos that trained the model are left out. " if left_out else ""
     validated = {photo for split in splits for photo in split.validation}
@@ -95,11 +181,16 @@ def leave_out_trained(card: BundleCard, dataset: Dataset) -> tuple[Dataset, str]
     return unseen, told.strip()
 
 
-def _remarks(found: Examination, card: BundleCard) -> list[str]:
-    calibrated = "calibrated" if card.calibration else "not calibrated: probabilities are the plain softmax"
-    told = [f"{found.photos_per_second:.1f} photos a second, read, decoded and answered. The model is {calibrated}."]
+def _remarks(found: Examination, predictor: Predictor) -> list[str]:
+    calibrated = "calibrated" if predictor.card.calibration else "not calibrated: probabilities are the plain softmax"
+    speed = f"{found.photos_per_second:.1f} photos a second, read, decoded and answered"
+    told = [f"{speed}. The model is {calibrated}."]
     if found.foreign:
         told.append(f"{found.foreign} photos of classes that the model does not know are left out.")
+    if found.taught:
+        told.append(f"{found.taught} photos that trained the model are left out: it remembers them under other names.")
+    if predictor.reference is None:
+        told.append("The model remembers no photo that trained it: copies under other names would not be noticed.")
     if found.dataset.rejected:
         told.append(f"{len(found.dataset.rejected)} photos could not be read.")
     return told

@@ -72,14 +72,13 @@ def mine(
     from carspotter.apps.training import read_labelled
     from carspotter.data.disk import check_writable
     from carspotter.data.table import check_ending, write_table
-    from carspotter.inference.bundle import check_target
     from carspotter.training.look import look
-    from carspotter.training.mine import prospect, retrain
+    from carspotter.training.mine import check_place, prospect, retrain
 
     check_ending(listed)
     check_writable(listed)
     if output is not None:
-        check_target(output)
+        check_place(output, model)
     columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
     dataset = read_labelled(source, photos, decisions, **columns)
     asked = _pool(source, pool, bar, weight)
