@@ -160,13 +160,12 @@ class Predictor:
         return found
 
     def decoded(self, photo: Photo) -> Pixels:
-        """A photo's pixels, to make views of: (H, W, 3) of the size at which the finder also sees it for `scores`.
+        """A photo's pixels, to make views of: (H, W, 3), decoded as for `scores`, so that its `view` is what that saw.
 
         Raises:
             PhotoRefused: it cannot be read or decoded.
         """
-        geometry = self.card.geometry
-        return decode(read_bytes(photo.where), None if self.finder is None else decode_size(geometry)).pixels
+        return decode(read_bytes(photo.where), at_least=decode_size(self.card.geometry)).pixels
 
     def view(self, pixels: Pixels) -> Pixels:
         """What the network sees of a decoded photo: (H, W, 3) of any size → the card's geometry."""
