@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from carspotter.records import Dataset
     from carspotter.training.audit import Audit
     from carspotter.training.embeddings import Embed
+    from carspotter.training.photo_findings import Seer
 
 TABLE, PAGE = "findings.csv", "audit.html"
 CONTEST = "the contest's test photos"
@@ -80,8 +81,9 @@ def audit(
     )
     notes(dataset.notes)
     others = _others(source, against or [])
+    embed, seer = _eyes(model, backbone)
     with progress() as show:
-        found = judge(dataset, _eyes(model, backbone), against=others, progress=show)
+        found = judge(dataset, embed, seer=seer, against=others, progress=show)
     rows = [(f.id, str(f.kind), f.score, int(f.is_issue), f.why, f.suggestion) for f in found.findings]
     write_table(output / TABLE, COLUMNS, rows)
     _write_page(output / PAGE, str(source), found, others)
@@ -101,16 +103,32 @@ def _others(source: Path, against: list[Path]) -> dict[str, Dataset]:
     return test | {str(place): read_source(place) for place in against}
 
 
-def _eyes(model: Path | None, backbones: list[str] | None) -> Embed:
+def _eyes(model: Path | None, backbones: list[str] | None) -> tuple[Embed, Seer | None]:
+    """What looks at the photos, and what sees whether they show a vehicle; a note where nothing does."""
     from carspotter.data.cache import PhotoCache, default_cache_folder
     from carspotter.training.embeddings import backbone_embeddings, model_embeddings
 
     cache = PhotoCache(default_cache_folder())
     if model is None:
-        return backbone_embeddings(backbones or (), cache)
+        return backbone_embeddings(backbones or (), cache), _packaged_seer()
     from carspotter.inference.predictor import load
 
-    return model_embeddings(load(model), cache)
+    predictor = load(model)
+    if predictor.vehicles is None:
+        note(f"{model} has no net that sees vehicles: photos without a car are found by their strangeness alone")
+        return model_embeddings(predictor, cache), None
+    return model_embeddings(predictor, cache), predictor.vehicles.evidence_in
+
+
+def _packaged_seer() -> Seer | None:
+    from carspotter.errors import BackboneError
+    from carspotter.training.finder import make_finder
+
+    try:
+        return make_finder().evidence_in
+    except BackboneError as fault:
+        note(f"photos without a car are found by their strangeness alone: {fault}")
+        return None
 
 
 def _write_page(path: Path, title: str, found: Audit, others: dict[str, Dataset]) -> None:
