@@ -17,7 +17,7 @@ from carspotter.data.files import open_regular
 from carspotter.data.table import Table, neutral, read_table, write_table
 from carspotter.data.wording import brief, count, some
 from carspotter.errors import SourceError
-from carspotter.records import Dataset, Decision, Kind, Photo, Verb
+from carspotter.records import Dataset, Decision, Finding, Kind, Photo, Verb
 
 COLUMNS = ("id", "kind", "decision", "label", "who", "when", "why")
 NEEDED = ("id", "kind", "decision", "who", "when")
@@ -69,6 +69,15 @@ def apply_decisions(dataset: Dataset, decisions: Sequence[Decision]) -> Dataset:
     return _without_empty_classes(
         replace(dataset, photos=photos, notes=(*dataset.notes, *_notes(verbs, changed))), dataset
     )
+
+
+def undecided(findings: Sequence[Finding], decisions: Sequence[Decision]) -> tuple[Finding, ...]:
+    """The findings that nobody decided about: a person who kept, relabelled or dropped a photo need not be asked again.
+
+    A decision is about one kind of finding of one photo; another kind of the same photo stays.
+    """
+    decided = {(decision.kind, decision.id) for decision in decisions}
+    return tuple(f for f in findings if decided.isdisjoint({(f.kind, f.id), (f.kind, str(neutral(f.id)))}))
 
 
 def write_decisions(path: str | Path, decisions: Sequence[Decision]) -> None:

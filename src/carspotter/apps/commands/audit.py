@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,9 @@ from carspotter.apps.console import note, notes, progress, say, table
 from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
-    from carspotter.records import Dataset
+    from collections.abc import Sequence
+
+    from carspotter.records import Dataset, Decision
     from carspotter.training.audit import Audit
     from carspotter.training.embeddings import Embed
     from carspotter.training.photo_findings import Seer
@@ -48,6 +51,17 @@ Against = Annotated[
     ),
 ]
 
+Decided = Annotated[
+    Path | None,
+    typer.Option(
+        "--decisions",
+        metavar="FILE",
+        help="What was decided about earlier findings: photos are audited as relabelled, without the dropped ones, and "
+        "a finding that was kept stays away.",
+        show_default=False,
+    ),
+]
+
 
 def audit(
     source: options.Source,
@@ -56,6 +70,7 @@ def audit(
     model: MaybeModel = None,
     backbone: Backbone = None,
     against: Against = None,
+    decisions: Decided = None,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
@@ -64,12 +79,13 @@ def audit(
     """Find wrong labels, strange photos, copies, leaks, dark and blurry photos, and classes that overlap.
 
     Findings are suspicions, the surest first of each kind: look at them, and decide in a table with the columns id,
-    kind, decision (keep, relabel, drop), label, who, when, why, for `train --decisions`. Unreadable photos make the
-    exit code 3.
+    kind, decision (keep, relabel, drop), label, who, when, why, for `train --decisions`. Given here, they are carried
+    out first, and what was decided is not asked again. Unreadable photos make the exit code 3.
     """
     from carspotter.data.disk import check_writable
     from carspotter.data.source import read_source
     from carspotter.data.table import write_table
+    from carspotter.tracking.decisions import apply_decisions, read_decisions
     from carspotter.training.audit import audit as judge
 
     if model is not None and backbone:
@@ -79,11 +95,13 @@ def audit(
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
+    made = () if decisions is None else read_decisions(decisions)
+    dataset = apply_decisions(dataset, made)
     notes(dataset.notes)
     others = _others(source, against or [])
     embed, seer = _eyes(model, backbone)
     with progress() as show:
-        found = judge(dataset, embed, seer=seer, against=others, progress=show)
+        found = _still_open(judge(dataset, embed, seer=seer, against=others, progress=show), made)
     rows = [(f.id, str(f.kind), f.score, int(f.is_issue), f.why, f.suggestion) for f in found.findings]
     write_table(output / TABLE, COLUMNS, rows)
     _write_page(output / PAGE, str(source), found, others)
@@ -92,6 +110,17 @@ def audit(
     if found.dataset.rejected:
         note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
         raise typer.Exit(EXIT_SOME_REFUSED)
+
+
+def _still_open(found: Audit, made: Sequence[Decision]) -> Audit:
+    """Without the findings that were decided, of which a note says how many."""
+    from carspotter.data.wording import count
+    from carspotter.tracking.decisions import undecided
+
+    left = undecided(found.findings, made)
+    silenced = sum(f.is_issue for f in found.findings) - sum(f.is_issue for f in left)
+    said = (f"{count(silenced, 'finding')} left out, as decided before",) if silenced else ()
+    return replace(found, findings=left, notes=(*found.notes, *said))
 
 
 def _others(source: Path, against: list[Path]) -> dict[str, Dataset]:
