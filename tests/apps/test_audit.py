@@ -97,6 +97,61 @@ def test_a_set_without_labels_is_audited_for_the_rest(
     assert "1 photos could not be read" in err
 
 
+HEADER = "id,kind,decision,label,who,when,why"
+
+
+def test_what_was_decided_is_not_asked_again(cars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out, table = write_tiny_bundle(tmp_path / "tiny").folder, tmp_path / "audit", tmp_path / "decisions.csv"
+    words = ["audit", str(cars), "--model", str(model), "-o", str(out), "--decisions", str(table)]
+    table.write_text(f"{HEADER}\n", encoding="utf-8")
+    assert main(words) == 0
+    before = issues(out)
+    assert "as decided" not in capsys.readouterr().err
+    made = (
+        "red/wrong.jpg,label_error,relabel,green,ann,2026-11-26,",
+        "red/zsame.jpg,exact_duplicate,drop,,ann,2026-11-26,",
+        "red/dark.jpg,dark,keep,,ann,2026-11-26,a night photo",
+        "green/blurry.jpg,dark,keep,,ann,2026-11-26,",  # another kind: that it is blurry stays
+    )
+    table.write_text("\n".join((HEADER, *made)), encoding="utf-8")
+    assert main(words) == 0
+    found, err = issues(out), capsys.readouterr().err
+    assert {"red/wrong.jpg"} <= {row["id"] for row in before["label_error"]}
+    assert "red/wrong.jpg" not in {row["id"] for row in found.get("label_error", [])}
+    assert (len(before["dark"]), len(before["exact_duplicate"])) == (1, 1)
+    assert "dark" not in found
+    assert "exact_duplicate" not in found
+    assert [row["id"] for row in found["blurry"]] == ["green/blurry.jpg"]
+    assert "1 photo relabelled by decisions: red/wrong.jpg" in err
+    assert "1 photo dropped by decisions: red/zsame.jpg" in err
+    assert "1 finding left out, as decided before" in err
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert "1 finding left out, as decided before" in page
+    assert 'id="dark"' not in page
+    assert "red/dark.jpg,dark," not in (out / "findings.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,kind\nred/dark.jpg,dark\n", "has no column decision, who, when"),
+        (f"{HEADER}\ngone.jpg,dark,drop,,ann,2026-11-26,\n", "line 2: {cars} has no photo 'gone.jpg'"),
+        (None, "cannot read {table}"),
+    ],
+)
+def test_bad_decisions_are_one_line(
+    text: str | None, said: str, cars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, out = tmp_path / "decisions.csv", tmp_path / "audit"
+    if text is not None:
+        table.write_text(text, encoding="utf-8")
+    assert main(["audit", str(cars), "-o", str(out), "--decisions", str(table)]) == 2
+    err = capsys.readouterr().err
+    assert said.format(cars=cars, table=table) in err
+    assert len(err.splitlines()) == 1
+    assert not (out / "findings.csv").exists()
+
+
 def thumbnails(page: str) -> list[str]:
     return re.findall(r'src="data:[^"]+"', page)
 

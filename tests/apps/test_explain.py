@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from carspotter.apps import explain_picture
 from carspotter.apps.cli import main
 from carspotter.apps.explain_picture import lead
+from carspotter.evaluation.unknown import SHIPPED
 from carspotter.inference.explanation import Explanation
-from carspotter.records import Answer, Verdict
+from carspotter.records import Answer, Calibration, Guess, Verdict
 from helpers.tiny import HEIGHT, WIDTH, colour_photo, png, write_remembering_bundle
+
+TOP = (Guess("red", 0.41), Guess("green", 0.3))
 
 
 @pytest.fixture
@@ -50,11 +55,12 @@ def test_the_picture_and_what_is_said(
     model, out = write_remembering_bundle(tmp_path / "model", source), tmp_path / "out" / "why.png"
     assert main(["explain", str(model), str(photo), "-o", str(out), "--photos", str(source)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "answer   red, rather than green"
-    assert said[1] == "lead     2.33 in logits, of which the photo gives 2.33 (exact: the head is linear)"
-    assert said[3].startswith("nearest  red: red/")
-    assert said[4].startswith("nearest  green: green/")
-    assert said[5] == f"picture  {out}"
+    assert said[0] == "answer   it is a red"
+    assert said[1] == "map      red (86%), rather than green"
+    assert said[2] == "lead     2.33 in logits, of which the photo gives 2.33 (exact: the head is linear)"
+    assert said[4].startswith("nearest  red: red/")
+    assert said[5].startswith("nearest  green: green/")
+    assert said[6] == f"picture  {out}"
     drawn = page(out)
     assert drawn.shape[1] == 1320
     red = (drawn == (200, 40, 0)).all(2).sum()
@@ -71,6 +77,47 @@ def test_a_map_of_gradients_is_not_called_exact() -> None:
     found = Explanation(answer, 0, 1, 2.0, np.full((2, 2), 0.5), False, 1.0, 1.5, view, scores)
     assert lead(found) == "2.00 in logits, of which the photo gives 0.50 (to first order: the head is not linear)"
     assert lead(replace(found, exact=True)).endswith("gives 0.50 (exact: the head is linear)")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "map_of"),
+    [
+        (Answer("a", Verdict.NAMED, TOP), "It is a red", "red (41%), rather than green"),
+        (Answer("a", Verdict.ONE_OF, TOP, reason="red or green", claimed=2), "One of 2 models", "red (41%), rather"),
+        (Answer("a", Verdict.UNSURE, TOP, reason="9 may be meant"), "Not sure which model it is", "red (41%), rather"),
+        (Answer("a", Verdict.UNKNOWN, TOP, reason="unlike all"), "No model that it knows", "if it had to be a model"),
+        (Answer("a", Verdict.NOT_A_CAR, TOP, reason="no car"), "No photo of a car", "if it had to be a model"),
+    ],
+)
+def test_the_verdict_stands_above_the_map(
+    answer: Answer, said: str, map_of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, zeros = np.zeros((8, 8, 3), np.uint8), np.zeros(4, np.float32)
+    found = Explanation(answer, 0, 1, 2.0, np.full((2, 2), 0.5), True, 1.0, 1.5, view, zeros)
+    drawn = list[str]()
+    monkeypatch.setattr(explain_picture._Sheet, "line", lambda _, text, *__: drawn.append(text))
+    explain_picture.draw_explanation(found, ("red", "green"), (), tmp_path / "why.png")
+    title, *lines = drawn
+    assert title == said
+    if answer.reason:
+        assert lines.pop(0) == f"Reason: {answer.reason}."
+    assert lines[0].startswith(f"Map: {map_of}")
+
+
+def test_a_stranger_is_told_as_one_in_the_first_line(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `predict` calls unknown is not said to be a model."""
+    model, odd = write_remembering_bundle(tmp_path / "model", source), tmp_path / "odd.png"
+    card = json.loads((model / "card.json").read_text(encoding="utf-8"))
+    bound = Calibration(temperature=1.0, method="none", photos=40, detector=SHIPPED, strange_at=0.01, refused=0.05)
+    card["calibration"] = bound.model_dump(mode="json")
+    (model / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    odd.write_bytes(colour_photo(120, 120, 110))
+    assert main(["explain", str(model), str(odd), "-o", str(tmp_path / "why.png")]) == 0
+    answer, of, *_ = capsys.readouterr().out.splitlines()
+    assert answer == "answer   no model that it knows: unlike every model that was taught; red is the nearest"
+    assert of.startswith("map      if it had to be a model that it knows: red")
 
 
 def test_without_reference_a_line_says_what_to_do(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carspotter.data.split import TRAINS, split
+from carspotter.data.split import TRAINS, most_folds, split
 from carspotter.errors import SourceError
 from carspotter.records import Dataset, Photo, Split
 
@@ -194,3 +194,23 @@ def test_unlabelled_photos_and_too_many_folds() -> None:
         split(bare, np.arange(5))
     with pytest.raises(ValueError, match="3 groups for 4 photos"):
         split(dataset, np.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("labels", "near", "most"),
+    [("AAABBB", None, 6), ("AAABBB", [1, 1, 2, 3, 3, 3], 2), ("AABB", [1, 2, 3, 4], 4), ("AABBC", [1, 2, 3, 4, 5], 4)],
+)
+def test_into_how_many_folds_a_set_can_be_divided(labels: str, near: list[int] | None, most: int) -> None:
+    dataset, groups = lot(labels, near=near)
+    assert most_folds(dataset, groups) == most
+    assert set(split(dataset, groups, method="folds", folds=most).folds.values()) - {TRAINS} == set(range(most))
+    with pytest.raises(SourceError, match=f"{most} groups of photos for {most + 1} folds; use fewer folds"):
+        split(dataset, groups, method="folds", folds=most + 1)
+
+
+def test_one_group_cannot_be_folds() -> None:
+    """Of A two groups, one of which holds all of B and so only trains."""
+    dataset, groups = lot("AAB", near=[1, 2, 2])
+    assert most_folds(dataset, groups) == 1
+    with pytest.raises(SourceError, match="1 group of photos for 2 folds; more photos are needed"):
+        split(dataset, groups, method="folds", folds=2)

@@ -11,6 +11,7 @@ from carspotter.evaluation.audit import (
     blend,
     find_near,
     label_faults,
+    lack_of_evidence,
     log_loss,
     out_of_fold,
     outlier_scores,
@@ -164,6 +165,22 @@ def test_strange_photos_come_first(made: tuple[np.ndarray, np.ndarray, np.ndarra
     assert (scores[200:] < 0.5).all()
     assert (scores[:200] < 0.5).mean() < 0.03
     assert (beyond[200:] > audit.SPREADS).all()
+
+
+def test_little_evidence_of_a_vehicle_adds_to_strangeness(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    evidence = np.random.default_rng(0).normal(6, 0.5, 200)
+    evidence[3], evidence[4] = 4.0, np.nan
+    lacking = lack_of_evidence(evidence)
+    assert lacking[3] == pytest.approx(4, abs=0.8)
+    assert lacking[4] == 0
+    assert (lacking[np.abs(evidence - 6) < 0.6] == 0).all()
+    assert (lacking[lacking > 0] > audit.UNSEEN).all()
+    assert (lack_of_evidence(np.full(5, np.nan)) == 0).all()
+    near = [find_near(made[0])]
+    (plain, beyond), (scores, same) = outlier_scores(near), outlier_scores(near, lacking)
+    assert same.tolist() == beyond.tolist()
+    assert scores[3] == pytest.approx(np.exp2(-max(0, beyond[3] + lacking[3]) / audit.SPREADS))
+    assert scores[lacking == 0].tolist() == plain[lacking == 0].tolist()
 
 
 # ---- overlap --------------------------------------------------------------------------------------------------------

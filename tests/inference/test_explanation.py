@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
+from carspotter.data.cache import PhotoCache
+from carspotter.data.photo import decode, read_bytes
 from carspotter.errors import BundleError, PhotoRefused, SourceError
 from carspotter.evaluation.explain import HeadRows
 from carspotter.inference.bundle import Bundle, write_bundle
 from carspotter.inference.explanation import explain
-from carspotter.inference.neighbours import find_neighbours
+from carspotter.inference.neighbours import find_neighbours, recall
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.reference import Reference, make_reference
 from carspotter.records import Dataset, Photo
@@ -113,6 +117,36 @@ def test_tokens_without_a_grid_have_no_map(tmp_path: Path) -> None:
         explain(load(bundle.folder), patched(), gradients=lambda *_: np.zeros(1000))
 
 
+def jpeg(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=95)
+    return out.getvalue()
+
+
+def large_jpeg(seed: int = 0) -> bytes:
+    """1024 x 768 of fine noise, which eighths that libjpeg computes show otherwise than the whole does."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (768, 1024, 3), dtype=np.uint8)
+    pixels[:400, :500, 0] = 255
+    return jpeg(pixels)
+
+
+def test_a_large_photo_is_explained_as_it_is_answered(predictor: Predictor) -> None:
+    photo = Photo("large.jpg", large_jpeg())
+    scores, found = predictor.scores(Dataset((photo,))), explain(predictor, photo)
+    np.testing.assert_array_equal(found.embedding, scores.embeddings[0])
+    assert found.answer == predictor.identify(photo)
+    whole = predictor.outputs(predictor.view(decode(read_bytes(photo.where)).pixels))
+    assert np.abs(whole.embeddings[0] - found.embedding).max() > 1e-4  # how it is decoded does matter here
+
+
+def test_a_large_photo_is_shown_finer_than_the_net_sees_it(predictor: Predictor) -> None:
+    rows = np.zeros((768, 1024, 3), np.uint8)
+    rows[::16] = 255  # lines of one pixel; in the net's decoding, an eighth, they are as dark as an eighth of white
+    found = explain(predictor, Photo("large.jpg", jpeg(rows)))
+    assert found.view.shape == (13 * HEIGHT, 13 * WIDTH, 3)
+    assert found.view[:, 0, 0].max() > 100
+
+
 # ---- neighbours -----------------------------------------------------------------------------------------------------
 
 PHOTOS = {
@@ -148,6 +182,14 @@ def test_like_training_photos_with_their_pictures(predictor: Predictor) -> None:
     assert absent.why == "not among --photos"
     (unasked,) = find_neighbours(predictor, reference(predictor), {}, embedding, 1, 4)
     assert unasked.why == ""
+
+
+def test_a_large_training_photo_is_recalled(predictor: Predictor) -> None:
+    photo = Photo("large.jpg", large_jpeg())
+    remembered = make_reference(predictor.scores(Dataset((photo,))), np.array([0]), None)
+    pixels = recall(predictor, remembered, photo)
+    assert pixels is not None
+    np.testing.assert_array_equal(predictor.view(pixels), PhotoCache(None).pixels(photo, predictor.card.geometry))
 
 
 def near_photo() -> Photo:

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 
 from carspotter.data.table import write_table
 from carspotter.errors import SourceError
-from carspotter.records import Dataset, Decision, Kind, Photo, Verb
-from carspotter.tracking.decisions import COLUMNS, apply_decisions, decide, decided_so_far, read_decisions, undo
+from carspotter.records import Dataset, Decision, Finding, Kind, Photo, Verb
+from carspotter.tracking.decisions import (
+    COLUMNS,
+    apply_decisions,
+    decide,
+    decided_so_far,
+    read_decisions,
+    undecided,
+    undo,
+)
 
 HEAD = ",".join(COLUMNS)
 
@@ -167,6 +175,36 @@ def test_decisions_are_added_replaced_and_taken_back_on_disk(tmp_path: Path) -> 
     path.write_text("id,kind\n", encoding="utf-8")
     with pytest.raises(SourceError):
         decide(path, made("d.jpg", Verb.DROP))
+
+
+def test_only_the_finding_that_was_decided_is_left_out() -> None:
+    kept = Decision("'=e", Kind.DARK, Verb.KEEP, "", "ann", "2026-11-26", "", line=2)
+    found = [Finding(i, kind, 0.1, True, "") for i in ("=e", "a") for kind in (Kind.DARK, Kind.BLURRY)]
+    assert undecided(found, [kept]) == tuple(found[1:])
+    assert undecided(found, [replace(kept, id="=e")]) == tuple(found[1:])
+    assert undecided(found, []) == tuple(found)
+
+
+def test_a_table_of_which_everything_was_undone_decides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    decide(path, Decision("a", Kind.DARK, Verb.DROP, "", "me", "2026-11-26", "", line=0))
+    undo(path, "a", Kind.DARK)
+    assert read_decisions(path) == ()
+    assert apply_decisions(dataset(), read_decisions(path)) == dataset()
+
+
+@pytest.mark.parametrize("text", ["", "\n", "id,kind,decision,who,when\n", HEAD + ",mine\n"])
+def test_other_empty_tables_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "decisions.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SourceError, match=r"is empty|a header and no rows"):
+        read_decisions(path)
+
+
+@pytest.mark.parametrize(("name", "why"), [("nowhere.csv", "nowhere"), (".", "folder")])
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(SourceError, match=why):
+        read_decisions(tmp_path / name)
 
 
 def test_ids_that_a_spreadsheet_would_run_are_one_photo(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def test_the_note_names_both_judges_and_no_more(cars: tuple[Dataset, np.ndarray]
     assert found[0].why.startswith("other photos, by heads and as neighbours, say golf ")
 
 
+def test_a_small_set_is_judged_in_fewer_folds(cars: tuple[Dataset, np.ndarray]) -> None:
+    dataset, embeddings = cars
+    few = [AD, AD + 1, EACH, EACH + 1]
+    found, (note,) = judged(dataset.subset(few), embeddings[few])
+    assert {f.id for f in found if f.kind is Kind.LABEL_ERROR} == {f"{at:02}" for at in few}
+    assert note.endswith("; in 4 folds, as so few photos can be held out: take it for a hint")
+
+
 def test_what_cannot_be_judged_is_said(cars: tuple[Dataset, np.ndarray]) -> None:
     dataset, embeddings = cars
     bare = replace(dataset, photos=(replace(dataset.photos[0], label=None), *dataset.photos[1:]))

@@ -50,7 +50,7 @@ def test_a_bundle_remembers_what_trained_it_and_knows_strangers(
     how_strange = Strangers(predictor.reference).strangeness(scores)
     assert calibration.strange_at == pytest.approx(np.sort(how_strange)[5], abs=1e-6)  # 7 · .8, rounded up, of 6
     assert len(predictor.strangers(held_out, scores)) <= 0.2 * len(held_out.photos)
-    evidence = [make_finder().evidence(predictor.decoded(photo)) for photo in held_out.photos]
+    evidence = [make_finder().evidence_in(photo) for photo in held_out.photos]
     assert min(evidence) <= calibration.no_car_at <= sorted(evidence)[1]
 
 

@@ -16,6 +16,7 @@ from carspotter.errors import SourceError
 from carspotter.evaluation.explain import AGAINST, FOR, overlay, upsample
 from carspotter.inference.explanation import HIDDEN, Explanation
 from carspotter.inference.neighbours import Shown
+from carspotter.records import Answer, Verdict
 
 WIDTH, MARGIN, GAP = 1320, 20, 16
 """Pixels: two photos of 632 side by side, as much as a laptop shows."""
@@ -59,8 +60,12 @@ def draw_explanation(
     check_picture(path)
     named, against = brief(classes[found.named]), brief(classes[found.against])
     sheet = _Sheet()
-    sheet.line(f"{named}, rather than {against}", TITLE)
-    sheet.line(_lead(found), TEXT)
+    said = claim(found.answer, named)
+    sheet.line(said[0].upper() + said[1:], TITLE)
+    if found.answer.reason:
+        sheet.line(f"Reason: {found.answer.reason}.", TEXT)
+    sheet.line(f"Map: {compared(found, classes)}.", TEXT)
+    sheet.line(f"It leads by {lead(found)}.", TEXT)
     sheet.pair(found.view, overlay(found.view, upsample(found.cells, *found.view.shape[:2])))
     sheet.legend(f"for {named}", f"for {against}")
     sheet.line(_check(found), TEXT)
@@ -73,15 +78,36 @@ def draw_explanation(
         sheet.image().save(part, FORMATS[Path(path).suffix.casefold()])
 
 
+def claim(answer: Answer, likeliest: str) -> str:
+    """The verdict in plain words; what it rests on is the answer's reason.
+
+    Args:
+        answer: of a photo that can be read.
+        likeliest: the model that has the highest probability, named or not.
+    """
+    words = {
+        Verdict.NAMED: f"it is a {likeliest}",
+        Verdict.ONE_OF: f"one of {answer.claimed} models",
+        Verdict.UNSURE: "not sure which model it is",
+        Verdict.UNKNOWN: "no model that it knows",
+        Verdict.NOT_A_CAR: "no photo of a car",
+    }
+    return words[answer.verdict]
+
+
+def compared(found: Explanation, classes: Sequence[str]) -> str:
+    """The two classes that the map is between; how sure the first is counts for nothing where none is claimed."""
+    named, against = brief(classes[found.named]), brief(classes[found.against])
+    sure = f" ({found.answer.top[0].probability:.0%})" if found.answer.top else ""
+    if found.answer.verdict in (Verdict.UNKNOWN, Verdict.NOT_A_CAR):
+        return f"if it had to be a model that it knows: {named}{sure}, rather than {against}"
+    return f"{named}{sure}, rather than {against}"
+
+
 def lead(found: Explanation) -> str:
     """How far the answer leads, and how far to believe what the photo gives of it."""
     source = "exact: the head is linear" if found.exact else "to first order: the head is not linear"
     return f"{found.lead:.2f} in logits, of which the photo gives {found.seen:.2f} ({source})"
-
-
-def _lead(found: Explanation) -> str:
-    sure = f"{found.answer.top[0].probability:.0%} sure. " if found.answer.top else ""
-    return f"{sure}It leads by {lead(found)}."
 
 
 def _check(found: Explanation) -> str:

@@ -67,9 +67,8 @@ def split(
     if method == "none":
         return Split(tuple(sorted(photo.id for photo in photos)), (), "every photo trains, nothing validates")
     blocks = _blocks(photos, groups)
-    per_class = _blocks_per_class(blocks)
-    fixed = {label for label, numbers in per_class.items() if len(numbers) < 2}
-    if fixed == set(per_class):
+    fixed = _fixed(blocks)
+    if fixed == set(_totals(blocks)):
         raise SourceError("no class has two photos that are not copies of each other; there is nothing to validate on")
     free = [b for b in _draw(blocks, seed) if not fixed & blocks[b].counts.keys()]
     if method == "holdout":
@@ -81,6 +80,26 @@ def split(
     _mend(blocks, place, free, sides)
     numbers = {i: at for block, at in zip(blocks, place, strict=True) for i in block.ids}
     return _split(photos, numbers, chosen, _sentence(what, seed, len(photos), blocks, fixed), method)
+
+
+def most_folds(dataset: Dataset, groups: npt.NDArray[np.int64]) -> int:
+    """Into how many folds `split` can divide a set at most; below 2 it cannot.
+
+    Args:
+        dataset: every photo labelled.
+        groups: (N,) near-duplicate group of each photo.
+
+    Raises:
+        SourceError: unlabelled photos, or fewer than two classes.
+    """
+    blocks = _blocks(_labelled(dataset), groups)
+    fixed = _fixed(blocks)
+    return sum(not fixed & block.counts.keys() for block in blocks)
+
+
+def _fixed(blocks: Sequence[Block]) -> set[str]:
+    """Classes that lie in one block and can only train."""
+    return {label for label, numbers in _blocks_per_class(blocks).items() if len(numbers) < 2}
 
 
 def _labelled(dataset: Dataset) -> tuple[Photo, ...]:
@@ -153,7 +172,8 @@ def _hold_out(blocks: Sequence[Block], free: Sequence[int], share: float) -> lis
 def _deal(blocks: Sequence[Block], free: Sequence[int], folds: int) -> list[int]:
     """A fold for each free block: where its classes are most wanted, then where the fewest photos are."""
     if len(free) < folds:
-        raise SourceError(f"{count(len(free), 'group')} of photos for {folds} folds; use fewer folds")
+        cure = "use fewer folds" if len(free) > 1 else "more photos are needed, that are no copies and of other ads"
+        raise SourceError(f"{count(len(free), 'group')} of photos for {folds} folds; {cure}")
     held: list[Counter[str]] = [Counter() for _ in range(folds)]
     totals, place = _totals(blocks), [TRAINS] * len(blocks)
     for b in free:

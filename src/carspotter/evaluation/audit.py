@@ -48,6 +48,9 @@ SURE = 0.5
 SPREADS = 3.5
 """Robust standard deviations beyond the median at which a photo is strange and scores 0.5. Source: B. Iglewicz,
 D. Hoaglin, "How to detect and handle outliers", 1993."""
+UNSEEN = 1.64
+"""Robust standard deviations below the median from which on little evidence of a vehicle counts: one photo in twenty,
+if normal. Cars seen from above or afar have as little, so it counts beside strangeness, never alone (docs/log.md)."""
 HALF_AGREE = 0.1
 """The median deviation counts for nothing where it is below this part of the mean one, both made standard deviations:
 then half the photos agree almost exactly, as copies do. If normal they are equal; with a tenth of all photos 40 spreads
@@ -162,14 +165,32 @@ def _basis(embeddings: Vectors) -> Vectors:
     return cast("Vectors", np.ascontiguousarray(axes[:, ::-1][:, :FEWER_DIMENSIONS]).astype(np.float32))
 
 
-def outlier_scores(nears: Sequence[Near]) -> tuple[Floats, Floats]:
+def outlier_scores(nears: Sequence[Near], lacking: Floats | None = None) -> tuple[Floats, Floats]:
     """How strange each photo is to the others; several nets are asked, and the mean counts.
 
+    Args:
+        nears: of N photos, as each net sees them.
+        lacking: (N,) as `lack_of_evidence` gives it: deviations that are added; None for none.
+
     Returns:
-        (N,) score, 0.5 at SPREADS robust standard deviations beyond the median, 0 is surely strange; (N,) deviations.
+        (N,) score, 0.5 at SPREADS robust standard deviations beyond the median, 0 is surely strange; (N,) deviations,
+        without what is added.
     """
     beyond = np.mean([_robust(1 - near.cosine.mean(axis=1, dtype=np.float64)) for near in nears], axis=0)
-    return np.exp2(-np.maximum(beyond, 0) / SPREADS), beyond
+    return np.exp2(-np.maximum(beyond + (0 if lacking is None else lacking), 0) / SPREADS), beyond
+
+
+def lack_of_evidence(evidence: Floats) -> Floats:
+    """(N,) robust standard deviations by which the evidence of a vehicle is below the median; 0 where below UNSEEN.
+
+    Args:
+        evidence: (N,), higher where a vehicle is seen; NaN where nobody could look, which says nothing.
+    """
+    seen = np.isfinite(evidence)
+    lacking = np.zeros(len(evidence))
+    if seen.any():
+        lacking[seen] = -_robust(evidence[seen])
+    return np.where(lacking > UNSEEN, lacking, 0.0)
 
 
 def _robust(values: Floats) -> Floats:

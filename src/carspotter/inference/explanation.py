@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.data.framing import framed
+from carspotter.data.framing import decode_size, framed
+from carspotter.data.photo import decode, read_bytes
 from carspotter.data.wording import brief, some
 from carspotter.errors import BundleError, SourceError
 from carspotter.evaluation.answer import answer
@@ -117,7 +118,7 @@ def explain(
         exact=rows is not None,
         hottest_hidden=hottest,
         drawn_hidden=by_chance,
-        view=framed(pixels, _larger(card.geometry), predictor.finder),
+        view=_shown(predictor, photo, pixels),
         embedding=found.embeddings[0],
     )
 
@@ -176,6 +177,14 @@ def _hidden(predictor: Predictor, view: Pixels, cells: Floats, named: int, other
     orders = [hottest_first(cells), *(drawn(shape, rng) for _ in range(DRAWS))]
     leads = [_lead(predictor.outputs(hide(view, order, HIDDEN)), named, other) for order in orders]
     return leads[0], float(np.mean(leads[1:]))
+
+
+def _shown(predictor: Predictor, photo: Photo, pixels: Pixels) -> Pixels:
+    """The view, larger: of finer pixels than the net's, but not where a finder might then see another car in them."""
+    larger = _larger(predictor.card.geometry)
+    if predictor.finder is None:
+        pixels = decode(read_bytes(photo.where), at_least=decode_size(larger)).pixels
+    return framed(pixels, larger, predictor.finder)
 
 
 def _larger(geometry: Geometry) -> Geometry:

@@ -76,6 +76,7 @@ class Predictor:
     Attributes:
         bundle: what it was loaded from.
         finder: of the car in a photo; None where all of the photo is shown.
+        vehicles: the net that sees whether there is a vehicle at all; None where the model has none.
         reference: what the model remembers of the photos that trained it; None where it remembers nothing.
         threads: photos worked on at once.
     """
@@ -85,7 +86,7 @@ class Predictor:
         self.bundle = bundle
         self.finder = finder if bundle.card.geometry.frame == "car" else None
         self.reference = read_reference(bundle, runtime.dimensions)
-        self._vehicles = finder
+        self.vehicles = finder
         self._strangers = _strangers(bundle.card, self.reference)
         self.threads = threads or usable_cores()
         self._runtime = runtime
@@ -148,10 +149,10 @@ class Predictor:
         strange = self._strangers.strangeness(scores) > calibration.strange_at
         ids = {scores.ids[at] for at in np.flatnonzero(strange)}
         photos = [photo for photo in dataset.photos if photo.id in ids]
-        if self._vehicles is None or calibration.no_car_at is None:
+        if self.vehicles is None or calibration.no_car_at is None:
             return dict.fromkeys((photo.id for photo in photos), Verdict.UNKNOWN)
         found: dict[str, Verdict] = {}
-        look = self._vehicles.evidence_in
+        look = self.vehicles.evidence_in
         with closing(in_order(look, photos, threads=self.threads, ahead=self.threads * AHEAD)) as all_evidence:
             for photo, evidence in zip(photos, all_evidence, strict=True):
                 no_car = evidence is not None and evidence < calibration.no_car_at
@@ -160,13 +161,12 @@ class Predictor:
         return found
 
     def decoded(self, photo: Photo) -> Pixels:
-        """A photo's pixels, to make views of: (H, W, 3) of the size at which the finder also sees it for `scores`.
+        """A photo's pixels, to make views of: (H, W, 3), decoded as for `scores`, so that its `view` is what that saw.
 
         Raises:
             PhotoRefused: it cannot be read or decoded.
         """
-        geometry = self.card.geometry
-        return decode(read_bytes(photo.where), None if self.finder is None else decode_size(geometry)).pixels
+        return decode(read_bytes(photo.where), at_least=decode_size(self.card.geometry)).pixels
 
     def view(self, pixels: Pixels) -> Pixels:
         """What the network sees of a decoded photo: (H, W, 3) of any size → the card's geometry."""

@@ -6,27 +6,31 @@ One row per finding: `id, kind, decision, label, who, when, why`. The decision i
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from carspotter.data.files import open_regular
 from carspotter.data.table import Table, neutral, read_table, write_table
 from carspotter.data.wording import brief, count, some
 from carspotter.errors import SourceError
-from carspotter.records import Dataset, Decision, Kind, Photo, Verb
+from carspotter.records import Dataset, Decision, Finding, Kind, Photo, Verb
 
 COLUMNS = ("id", "kind", "decision", "label", "who", "when", "why")
 NEEDED = ("id", "kind", "decision", "who", "when")
 
 
 def read_decisions(path: str | Path) -> tuple[Decision, ...]:
-    """Read a table of decisions (CSV, TSV, Parquet or XLSX).
+    """Read a table of decisions (CSV, TSV, Parquet or XLSX); none in one of ours of which everything was undone.
 
     Raises:
         SourceError: every fault with its line number.
     """
+    if _is_bare(path):
+        return ()
     table = read_table(path)
     name = brief(path)
     if missing := [column for column in NEEDED if column not in table.columns]:
@@ -65,6 +69,15 @@ def apply_decisions(dataset: Dataset, decisions: Sequence[Decision]) -> Dataset:
     return _without_empty_classes(
         replace(dataset, photos=photos, notes=(*dataset.notes, *_notes(verbs, changed))), dataset
     )
+
+
+def undecided(findings: Sequence[Finding], decisions: Sequence[Decision]) -> tuple[Finding, ...]:
+    """The findings that nobody decided about: a person who kept, relabelled or dropped a photo need not be asked again.
+
+    A decision is about one kind of finding of one photo; another kind of the same photo stays.
+    """
+    decided = {(decision.kind, decision.id) for decision in decisions}
+    return tuple(f for f in findings if decided.isdisjoint({(f.kind, f.id), (f.kind, str(neutral(f.id)))}))
 
 
 def write_decisions(path: str | Path, decisions: Sequence[Decision]) -> None:
@@ -108,20 +121,25 @@ def _same(one: Decision, photo: str, kind: Kind) -> bool:
 
 
 def decided_so_far(path: str | Path) -> tuple[Decision, ...]:
-    """What was decided; nothing where there is no table, or one of ours of which everything was undone.
+    """What was decided; nothing where there is no table.
 
     Raises:
         SourceError: as `read_decisions`.
     """
-    if not Path(path).exists():
-        return ()
-    with Path(path).open("rb") as file:
-        if file.read(1024).strip() == ",".join(COLUMNS).encode():
-            return ()
-    return read_decisions(path)
+    return read_decisions(path) if Path(path).exists() else ()
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def _is_bare(path: str | Path) -> bool:
+    """Whether a file holds our own header and nothing else, as the last undone decision leaves it."""
+    header = ",".join(COLUMNS).encode()
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return file.read(len(header) + 3).strip() == header
+    except OSError:
+        return False  # whoever reads tables says what is wrong
 
 
 def _rows(table: Table) -> list[dict[str, str]]:

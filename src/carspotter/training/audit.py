@@ -20,7 +20,7 @@ from carspotter.records import Dataset, Finding, Kind
 from carspotter.training.copy_findings import copy_findings, seen_copies
 from carspotter.training.embeddings import Embed
 from carspotter.training.label_findings import label_findings
-from carspotter.training.photo_findings import outlier_findings, quality_findings
+from carspotter.training.photo_findings import Seer, look_for_vehicles, outlier_findings, quality_findings
 
 BORDER = 10
 """Findings of a kind below the line that are listed too, so that a reader sees where it was drawn."""
@@ -42,19 +42,26 @@ class Audit:
 
 
 def audit(
-    dataset: Dataset, embed: Embed, *, against: Mapping[str, Dataset] | None = None, progress: Progress = silent
+    dataset: Dataset,
+    embed: Embed,
+    *,
+    seer: Seer | None = None,
+    against: Mapping[str, Dataset] | None = None,
+    progress: Progress = silent,
 ) -> Audit:
     """Look for everything that may be wrong with a set.
 
     Args:
         dataset: labelled or not.
         embed: `backbone_embeddings` or `model_embeddings`.
+        seer: tells whether a photo shows a vehicle; None: that is judged by strangeness alone.
         against: name → photos of which this set should hold no copies (validation, test).
         progress: told what goes on.
 
     Raises:
         SourceError: no photo can be read.
         MissingExtra: `carspotter[audit]` is not installed.
+        BundleError: the network that sees vehicles fails.
     """
     looked = scan(dataset, progress=progress)  # 1. what can be read
     if not looked.facts:
@@ -67,7 +74,7 @@ def audit(
     copies = seen_copies([fact for one in scans for fact in one.facts], made[0])  # 3. copies, here and across
     own = [one.first(mine) for one in made]
     nears = [find_near(one.views[0]) for one in own]
-    found, spoiled = _by_themselves(looked, nears, progress)  # 4. single photos
+    found, spoiled = _by_themselves(looked, nears, seer, progress)  # 4. single photos
     groups = group_copies(copies, len(photos))[:mine]
     about, notes = label_findings(looked.dataset, own, nears, groups, spoiled)  # 5. labels
     found += [*about, *copy_findings(photos, copies, sets)]
@@ -75,13 +82,15 @@ def audit(
     return Audit(looked.dataset, _listed(found), (*notes, *told, *_unread(others)))
 
 
-def _by_themselves(looked: Scan, nears: Sequence[Near], progress: Progress) -> tuple[list[Finding], dict[str, str]]:
+def _by_themselves(
+    looked: Scan, nears: Sequence[Near], seer: Seer | None, progress: Progress
+) -> tuple[list[Finding], dict[str, str]]:
     """How photos were taken and which are strange; id → what spoils a photo for any further judgement."""
     photos = looked.dataset.photos
     taken = list(quality_findings(photos, measure_all(photos, progress)))
     spoiled = {f.id: str(f.kind) for f in taken if f.is_issue and f.kind is not Kind.ODD_ASPECT}
-    strange = outlier_findings(photos, nears, spoiled)
-    return [*taken, *strange], spoiled | {f.id: str(f.kind) for f in strange if f.is_issue}
+    strange = outlier_findings(photos, nears, look_for_vehicles(photos, seer, progress), spoiled)
+    return [*taken, *strange], spoiled | {f.id: "an outlier" for f in strange if f.is_issue}
 
 
 def _unread(others: Mapping[str, Scan]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from carspotter.data.split import TRAINS, split, together
+from carspotter.data.split import TRAINS, most_folds, split, together
 from carspotter.errors import SourceError
 from carspotter.evaluation.audit import (
     Floats,
@@ -24,6 +24,7 @@ from carspotter.records import Dataset, Finding, Kind
 from carspotter.training.embeddings import Embedded
 
 FOLDS = 5
+"""Fewer where a set has fewer photos that are no copies of each other and of other ads."""
 
 Findings = tuple[list[Finding], tuple[str, ...]]
 """What was found, and notes on it."""
@@ -37,11 +38,13 @@ class _Verdict:
         net: its name.
         photos: (H,) positions; those that always fit are not judged.
         said: (H, K) probabilities.
+        folds: in which the set was divided.
     """
 
     net: str
     photos: Index
     said: Floats
+    folds: int
 
 
 def label_findings(
@@ -72,19 +75,22 @@ def label_findings(
         f"labels were judged by {verdict.net}: linear heads fitted on other photos and the labels of the nearest ones, "
         f"taken together, name {right:.0%} of the photos as they are labelled"
     )
+    if verdict.folds < FOLDS:
+        note += f"; in {verdict.folds} folds, as so few photos can be held out: take it for a hint"
     return [*_faults(dataset, verdict, spoiled), *_overlaps(dataset, verdict.said, labels)], (note,)
 
 
 def _judge(dataset: Dataset, embedded: Sequence[Embedded], nears: Sequence[Near], groups: Index) -> _Verdict:
     """Raises SourceError where the set cannot be divided."""
     labels, classes = dataset.labels, len(dataset.classes)
-    parts = split(dataset, groups, method="folds", folds=FOLDS, seed=0).folds
+    number = max(2, min(FOLDS, most_folds(dataset, groups)))
+    parts = split(dataset, groups, method="folds", folds=number, seed=0).folds
     folds = np.array([parts[photo.id] for photo in dataset.photos])
     held = np.flatnonzero(folds != TRAINS)
     blocks, verdicts = together(dataset.photos, groups), []
     for one, near in zip(embedded, nears, strict=True):
         said = blend(out_of_fold(one.views, labels, folds, classes), vote(near, labels, blocks, classes))
-        verdicts.append(_Verdict(one.net, held, said[held]))
+        verdicts.append(_Verdict(one.net, held, said[held], number))
     return min(verdicts, key=lambda verdict: log_loss(verdict.said, labels[held]))
 
 

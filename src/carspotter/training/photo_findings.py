@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 
 import numpy as np
 
 from carspotter.data.quality import BOUNDS, Quality
-from carspotter.evaluation.audit import Near, outlier_scores
+from carspotter.evaluation.audit import Floats, Near, lack_of_evidence, outlier_scores
+from carspotter.progress import Progress, silent
 from carspotter.records import Finding, Kind, Photo, Rejected
+from carspotter.workers import in_order, usable_cores
+
+Seer = Callable[[Photo], float | None]
+"""A photo → how strongly it speaks for a vehicle, as `NetFinder.evidence_in`; None where it cannot be read."""
+AHEAD = 4
+"""Photos in flight per thread (assumption)."""
 
 _QUALITY = {
     Kind.DARK: "mean brightness {:.2f}",
@@ -35,18 +43,45 @@ def quality_findings(photos: Sequence[Photo], measured: Sequence[Quality | Rejec
             yield Finding(photo.id, kind, score, score < BOUNDS[kind], sentence.format(shown))
 
 
-def outlier_findings(photos: Sequence[Photo], nears: Sequence[Near], spoiled: Mapping[str, str]) -> list[Finding]:
-    """How strange each photo is to the others.
+def look_for_vehicles(photos: Sequence[Photo], seer: Seer | None, progress: Progress = silent) -> Floats:
+    """(N,) the evidence of a vehicle in each photo; NaN where there is none to be had.
+
+    Args:
+        photos: N.
+        seer: is asked; None: nobody.
+        progress: told after every photo.
+
+    Raises:
+        BundleError: the network that sees vehicles fails.
+    """
+    evidence = np.full(len(photos), np.nan)
+    if seer is None:
+        return evidence
+    threads = usable_cores()
+    with closing(in_order(seer, photos, threads=threads, ahead=threads * AHEAD)) as answers:
+        for at, answer in enumerate(answers):
+            evidence[at] = np.nan if answer is None else answer
+            progress("vehicles", at + 1, len(photos))
+    return evidence
+
+
+def outlier_findings(
+    photos: Sequence[Photo], nears: Sequence[Near], evidence: Floats, spoiled: Mapping[str, str]
+) -> list[Finding]:
+    """How strange each photo is to the others, and whether it shows a vehicle.
 
     Args:
         photos: N.
         nears: the neighbours of each, as each net sees them.
+        evidence: (N,) of a vehicle, as `look_for_vehicles` gives it.
         spoiled: id → what else is wrong with a photo and explains its strangeness.
     """
-    scores, beyond = outlier_scores(nears)
+    lacking = lack_of_evidence(evidence)
+    scores, beyond = outlier_scores(nears, lacking)
     found = []
-    for photo, score, far in zip(photos, scores.tolist(), beyond.tolist(), strict=True):
+    for photo, score, far, lack in zip(photos, scores.tolist(), beyond.tolist(), lacking.tolist(), strict=True):
         why = f"its nearest photos are {far:.1f} usual spreads farther than those of most"
+        why += f", and {lack:.1f} spreads less of a car's exterior is seen than in most" if lack else ""
         why += f"; the photo is {spoiled[photo.id]}, which alone may do that" if photo.id in spoiled else ""
         found.append(Finding(photo.id, Kind.OUTLIER, score, score < 0.5 and photo.id not in spoiled, why))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,12 @@ from carspotter.apps.console import note, notes, progress, say, table
 from carspotter.errors import EXIT_SOME_REFUSED
 
 if TYPE_CHECKING:
-    from carspotter.records import Dataset
+    from collections.abc import Sequence
+
+    from carspotter.records import Dataset, Decision
     from carspotter.training.audit import Audit
     from carspotter.training.embeddings import Embed
+    from carspotter.training.photo_findings import Seer
 
 TABLE, PAGE = "findings.csv", "audit.html"
 CONTEST = "the contest's test photos"
@@ -47,6 +51,17 @@ Against = Annotated[
     ),
 ]
 
+Decided = Annotated[
+    Path | None,
+    typer.Option(
+        "--decisions",
+        metavar="FILE",
+        help="What was decided about earlier findings: photos are audited as relabelled, without the dropped ones, and "
+        "a finding that was kept stays away.",
+        show_default=False,
+    ),
+]
+
 
 def audit(
     source: options.Source,
@@ -55,6 +70,7 @@ def audit(
     model: MaybeModel = None,
     backbone: Backbone = None,
     against: Against = None,
+    decisions: Decided = None,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
@@ -63,12 +79,13 @@ def audit(
     """Find wrong labels, strange photos, copies, leaks, dark and blurry photos, and classes that overlap.
 
     Findings are suspicions, the surest first of each kind: look at them, and decide in a table with the columns id,
-    kind, decision (keep, relabel, drop), label, who, when, why, for `train --decisions`. Unreadable photos make the
-    exit code 3.
+    kind, decision (keep, relabel, drop), label, who, when, why, for `train --decisions`. Given here, they are carried
+    out first, and what was decided is not asked again. Unreadable photos make the exit code 3.
     """
     from carspotter.data.disk import check_writable
     from carspotter.data.source import read_source
     from carspotter.data.table import write_table
+    from carspotter.tracking.decisions import apply_decisions, read_decisions
     from carspotter.training.audit import audit as judge
 
     if model is not None and backbone:
@@ -78,10 +95,13 @@ def audit(
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )
+    made = () if decisions is None else read_decisions(decisions)
+    dataset = apply_decisions(dataset, made)
     notes(dataset.notes)
     others = _others(source, against or [])
+    embed, seer = _eyes(model, backbone)
     with progress() as show:
-        found = judge(dataset, _eyes(model, backbone), against=others, progress=show)
+        found = _still_open(judge(dataset, embed, seer=seer, against=others, progress=show), made)
     rows = [(f.id, str(f.kind), f.score, int(f.is_issue), f.why, f.suggestion) for f in found.findings]
     write_table(output / TABLE, COLUMNS, rows)
     _write_page(output / PAGE, str(source), found, others)
@@ -90,6 +110,17 @@ def audit(
     if found.dataset.rejected:
         note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
         raise typer.Exit(EXIT_SOME_REFUSED)
+
+
+def _still_open(found: Audit, made: Sequence[Decision]) -> Audit:
+    """Without the findings that were decided, of which a note says how many."""
+    from carspotter.data.wording import count
+    from carspotter.tracking.decisions import undecided
+
+    left = undecided(found.findings, made)
+    silenced = sum(f.is_issue for f in found.findings) - sum(f.is_issue for f in left)
+    said = (f"{count(silenced, 'finding')} left out, as decided before",) if silenced else ()
+    return replace(found, findings=left, notes=(*found.notes, *said))
 
 
 def _others(source: Path, against: list[Path]) -> dict[str, Dataset]:
@@ -101,16 +132,32 @@ def _others(source: Path, against: list[Path]) -> dict[str, Dataset]:
     return test | {str(place): read_source(place) for place in against}
 
 
-def _eyes(model: Path | None, backbones: list[str] | None) -> Embed:
+def _eyes(model: Path | None, backbones: list[str] | None) -> tuple[Embed, Seer | None]:
+    """What looks at the photos, and what sees whether they show a vehicle; a note where nothing does."""
     from carspotter.data.cache import PhotoCache, default_cache_folder
     from carspotter.training.embeddings import backbone_embeddings, model_embeddings
 
     cache = PhotoCache(default_cache_folder())
     if model is None:
-        return backbone_embeddings(backbones or (), cache)
+        return backbone_embeddings(backbones or (), cache), _packaged_seer()
     from carspotter.inference.predictor import load
 
-    return model_embeddings(load(model), cache)
+    predictor = load(model)
+    if predictor.vehicles is None:
+        note(f"{model} has no net that sees vehicles: photos without a car are found by their strangeness alone")
+        return model_embeddings(predictor, cache), None
+    return model_embeddings(predictor, cache), predictor.vehicles.evidence_in
+
+
+def _packaged_seer() -> Seer | None:
+    from carspotter.errors import BackboneError
+    from carspotter.training.finder import make_finder
+
+    try:
+        return make_finder().evidence_in
+    except BackboneError as fault:
+        note(f"photos without a car are found by their strangeness alone: {fault}")
+        return None
 
 
 def _write_page(path: Path, title: str, found: Audit, others: dict[str, Dataset]) -> None:

@@ -42,6 +42,7 @@ def explain(
 ) -> None:
     """Draw why a photo is one model rather than another: where the net saw it, and like training photos.
 
+    The verdict comes first, as `predict` gives it: a map also exists for photos of no model that was taught.
     Vermilion cells speak for the answer, blue ones for the runner-up. The map is exact for models with a linear head
     (all packaged recipes but `seed`); others need PyTorch. The check below it hides the hottest part and asks again.
     """
@@ -96,10 +97,11 @@ def _neighbours(
 
 
 def _say(found: Explanation, classes: tuple[str, ...], rows: tuple[tuple[Shown, ...], ...]) -> None:
-    from carspotter.apps.explain_picture import lead
+    from carspotter.apps.explain_picture import claim, compared, lead
 
     named, against = classes[found.named], classes[found.against]
-    say(f"answer   {named}, rather than {against}")
+    say(f"answer   {': '.join(filter(None, (claim(found.answer, named), found.answer.reason)))}")
+    say(f"map      {compared(found, classes)}")
     say(f"lead     {lead(found)}")
     say(f"check    {found.hottest_hidden:.2f} with the hottest part hidden, {found.drawn_hidden:.2f} with a drawn one")
     for name, row in zip((named, against), rows, strict=False):
