@@ -1,4 +1,4 @@
-"""What a recipe reaches and costs on a contest, beside a linear head on frozen features, on the same validation photos.
+"""What a recipe reaches and costs on a contest, beside its first stage alone, on the same validation photos.
 
     python benchmarks/contest.py ../shared/data/contest [recipe] [KEY=VALUE ...]
 
@@ -50,9 +50,9 @@ def main() -> None:
         raise SystemExit(f"{source} is not there; name a source of labelled photos, or run `make demo` first")
     recipe = sys.argv[2] if len(sys.argv) > 2 else "fast"
     settings = sys.argv[3:]
-    later = range(1, len(load_recipe(recipe).stage))
-    head_only = [f"stage.{number}.epochs=0" for number in later]
-    print(measure(f"{recipe}, head alone", source, recipe, [*settings, *head_only]), flush=True)
+    stages = load_recipe(recipe).stage
+    first_only = [f"stage.{number}.epochs=0" for number in range(1, len(stages))]
+    print(measure(f"{recipe}, {stages[0].name} alone", source, recipe, [*settings, *first_only]), flush=True)
     print(measure(recipe, source, recipe, settings))
 
 

@@ -9,7 +9,7 @@ VARIANTS.toml:
 
     [variants]
     plain = []                               # the first is what the others are compared with
-    mixup = ["stage.1.mixup=0.4", "stage.2.mixup=0.4"]
+    mixup = ["stage.0.mixup=0.4", "stage.1.mixup=0.4"]
     outside = ["extra=../shared/data/external/labelled.zip"]
     cars = ["recipe=cars"]
 

@@ -1,6 +1,6 @@
 """Which detector knows a stranger: classes are left out of a training in turn, then the net is asked about them.
 
-    python benchmarks/unknown.py ../shared/data/contest --recipe fast --groups 5 --set stage.2.epochs=3
+    python benchmarks/unknown.py ../shared/data/contest --recipe fast --groups 5 --set stage.1.epochs=3
 
 The classes are dealt into groups; for each, a training on the others holds out one fold of them. The held-out photos
 are the known, the left-out classes the strangers: near ones, other models of the same makes. Every detector of

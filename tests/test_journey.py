@@ -252,7 +252,7 @@ def test_the_real_contest_from_check_to_submission(
     assert "616 photos, 10 classes" in capsys.readouterr().out
 
     stages = load_recipe("fast").stage
-    epochs = [min(stage.epochs, 10 if stage.trains == "head" else 2) for stage in stages]
+    epochs = [min(stage.epochs, 3) for stage in stages]
     fewer = [word for number, few in enumerate(epochs) for word in ("--set", f"stage.{number}.epochs={few}")]
     assert main(["train", contest, "--recipe", "fast", *fewer, "-o", "models/contest"]) == 0
     run = open_store().list()[0]

@@ -105,7 +105,7 @@ def test_compare_prints_what_differs_and_draws(
     picture = tmp_path / "curves.png"
     assert main(["runs", "compare", *two_runs, "--curves", str(picture)]) == 0
     out = capsys.readouterr().out
-    assert "stage.0.lr\t0.003\t0.5" in out
+    assert "stage.0.lr\t0.002\t0.5" in out
     assert "stage.1.lr" not in out
     assert picture.read_bytes().startswith(b"\x89PNG")
 
