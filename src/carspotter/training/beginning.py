@@ -67,6 +67,7 @@ def born_from(dataset: Dataset, sources: Sources, photos: Gathered, card: Backbo
         unlabelled=tuple(d.reading for d in sources.unlabelled if d.reading is not None),
         teacher=None if sources.teacher is None else str(Path(sources.teacher).absolute()),
         outside=hash_json(joined) if joined else "",
+        refused=photos.outside.refused,
         weights=weights_hash(card),
         code=code_hash(),
         place=str(Path.cwd()),
