@@ -200,7 +200,9 @@ def logged(place: Path, *cells: dict[str, str]) -> tuple[Run, ...]:
 )
 def test_what_no_recipe_can_say_of_a_row_must_be_equal(tmp_path: Path, column: str, one: str, other: str) -> None:
     first, last = {column: one, "C_LR": "0.001"}, {column: other, "C_LR": "0.0001"}
-    with pytest.raises(TrackingError, match=r"no two runs differ in stage\.0\.lr alone \(left out: 2 without a partner"):
+    with pytest.raises(
+        TrackingError, match=r"no two runs differ in stage\.0\.lr alone \(left out: 2 without a partner"
+    ):
         effect(logged(tmp_path / "a", first, last), "C_LR")
     apart = logged(tmp_path / "b", first, last, first | {"C_LR": "0.0001"}, last | {"C_LR": "0.001"})
     found = effect(apart, "C_LR")
@@ -230,21 +232,27 @@ def test_networks_that_were_shown_nothing_are_left_out(tmp_path: Path) -> None:
 
 def test_a_column_of_several_settings_or_of_none_is_named(tmp_path: Path) -> None:
     runs = logged(tmp_path, {})
-    with pytest.raises(TrackingError, match=r"AUG_IMG_SIZE became 2 settings: stage\.0\.height, stage\.0\.width; give one"):
+    with pytest.raises(
+        TrackingError, match=r"AUG_IMG_SIZE became 2 settings: stage\.0\.height, stage\.0\.width; give one"
+    ):
         effect(runs, "AUG_IMG_SIZE")
-    with pytest.raises(TrackingError, match="AUG_TYPE is no setting of a recipe, so runs that differ in it are only kept"):
+    with pytest.raises(
+        TrackingError, match="AUG_TYPE is no setting of a recipe, so runs that differ in it are only kept"
+    ):
         effect(runs, "AUG_TYPE")
 
 
 @pytest.mark.real
 def test_the_seed_s_own_log_blames_no_backbone(shared: Path) -> None:
     runs = read_seed_log(shared / "seed_log").runs
-    with pytest.raises(TrackingError, match=r"no two runs differ in backbone alone .*left out: 2 runs with a double 1/255"):
+    with pytest.raises(
+        TrackingError, match=r"no two runs differ in backbone alone .*left out: 2 runs with a double 1/255"
+    ):
         effect(runs, "backbone")
     found = effect(runs, "AUG_ROTATION_RANGE")
     assert found.axis == "stage.0.augment.rotation"
     told = [[run.imported.row for level in c.levels for run in level.runs if run.imported] for c in found.contrasts]
-    assert told == [["1", "2", "7"], ["21", "36"]] or told == [["1", "7"], ["21", "36"]]
+    assert told == [["1", "7"], ["21", "36"]]
 
 
 # ---- differences ----------------------------------------------------------------------------------------------------

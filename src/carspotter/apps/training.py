@@ -199,14 +199,23 @@ def go_on(
     run = can_resume(open_store(), run_id)
     dataset, outside = read_recorded(run, asked)
     job = Job(outside, resume=run.id, device=device)
-    return fit(dataset, recipe or run.recipe, out=out or bundle_place(run), job=job, strict=strict)
+    return fit(dataset, _named_as(run, recipe), out=out or bundle_place(run), job=job, strict=strict)
+
+
+def _named_as(run: Run, recipe: Recipe | None) -> Recipe:
+    """What the user names anew, under the names that the run has: they decide nothing, and its card shall bear them."""
+    if recipe is None:
+        return run.recipe
+    return recipe.model_copy(update={"name": run.recipe.name, "about": run.recipe.about})
 
 
 def fit_backbone(dataset: Dataset, recipe: Recipe, name: str, *, job: Job, strict: bool) -> tuple[Run, BackboneCard]:
     """Train with bars and keep the backbone; the photos that are left out are named."""
     from carspotter.training.look import look
-    from carspotter.training.pretrain import pretrain
+    from carspotter.training.pretrain import UNSTATED, pretrain
 
+    if not job.note:
+        note(f'the card will say "{UNSTATED}"; say them with --note, since others may want to use the backbone')
     with progress() as show:
         looked = look(dataset, strict=strict, progress=show)
         return pretrain(looked, recipe, name, job=job, progress=show)
@@ -238,7 +247,7 @@ def go_on_backbone(
         can_resume(store, run.id, "pretrain")
     dataset, _ = read_recorded(run, asked)
     job = replace(job, resume=run.id, note=job.note or birth.note)
-    return fit_backbone(dataset, recipe or run.recipe, name or birth.backbone, job=job, strict=strict)
+    return fit_backbone(dataset, _named_as(run, recipe), name or birth.backbone, job=job, strict=strict)
 
 
 def say_result(run: Run) -> None:

@@ -28,7 +28,8 @@ Sides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Everything that is known, for another program.")]
 Curves = Annotated[
-    Path | None, typer.Option("--curves", help="Draw loss and accuracy per epoch: .png, .svg or .pdf.", show_default=False)
+    Path | None,
+    typer.Option("--curves", help="Draw loss and accuracy per epoch: .png, .svg or .pdf.", show_default=False),
 ]
 
 
@@ -46,7 +47,9 @@ Axis = Annotated[
         metavar="AXIS", help="A setting as --set names it (stage.2.lr, head.dropout), or an ending only it has."
     ),
 ]
-EffectPicture = Annotated[Path | None, typer.Option("-o", "--out", help="Draw it: .png, .svg or .pdf.", show_default=False)]
+EffectPicture = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Draw it: .png, .svg or .pdf.", show_default=False)
+]
 PlotPicture = Annotated[Path, typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False)]
 PlottedRuns = Annotated[
     list[str] | None,
