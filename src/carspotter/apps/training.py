@@ -199,10 +199,10 @@ def go_on(
     run = can_resume(open_store(), run_id)
     dataset, outside = read_recorded(run, asked)
     job = Job(outside, resume=run.id, device=device)
-    return fit(dataset, _named_as(run, recipe), out=out or bundle_place(run), job=job, strict=strict)
+    return fit(dataset, named_as(run, recipe), out=out or bundle_place(run), job=job, strict=strict)
 
 
-def _named_as(run: Run, recipe: Recipe | None) -> Recipe:
+def named_as(run: Run, recipe: Recipe | None) -> Recipe:
     """What the user names anew, under the names that the run has: they decide nothing, and its card shall bear them."""
     if recipe is None:
         return run.recipe
@@ -247,7 +247,7 @@ def go_on_backbone(
         can_resume(store, run.id, "pretrain")
     dataset, _ = read_recorded(run, asked)
     job = replace(job, resume=run.id, note=job.note or birth.note)
-    return fit_backbone(dataset, _named_as(run, recipe), name or birth.backbone, job=job, strict=strict)
+    return fit_backbone(dataset, named_as(run, recipe), name or birth.backbone, job=job, strict=strict)
 
 
 def say_result(run: Run) -> None:
