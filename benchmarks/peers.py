@@ -13,9 +13,11 @@ fastai and transformers (for its Trainer) are no dependencies of ours. An enviro
         > $(/tmp/peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/ours.pth
     /tmp/peers/bin/pip install fastai transformers      # finds our torch and timm, and changes nothing there
 
-Each peer takes its own defaults (`PEERS` says which), photos of the size that `fast` ends with, and the same number of
-epochs. A peer that cannot be imported has its reason as its row. Minutes run from the first photo read to the last
-answer, imports left out; threads wait as each library has it. The folder given by `--store` keeps every row.
+Each peer takes its own defaults (`PEERS` says which), photos of the size that `fast` ends with, and as many epochs on
+photos as `fast` has, unless --epochs says otherwise; fastai trains its head for one more, and a recipe of ours has its
+own. The row says how many there were: the run in docs/log.md gave 14 to `fast`, 12 to fastai and 6 to the others. A
+peer that cannot be imported has its reason as its row. Minutes run from the first photo read to the last answer,
+imports left out; threads wait as each library has it. The folder given by `--store` keeps every row.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from carspotter.data.scan import scan
 from carspotter.data.source import read_source
 from carspotter.data.split import split
 from carspotter.errors import CarspotterError
-from carspotter.recipe import load_recipe, validate_recipe
+from carspotter.recipe import Recipe, load_recipe, validate_recipe
 from carspotter.records import Dataset, HeldOut, hash_json
 
 NET = "tf_efficientnet_lite0"
@@ -105,7 +107,12 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--split-seed", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=12, help="of the peers; a recipe has its own")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=epochs_on_photos(load_recipe("fast")),
+        help="of the peers; a recipe has its own  [default: as many as fast, %(default)s]",
+    )
     parser.add_argument("--height", type=int, default=240)
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--batch", type=int, default=0, help="0: what the peer has as its default")
@@ -146,8 +153,7 @@ def ours(dataset: Dataset, options: argparse.Namespace) -> dict[str, Any]:
         run = train(dataset, recipe, job=Job(deliver=False), store=store, cache=PhotoCache(Path(place)))
         costs = {"seconds": time.perf_counter() - started, "cpu": cpu_seconds() - before}
     kept = store.answers(run.id)
-    epochs = sum(stage.epochs for stage in recipe.stage if stage.trains != "head")
-    how_told = f"{epochs} epochs on photos, {len(recipe.stage)} stages"
+    how_told = f"{epochs_on_photos(recipe)} epochs on photos, {len(recipe.stage)} stages"
     return costs | to_json(kept) | {"version": version("carspotter"), "how": how_told}
 
 
@@ -164,6 +170,11 @@ def theirs(dataset: Dataset, options: argparse.Namespace) -> dict[str, Any]:
     kept = HeldOut(tuple(fold.ids[name] for name in names), logits, np.array([fold.labels[name] for name in names]))
     told = how.format(batch=options.batch or "its own")
     return costs | to_json(kept) | {"version": version(library), "how": f"{options.epochs} epochs, {told}"}
+
+
+def epochs_on_photos(recipe: Recipe) -> int:
+    """Those of a head alone are on stored features and cost next to nothing."""
+    return sum(stage.epochs for stage in recipe.stage if stage.trains != "head")
 
 
 def to_json(kept: HeldOut) -> dict[str, Any]:

@@ -76,6 +76,23 @@ def test_progress_in_a_log_is_a_line_now_and_then(
     )
 
 
+def test_a_remark_of_no_length_is_not_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remark() -> None:
+        with progress() as show:
+            show("checkpoint", 0, 0, "go on with: this")
+            show("photos", 1, 2, "left out")
+
+    remark()
+    assert capsys.readouterr().err == "checkpoint: go on with: this\nphotos: 1 of 2: left out\n"
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "120")
+    remark()
+    assert "checkpoint: go on with: this" in sys.stderr.getvalue()
+    assert "photos 1/2: left out" in sys.stderr.getvalue()
+
+
 def test_progress_draws_a_bar_per_phase_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "120")

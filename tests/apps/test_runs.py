@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from carspotter.apps.cli import main
+from carspotter.errors import EXIT_UNUSABLE
 from carspotter.recipe import Recipe, load_recipe
 from carspotter.records import Dataset, EpochRecord, Photo, Split
 from carspotter.tracking.runs import RunStore, open_store
@@ -108,6 +109,29 @@ def test_compare_prints_what_differs_and_draws(
     assert "stage.0.lr\t0.002\t0.5" in out
     assert "stage.1.lr" not in out
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("words", [["compare", "--curves"], ["effect", "lr", "-o"], ["plot", "-o"]])
+@pytest.mark.parametrize("name", ["table.csv", "plain", "picture.jpg"])
+def test_a_picture_replaces_no_other_file(
+    two_runs: tuple[str, str], words: list[str], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / name
+    table.write_text("id,price\n")
+    more = list(two_runs) if words[0] == "compare" else []
+    assert main(["runs", *words, str(table), *more]) == EXIT_UNUSABLE
+    said = capsys.readouterr()
+    assert "a picture ends in .png, .svg, .pdf; name it " in said.err
+    assert said.out == ""
+    assert table.read_text() == "id,price\n"
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.SVG", b"<?xml"), ("a.pdf", b"%PDF"), ("a.png", b"\x89PNG")])
+def test_the_ending_decides_the_kind_of_picture(
+    two_runs: tuple[str, str], name: str, begins: bytes, tmp_path: Path
+) -> None:
+    assert main(["runs", "compare", *two_runs, "--curves", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_bytes().startswith(begins)
 
 
 @pytest.mark.parametrize("words", [["show", "nowhere"], ["compare", "nowhere", "there"], ["rerun", "nowhere"]])

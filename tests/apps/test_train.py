@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from carspotter.apps.cli import main
-from carspotter.apps.training import read_labelled, read_recorded
+from carspotter.apps.training import named_as, read_labelled, read_recorded
 from carspotter.data.scan import scan
 from carspotter.data.table import write_table
 from carspotter.errors import EXIT_UNUSABLE, SourceError
@@ -93,6 +93,15 @@ def test_a_run_is_read_again_with_its_families(cars: Path, decisions: Path, tmp_
     assert scan(again).dataset.fingerprint == run.dataset
     moved = families.rename(tmp_path / "elsewhere.csv")
     assert read_recorded(run, {"families": str(moved)})[0].parents == again.parents
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_resumed_run_keeps_its_names_whatever_recipe_is_given(cars: Path, decisions: Path) -> None:
+    run, asked = begun(cars, decisions), load_recipe("demo")
+    named = named_as(run, asked)
+    assert (named.name, named.about) == (run.recipe.name, run.recipe.about) != (asked.name, asked.about)
+    assert named.stage == asked.stage
+    assert named_as(run, None) == run.recipe
 
 
 def test_wrong_decisions_are_refused_with_their_lines_before_anything_trains(

@@ -14,8 +14,11 @@ from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe
 from carspotter.records import Figure, HeldOut, Imported, Run
 from carspotter.tracking.contrast import show_value
+from carspotter.tracking.differences import differing_settings
 from carspotter.tracking.effect import effect, find_axis
 from carspotter.tracking.effect_picture import draw_effect
+from carspotter.tracking.seed_log import read_seed_log
+from helpers.seed_log import OPTIMIZER, training, write_log
 
 
 @pytest.fixture
@@ -145,7 +148,12 @@ def row(trained: Callable[..., Run]) -> Callable[..., Run]:
 def test_a_log_that_does_not_state_the_setting_is_left_out(row: Callable[..., Run]) -> None:
     found = effect([row(1, 0.0, "head.dropout"), row(2, 0.5, "head.dropout"), row(3, 0.2)], "head.dropout")
     assert [row[1:3] for row in found.rows()] == [("0.0", 0.1), ("0.5", 0.2)]
-    assert found.remarks == ("left out: 1 whose log does not state head.dropout",)
+    assert found.remarks[0] == "left out: 1 whose log does not state head.dropout"
+    assert found.remarks[1].startswith("A: rows of a log, which leaves ")
+    assert found.remarks[1].endswith(
+        " settings open (stage.0.trains among them); they may differ in those as well as in head.dropout"
+    )
+    assert len(found.remarks) == 2
 
 
 def test_rows_of_a_log_have_seeds_of_their_own(row: Callable[..., Run]) -> None:
@@ -171,6 +179,80 @@ def test_without_a_number_of_photos_there_is_no_interval(row: Callable[..., Run]
     found = effect([row(n, n / 10, "head.dropout", photos=0) for n in (1, 2)], "head.dropout")
     assert found.rows()[1][6] == "unknown"
     assert "no interval" in found.contrasts[0].sentences[0]
+
+
+# ---- a log's own columns -----------------------------------------------------------------------------------------
+
+
+def logged(place: Path, *cells: dict[str, str]) -> tuple[Run, ...]:
+    """Rows of a made log that differ in these cells alone."""
+    return read_seed_log(write_log(place, [training(n) | own for n, own in enumerate(cells, start=1)])).runs
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other"),
+    [
+        ("AUG_TYPE", "ImageDataGenerator", "albumantation"),
+        ("AUG_RESCALE", "1.0", "0.00392156862745098"),
+        ("C_LOSS_TYPE", "categorical_crossentropy", "focal"),
+        (OPTIMIZER, "RMSprop", "Adagrad"),  # a setting of ours, but neither value is
+    ],
+)
+def test_what_no_recipe_can_say_of_a_row_must_be_equal(tmp_path: Path, column: str, one: str, other: str) -> None:
+    first, last = {column: one, "C_LR": "0.001"}, {column: other, "C_LR": "0.0001"}
+    with pytest.raises(
+        TrackingError, match=r"no two runs differ in stage\.0\.lr alone \(left out: 2 without a partner"
+    ):
+        effect(logged(tmp_path / "a", first, last), "C_LR")
+    apart = logged(tmp_path / "b", first, last, first | {"C_LR": "0.0001"}, last | {"C_LR": "0.001"})
+    found = effect(apart, "C_LR")
+    assert found.axis == "stage.0.lr"
+    assert len(found.contrasts) == 2
+    assert differing_settings(*apart[:2]) == ["stage.0.lr", column.replace("\u0421", "C")]
+
+
+def test_the_same_number_written_twice_is_one_value(tmp_path: Path) -> None:
+    runs = logged(tmp_path, {"AUG_RESCALE": "1.0"}, {"AUG_RESCALE": "1", "C_LR": "0.001"})
+    assert len(effect(runs, "stage.0.lr").contrasts) == 1
+
+
+def test_a_log_s_column_says_nothing_against_a_run_of_ours(tmp_path: Path, three_seeds: list[Run]) -> None:
+    (row,) = logged(tmp_path, {"AUG_TYPE": "albumantation"})
+    assert "AUG_TYPE" not in differing_settings(row, three_seeds[0])
+
+
+def test_networks_that_were_shown_nothing_are_left_out(tmp_path: Path) -> None:
+    twice = {"AUG_RESCALE": "0.0039215686274509795"}
+    rows = [twice, twice | {"M_BASE_TYPE": "EfficientNetB0"}, twice | {"M_BASE_TYPE": "EfficientNetB3"}]
+    with pytest.raises(TrackingError, match=r"left out: 2 runs with a double 1/255: .*; left out: 1 without a partner"):
+        effect(logged(tmp_path / "a", *rows), "backbone")
+    once = [{}, {"M_BASE_TYPE": "EfficientNetB0"}]
+    assert len(effect(logged(tmp_path / "b", *once), "M_BASE_TYPE").contrasts) == 1
+
+
+def test_a_column_of_several_settings_or_of_none_is_named(tmp_path: Path) -> None:
+    runs = logged(tmp_path, {})
+    with pytest.raises(
+        TrackingError, match=r"AUG_IMG_SIZE became 2 settings: stage\.0\.height, stage\.0\.width; give one"
+    ):
+        effect(runs, "AUG_IMG_SIZE")
+    with pytest.raises(
+        TrackingError, match="AUG_TYPE is no setting of a recipe, so runs that differ in it are only kept"
+    ):
+        effect(runs, "AUG_TYPE")
+
+
+@pytest.mark.real
+def test_the_seed_s_own_log_blames_no_backbone(shared: Path) -> None:
+    runs = read_seed_log(shared / "seed_log").runs
+    with pytest.raises(
+        TrackingError, match=r"no two runs differ in backbone alone .*left out: 2 runs with a double 1/255"
+    ):
+        effect(runs, "backbone")
+    found = effect(runs, "AUG_ROTATION_RANGE")
+    assert found.axis == "stage.0.augment.rotation"
+    told = [[run.imported.row for level in c.levels for run in level.runs if run.imported] for c in found.contrasts]
+    assert told == [["1", "7"], ["21", "36"]]
 
 
 # ---- differences ----------------------------------------------------------------------------------------------------

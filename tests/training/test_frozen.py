@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.frozen import FrozenPart, Upper, Views, can_cut, lower
 from carspotter.training.loop import evaluating
 
+MAPS = Path("/proc/self/maps")
 TURNED = ViewRanges(rotation=9)
 
 
@@ -76,7 +79,7 @@ def test_other_weights_views_or_points_are_kept_apart(make_classifier, photo_set
 @pytest.mark.parametrize("fault", ["cut", "flipped"])
 def test_damaged_views_are_computed_again(fault: str, make_classifier, photo_set, tmp_path) -> None:
     photos = photo_set(3)
-    (good,) = FrozenPart(make_classifier(), "head", tmp_path).views(photos, Views())
+    good = FrozenPart(make_classifier(), "head", tmp_path).views(photos, Views())[0].clone()  # its file is overwritten
     (stored,) = tmp_path.glob("*.safetensors")
     data = bytearray(stored.read_bytes())
     if fault == "cut":
@@ -113,6 +116,32 @@ def test_read_and_computed_views_lie_in_memory_alike(make_classifier, photo_set,
     (computed,), (read,) = part.views(photo_set(3), Views()), part.views(photo_set(3), Views())
     assert torch.equal(computed, read)
     assert computed.stride() == read.stride()
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux tells what is mapped")
+def test_views_are_mapped_from_their_files(make_classifier, photo_set, tmp_path) -> None:
+    """All of them in memory at once would be up to MAX_BYTES."""
+    part, wanted = FrozenPart(make_classifier(), "bn2", tmp_path), Views(3, TURNED)
+    kept = part.views(photo_set(5), wanted)
+    mapped = {line.split()[-1] for line in MAPS.read_text().splitlines() if line.endswith(".safetensors")}
+    assert mapped >= {str(path) for path in tmp_path.glob("*.safetensors")}
+    assert len(kept) == len(list(tmp_path.glob("*.safetensors"))) == 3
+    (tmp_path / "file").write_bytes(b"")
+    for folder in (None, tmp_path / "file"):  # without a folder, and in one that takes nothing
+        held = FrozenPart(make_classifier(), "bn2", folder).views(photo_set(5), wanted)
+        assert all(torch.equal(a, b) for a, b in zip(held, kept, strict=True))
+
+
+def test_a_view_of_several_batches_is_whole_and_in_order(make_classifier, photo_set, monkeypatch) -> None:
+    part, told = FrozenPart(make_classifier(), "blocks.2", None), []
+    (whole,) = part.views(photo_set(5), Views())
+    monkeypatch.setattr(frozen, "BATCH", 2)
+    several = FrozenPart(
+        make_classifier(), "blocks.2", None, lambda _, done, total, said="": told.append((done, total))
+    )
+    assert torch.allclose(several.views(photo_set(5), Views())[0].float(), whole.float(), rtol=1e-2, atol=1e-3)
+    assert len(told) > 1
+    assert told[-1] == (5, 5)
 
 
 def test_networks_of_another_shape_with_equal_weights_are_kept_apart(photo_set, tmp_path) -> None:

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.training.test_train import recipe
+from tests.training.test_train import STAGES, recipe
 
+from carspotter.apps.cli import main
+from carspotter.apps.summary import print_run
+from carspotter.apps.toml import toml_lines
 from carspotter.data.cache import PhotoCache
 from carspotter.data.classes import same_classes
 from carspotter.data.scan import scan
 from carspotter.data.source import list_photos, read_source
-from carspotter.errors import SourceError
+from carspotter.data.wording import brief
+from carspotter.errors import EXIT_SOME_REFUSED, EXIT_UNUSABLE, SourceError
 from carspotter.evaluation.metrics import softmax
 from carspotter.inference.predictor import load
 from carspotter.progress import silent
@@ -260,9 +264,34 @@ def test_what_is_left_out_of_an_outside_source_is_counted_and_named(inside: Data
     )
     (sentence,) = photos.outside.sentences
     assert sentence.endswith(f"{NAMED + 2} that cannot be used, 2 of classes that are not learned here")
-    assert len([line for line in said if line.startswith("left out b/")]) == NAMED
-    assert "left out 2 more, as `carspotter check` lists them" in said
+    named = brief(extra.origin)
+    assert len([line for line in said if line.startswith(f"left out {named}: b/")]) == NAMED
+    assert f"left out 2 more of {named}, as `carspotter check` lists them" in said
+    assert len(photos.outside.refused) == NAMED + 2
+    assert photos.outside.refused[0].startswith(f"{named}: b/0.png: not_a_photo: ")
     assert photos.train.photos[-1].id == "a/new.png"
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_refused_outside_photo_makes_the_exit_code_3_and_strict_refuses(
+    inside: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = folder(tmp_path / "out", {"a/new.png": picture(100), "b/broken.png": picture(101)})
+    (tmp_path / "out" / "b" / "broken.png").write_bytes(b"\x89PNG broken")
+    text = "\n".join(toml_lines(recipe({**STAGES[0], "epochs": 1})))
+    (tmp_path / "tiny.toml").write_text(text, encoding="utf-8")
+    words = ["train", inside.origin, "--recipe", str(tmp_path / "tiny.toml"), "-o", str(tmp_path / "model")]
+    words += ["--extra", extra.origin]
+    assert main([*words, "--strict"]) == EXIT_UNUSABLE
+    assert f"{brief(extra.origin)}: b/broken.png: not_a_photo: " in capsys.readouterr().err
+    assert open_store().list() == ()
+    assert main(words) == EXIT_SOME_REFUSED
+    assert "1 photo from outside was left out, see above" in capsys.readouterr().err
+    (run,) = open_store().list()
+    assert run.rejected == ()
+    assert [f"{brief(extra.origin)}: b/broken.png: " in sentence for sentence in run.left_out] == [True]
+    print_run(run)
+    assert "b/broken.png: not_a_photo: " in capsys.readouterr().out
 
 
 def test_an_outside_source_has_a_bound(inside: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from carspotter.training.backbones import find_backbone
 from carspotter.training.job import Job
 from carspotter.training.kept import kept_folder
 from carspotter.training.outside import Sources
-from carspotter.training.pretrain import pretrain
+from carspotter.training.pretrain import UNSTATED, pretrain
 
 pytestmark = pytest.mark.usefixtures("runs_db", "_own_backbones")
 
@@ -57,7 +57,8 @@ def test_an_interrupted_pretraining_goes_on_to_its_backbone(
     run = open_store().get(stopped.id)
     assert run.bundle_hash == whole.bundle_hash
     assert find_backbone("mine").sha256 == card.sha256
-    assert "drawn here" in find_backbone("mine").origin
+    assert find_backbone("mine").origin.endswith("; drawn here")
+    assert UNSTATED not in capsys.readouterr().err
     assert read_bundle(tmp_path / "models" / f"t-{run.id[:8]}").hash == run.bundle_hash
 
 
@@ -123,6 +124,8 @@ def test_photos_left_out_are_told_by_the_exit_code(
     said = capsys.readouterr()
     assert "left out a/broken.png" in said.err
     assert "1 of 17 photos were left out" in said.err
+    assert f'the card will say "{UNSTATED}"; say them with --note' in said.err
+    assert find_backbone("mine").origin.endswith(f"; {UNSTATED}")
     assert "backbone " in said.out
 
 

@@ -17,11 +17,12 @@ from carspotter.data.cache import PhotoCache
 from carspotter.data.source import read_again, read_source
 from carspotter.errors import EXIT_TERMINATED, SourceError, TrackingError, TrainingError
 from carspotter.inference.bundle import read_bundle
-from carspotter.records import Dataset, Run
+from carspotter.records import Dataset, Run, Split
 from carspotter.tracking import machine
 from carspotter.tracking.lock import Lock
 from carspotter.tracking.runs import LOCK, open_store
 from carspotter.training import beginning, keeper, loop
+from carspotter.training import gather as gathering
 from carspotter.training import train as driver
 from carspotter.training.checkpoint import FOLDER
 from carspotter.training.job import Job
@@ -241,8 +242,21 @@ def test_what_changed_is_named_and_nothing_is_trained(
             train(dataset, settings, out=tmp_path / "m", job=Job(resume=stopped.id))
         assert (folder_of(stopped) / "journal.jsonl").read_bytes() == before
 
-    refused("threads was 1 and is 2", settings=RECIPE.model_copy(update={"threads": 2}))
-    refused("seed was 0 and is 7; the photos are divided otherwise", settings=RECIPE.model_copy(update={"seed": 7}))
+    refused("began: threads was 1 and is 2; bring", settings=RECIPE.model_copy(update={"threads": 2, "name": "mine"}))
+    refused(
+        r"began: seed was 0 and is 7; the photos are divided otherwise \(\d+ photos changed sides; "
+        r"14 train and 6 validate, by .*seed 0.*, then; 14 train and 6 validate, by .*seed 7.*, now\); bring",
+        settings=RECIPE.model_copy(update={"seed": 7}),
+    )
+    divided = open_store().split(stopped.id)
+    other = Split(
+        (*divided.train[1:], divided.validation[0]), (*divided.validation[1:], divided.train[0]), divided.method
+    )
+    with monkeypatch.context() as patch:  # newer code finds other near copies
+        patch.setattr(gathering, "split", lambda *_, **__: other)
+        refused(
+            r"otherwise \(2 photos changed sides; 14 train and 6 validate then; 14 train and 6 validate now\); bring"
+        )
     refused("the photos or labels changed .20 then, .* 19 now", replace(lot, photos=lot.photos[1:]))
     with monkeypatch.context() as patch:
         patch.setattr(beginning, "code_hash", lambda: "other")

@@ -249,6 +249,13 @@ def test_a_recipe_is_not_written_under_another_ending(lot: Path, capsys: pytest.
     assert "name it best.toml" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_a_search_without_time_is_refused_at_once(lot: Path, minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", str(lot), "--minutes", minutes]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"--minutes {minutes}: no trial would begin; give more than 0, or leave it out for no limit")
+
+
 # ---- interrupted from outside ---------------------------------------------------------------------------------------
 
 

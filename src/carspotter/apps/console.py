@@ -76,7 +76,8 @@ def progress() -> Iterator[Progress]:
                 tasks[phase] = bars.add_task(visible(phase))
             bars.update(tasks[phase], completed=done, total=total)
             if said:
-                bars.console.print(visible(f"{phase} {done}/{total}: {said}"), markup=False, highlight=False)
+                line = f"{phase} {done}/{total}: {said}" if total else f"{phase}: {said}"
+                bars.console.print(visible(line), markup=False, highlight=False)
 
         yield show
 
@@ -88,7 +89,8 @@ def _now_and_then(clock: Callable[[], float]) -> Progress:
         nonlocal spoken
         if said or clock() - spoken >= LOG_SECONDS:
             spoken = clock()
-            note(f"{phase}: {done:,} of {total:,}" + (f": {said}" if said else ""))
+            counted = [f"{done:,} of {total:,}"] if total else []  # a remark of no known length is no count
+            note(": ".join([phase, *counted, *([said] if said else [])]))
 
     return show
 

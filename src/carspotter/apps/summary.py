@@ -66,7 +66,7 @@ def _figures(run: Run) -> list[tuple[str, object]]:
 
 
 def _print_rejected(run: Run) -> None:
-    for sentence in run.rejected or ("nothing",):
+    for sentence in run.left_out or ("nothing",):
         say(sentence)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from carspotter.apps.console import note, notes, progress, say
 from carspotter.data.cache import PhotoCache
-from carspotter.data.wording import brief
+from carspotter.data.wording import brief, count
 from carspotter.errors import EXIT_SOME_REFUSED, TrackingError
 from carspotter.progress import silent
 from carspotter.recipe import Recipe
@@ -133,7 +133,7 @@ def fit(
         recipe: with every `--set`.
         out: the bundle's folder.
         job: outside photos, device, a run to go on with.
-        strict: refuse unreadable photos.
+        strict: refuse unreadable photos, those from outside too.
         cache: of decoded photos.
         like: a run that this shall repeat: other photos are noticed before anything is trained.
 
@@ -144,10 +144,11 @@ def fit(
     from carspotter.training.look import look
     from carspotter.training.train import train
 
+    job = replace(job or USUAL, strict=strict)
     with progress() if is_first() else nullcontext(silent) as show:
         looked = look(dataset, strict=strict, progress=show)
         _must_be_alike(looked, like)
-        return train(looked, recipe, out=out, job=job or USUAL, cache=cache, progress=show)
+        return train(looked, recipe, out=out, job=job, cache=cache, progress=show)
 
 
 def fit_folds(dataset: Dataset, recipe: Recipe, *, out: Path | None, job: Job, strict: bool) -> Joined:
@@ -157,7 +158,7 @@ def fit_folds(dataset: Dataset, recipe: Recipe, *, out: Path | None, job: Job, s
 
     with progress() as show:
         looked = look(dataset, strict=strict, progress=show)
-        return train_folds(looked, recipe, out=out, job=job, progress=show)
+        return train_folds(looked, recipe, out=out, job=replace(job, strict=strict), progress=show)
 
 
 def _must_be_alike(looked: Scan, like: Run | None) -> None:
@@ -198,14 +199,23 @@ def go_on(
     run = can_resume(open_store(), run_id)
     dataset, outside = read_recorded(run, asked)
     job = Job(outside, resume=run.id, device=device)
-    return fit(dataset, recipe or run.recipe, out=out or bundle_place(run), job=job, strict=strict)
+    return fit(dataset, named_as(run, recipe), out=out or bundle_place(run), job=job, strict=strict)
+
+
+def named_as(run: Run, recipe: Recipe | None) -> Recipe:
+    """What the user names anew, under the names that the run has: they decide nothing, and its card shall bear them."""
+    if recipe is None:
+        return run.recipe
+    return recipe.model_copy(update={"name": run.recipe.name, "about": run.recipe.about})
 
 
 def fit_backbone(dataset: Dataset, recipe: Recipe, name: str, *, job: Job, strict: bool) -> tuple[Run, BackboneCard]:
     """Train with bars and keep the backbone; the photos that are left out are named."""
     from carspotter.training.look import look
-    from carspotter.training.pretrain import pretrain
+    from carspotter.training.pretrain import UNSTATED, pretrain
 
+    if not job.note:
+        note(f'the card will say "{UNSTATED}"; say them with --note, since others may want to use the backbone')
     with progress() as show:
         looked = look(dataset, strict=strict, progress=show)
         return pretrain(looked, recipe, name, job=job, progress=show)
@@ -237,7 +247,7 @@ def go_on_backbone(
         can_resume(store, run.id, "pretrain")
     dataset, _ = read_recorded(run, asked)
     job = replace(job, resume=run.id, note=job.note or birth.note)
-    return fit_backbone(dataset, recipe or run.recipe, name or birth.backbone, job=job, strict=strict)
+    return fit_backbone(dataset, named_as(run, recipe), name or birth.backbone, job=job, strict=strict)
 
 
 def say_result(run: Run) -> None:
@@ -281,11 +291,14 @@ def say_joined(joined: Joined) -> None:
 
 
 def exit_if_refused(run: Run) -> None:
-    """End with exit code 3 when photos of the source were left out.
+    """End with exit code 3 when photos of the source, or of one from outside, were left out.
 
     Raises:
         typer.Exit: some were.
     """
     if run.rejected:
         note(f"{len(run.rejected)} of {run.photos + len(run.rejected)} photos were left out, see above")
+    if outside := len(run.left_out) - len(run.rejected):
+        note(f"{count(outside, 'photo')} from outside {'was' if outside == 1 else 'were'} left out, see above")
+    if run.left_out:
         raise typer.Exit(EXIT_SOME_REFUSED)

@@ -50,6 +50,9 @@ class Birth(Record):
     outside: str = Field(
         default="", description="hash over the outside photos that train and what a teacher says; empty: none"
     )
+    refused: tuple[str, ...] = Field(
+        default=(), description="outside photos that were left out: source, id, reason code and cure, a sentence each"
+    )
     weights: str = Field(default="", description="sha256 of the backbone's weights; empty: random numbers")
     code: str = Field(default="", description="hash over the package's own code, whatever its version says")
     output: str | None = Field(default=None, description="folder of the bundle as asked for, absolute")
@@ -107,6 +110,11 @@ class Run(Record):
     def _started_is_a_moment(cls, started: str) -> str:
         datetime.fromisoformat(started)
         return started
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Photos that could not be used, of the source and then of those from outside, a sentence each."""
+        return (*self.rejected, *(() if self.birth is None else self.birth.refused))
 
     @property
     def accuracy(self) -> Figure | None:

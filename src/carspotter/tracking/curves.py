@@ -25,7 +25,7 @@ def draw_curves(runs: Sequence[Run], path: Path | str) -> None:
 
     Args:
         runs: at least one with an epoch.
-        path: the PNG; written whole or not at all.
+        path: the picture; written whole or not at all.
 
     Raises:
         TrackingError: no run has an epoch, there are more than ten, or the file cannot be written.

@@ -6,6 +6,8 @@ from typing import Any
 
 from carspotter.recipe import recipe_settings
 from carspotter.records import Machine, Run
+from carspotter.tracking.seed.columns import COLUMNS
+from carspotter.tracking.seed.settings import beyond_recipes
 from carspotter.tracking.sides import SHORT
 
 UNKNOWN = "unknown"
@@ -23,18 +25,25 @@ def known_settings(run: Run) -> dict[str, Any]:
     return {key: value if key in stated else UNKNOWN for key, value in settings.items()}
 
 
+def all_settings(run: Run) -> dict[str, Any]:
+    """As `known_settings`, and what the log of an imported run says beyond our recipes, by its column."""
+    beyond = {} if run.imported is None else beyond_recipes(run.imported.cells)
+    return known_settings(run) | beyond
+
+
 def differing_settings(a: Run, b: Run) -> list[str]:
     """Keys of the settings that differ, as far as known; a stage that only one recipe has is one key, not thirty.
 
     What one log names and another does not is among them; what a log leaves open of our own recipes is not.
     """
-    left, right = known_settings(a), known_settings(b)
+    left, right = all_settings(a), all_settings(b)
     both_logs = a.imported is not None and b.imported is not None
     shared = min(len(a.recipe.stage), len(b.recipe.stage))
     found: dict[str, None] = {}
     for key in [*left, *(key for key in right if key not in left)]:
         pair = (left.get(key), right.get(key))
-        if pair[0] == pair[1] or key in DECIDE_NOTHING or (UNKNOWN in pair and not both_logs):
+        open_to_one = UNKNOWN in pair or key in COLUMNS
+        if pair[0] == pair[1] or key in DECIDE_NOTHING or (open_to_one and not both_logs):
             continue
         part, _, rest = key.partition(".")
         number = rest.partition(".")[0]
@@ -46,7 +55,7 @@ def setting(run: Run, key: str) -> Any:
     """A run's value of such a key; None where its recipe has none."""
     part, _, number = key.partition(".")
     if part != "stage" or not number.isdigit():
-        return known_settings(run).get(key)
+        return all_settings(run).get(key)
     if int(number) >= len(run.recipe.stage):
         return None
     stage = run.recipe.stage[int(number)]

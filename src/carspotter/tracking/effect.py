@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from carspotter.data.wording import count
 from carspotter.errors import TrackingError
 from carspotter.recipe import recipe_settings
 from carspotter.records import HeldOut, Run
 from carspotter.tracking.contrast import Contrast, Level, contrast, show_value
-from carspotter.tracking.differences import known_settings
+from carspotter.tracking.differences import UNKNOWN, all_settings, known_settings
 from carspotter.tracking.grounds import Ground, describe, sort_runs
+from carspotter.tracking.seed.columns import COLUMNS as LOG_COLUMNS
+from carspotter.tracking.seed.columns import canonical
+from carspotter.tracking.seed.settings import DOUBLE_SCALING, keys_of, scales_twice
 from carspotter.tracking.sides import SHORT, division
 
 COLUMNS = ("contrast", "value", "accuracy", "runs", "seeds", "spread", "difference", "ids")
@@ -24,6 +28,8 @@ EACH_ALONE = (
     "p is corrected for the values of one contrast, not for the {} contrasts at once: the more there are, the likelier "
     "one of them is distinguishable by luck"
 )
+TRAINED_PART = "stage.0.trains"
+"""The most telling of what the seed's log leaves open: it trained a head first and the whole network later."""
 CANDIDATES = 8  # assumption: as many as one still reads in a one-line message
 
 
@@ -59,7 +65,10 @@ def effect(runs: Sequence[Run], axis: str, answers: Mapping[str, HeldOut] | None
     """
     fit = sort_runs(runs)
     key = find_axis([run for some in fit.runs.values() for run in some], axis)
-    remarks, groups = list(fit.left_out), _groups(fit.runs, key)
+    sound = {ground: [run for run in some if not _saw_nothing(run)] for ground, some in fit.runs.items()}
+    remarks, groups = list(fit.left_out), _groups(sound, key)
+    if blind := sum(map(len, fit.runs.values())) - sum(map(len, sound.values())):
+        remarks.append(f"left out: {count(blind, 'run')} with a {DOUBLE_SCALING}")
     stated = {group: [run for run in some if not _unstated(run, key)] for group, some in groups.items()}
     if unsaid := sum(map(len, groups.values())) - sum(map(len, stated.values())):
         remarks.append(f"left out: {unsaid} whose log does not state {key}")
@@ -73,14 +82,15 @@ def effect(runs: Sequence[Run], axis: str, answers: Mapping[str, HeldOut] | None
     tested = sum(contrast.tests > 0 for contrast in contrasts)
     if tested > 1:
         remarks.append(EACH_ALONE.format(tested))
-    return Effect(key, contrasts, tuple(remarks) + tuple(_other_code(c) for c in contrasts if _other_code(c)))
+    doubts = [sentence for c in contrasts for sentence in (_other_code(c), _left_open(c, key)) if sentence]
+    return Effect(key, contrasts, (*remarks, *doubts))
 
 
 def find_axis(runs: Sequence[Run], axis: str) -> str:
-    """The setting's whole key.
+    """The setting's whole key; a column of a log stands for the key that it became.
 
     Raises:
-        TrackingError: there is no such key among these runs, or several end so.
+        TrackingError: there is no such key among these runs, several end so, or the column is no single setting.
     """
     keys = dict.fromkeys(key for run in runs for key in recipe_settings(run.recipe))
     if axis in keys:
@@ -90,9 +100,22 @@ def find_axis(runs: Sequence[Run], axis: str) -> str:
         return ends[0]
     if ends:
         raise TrackingError(f"{axis!r} is the end of {len(ends)} settings: {_some(ends)}; give one of them whole")
+    if canonical(axis) in LOG_COLUMNS:
+        return _key_of_column(runs, axis)
     near = get_close_matches(axis, keys, n=3) or list(keys)
     known = f"{_some(near)}, …" if near else "none, because no run has a figure yet"
     raise TrackingError(f"there is no setting {axis!r} among the runs' recipes; known are {known}")
+
+
+def _key_of_column(runs: Sequence[Run], column: str) -> str:
+    keys = keys_of(column, [run.imported.cells for run in runs if run.imported is not None])
+    if len(keys) == 1:
+        return keys[0]
+    if keys:
+        raise TrackingError(f"the log's {column} became {len(keys)} settings: {_some(keys)}; give one of them")
+    raise TrackingError(
+        f"the log's {column} is no setting of a recipe, so runs that differ in it are only kept apart; name a setting"
+    )
 
 
 # ---- groups ---------------------------------------------------------------------------------------------------------
@@ -122,9 +145,14 @@ def _place(run: Run, ground: Ground) -> Ground:
 def _other_settings(run: Run, axis: str) -> dict[str, Any]:
     return {
         key: value
-        for key, value in known_settings(run).items()
+        for key, value in all_settings(run).items()
         if key != axis and key not in DECIDE_NOTHING and not key.startswith("split.")
     }
+
+
+def _saw_nothing(run: Run) -> bool:
+    """A row of a log whose figure tells of a fault in it, whatever setting is asked for."""
+    return run.imported is not None and scales_twice(run.imported.cells)
 
 
 def _unstated(run: Run, axis: str) -> bool:
@@ -190,6 +218,19 @@ def _other_code(contrast: Contrast) -> str:
         return ""
     return (
         f"{contrast.letter}: trained by {len(versions)} versions of the code, which may differ by more than the setting"
+    )
+
+
+def _left_open(contrast: Contrast, axis: str) -> str:
+    """What rows of a log may differ in unseen; nothing of runs trained here, whose settings are all known."""
+    logged = [run for level in contrast.levels for run in level.runs if run.imported is not None]
+    silent = [key for key, value in known_settings(logged[0]).items() if value == UNKNOWN] if logged else []
+    if not silent:
+        return ""
+    example = TRAINED_PART if TRAINED_PART in silent else silent[0]
+    return (
+        f"{contrast.letter}: rows of a log, which leaves {len(silent)} settings open ({example} among them); they may "
+        f"differ in those as well as in {axis}"
     )
 
 

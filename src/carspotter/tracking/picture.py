@@ -8,13 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from carspotter.data.disk import whole_file
+from carspotter.data.wording import brief
 from carspotter.errors import MissingExtra, SourceError, TrackingError
 
 DPI = 120  # ten inches are 1200 pixels: legible in a README
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito, "Color universal design" (2008), without the yellow, which is faint on white; the dark ones first."""
+ENDINGS = (".png", ".svg", ".pdf")
+"""Of the files that a picture can be."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """One for each colour, so that a grey print tells them apart too."""
+
+
+def check_picture(path: Path | str) -> None:
+    """Pass when a picture of this name can be written; ask before the work, and before a table is overwritten.
+
+    Raises:
+        SourceError: another ending.
+    """
+    path = Path(path)
+    if path.suffix.casefold() not in ENDINGS:
+        better = f"; name it {brief(path.with_suffix('.png'))}" if path.name else ""
+        raise SourceError(f"cannot draw {brief(path)}: a picture ends in {', '.join(ENDINGS)}{better}")
 
 
 def new_picture(width: float, height: float) -> Any:
@@ -34,15 +49,17 @@ def new_picture(width: float, height: float) -> Any:
 
 
 def write_picture(figure: Any, path: Path | str) -> None:
-    """Write a figure as PNG.
+    """Write a figure as what its ending says.
 
     Raises:
+        SourceError: it is the ending of no picture.
         TrackingError: the file cannot be written.
     """
+    check_picture(path)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a run may be named in any script
         data = BytesIO()
-        figure.savefig(data, format="png")
+        figure.savefig(data, format=Path(path).suffix.casefold().removeprefix("."))
     _write(Path(path), data.getvalue())
 
 

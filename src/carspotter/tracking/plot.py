@@ -25,7 +25,7 @@ def draw_plot(named: Sequence[Run], runs: Sequence[Run], path: Path | str) -> tu
     Args:
         named: whose curves are drawn; where empty, the newest ones that have curves.
         runs: all, for the lower panel.
-        path: the PNG; written whole or not at all.
+        path: the picture; written whole or not at all.
 
     Returns:
         What is not in the picture, a sentence each.

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import carspotter
-from carspotter.data.wording import visible
+from carspotter.data.wording import count, visible
 from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe, recipe_differences
 from carspotter.records import BackboneCard, Birth, Dataset, Machine, Run, Split, hash_json
@@ -26,6 +26,8 @@ from carspotter.workers import processes
 
 UNTOUCHED = ("apps", "tracking")
 """Folders of the package that decide no weight."""
+NAMES = ("name", "about")
+"""Of a recipe; they decide nothing."""
 DECIDES = ("processor", "threads", "device", "python", "packages")
 """What of a machine decides the last bits; another kernel or more cores do not."""
 
@@ -67,6 +69,7 @@ def born_from(dataset: Dataset, sources: Sources, photos: Gathered, card: Backbo
         unlabelled=tuple(d.reading for d in sources.unlabelled if d.reading is not None),
         teacher=None if sources.teacher is None else str(Path(sources.teacher).absolute()),
         outside=hash_json(joined) if joined else "",
+        refused=photos.outside.refused,
         weights=weights_hash(card),
         code=code_hash(),
         place=str(Path.cwd()),
@@ -100,7 +103,7 @@ def _writer(store: RunStore, beginning: Beginning, resume: str | None) -> RunWri
     if resume is None:
         return store.start(b.recipe, b.dataset, b.machine, extra=b.told, birth=b.birth)
     old = can_resume(store, resume, command_for(b.birth.backbone))
-    changed = [*differences(old, b), *_split_changed(store, old, b.split)]
+    changed = dict.fromkeys([*differences(old, b), *_split_changed(store, old, b.split)])  # recipe and machine: threads
     if changed:
         raise TrackingError(
             f"run {old.id[:8]} cannot go on as it began: {'; '.join(changed)}; bring that back, or train anew"
@@ -143,7 +146,9 @@ def bundle_place(run: Run) -> Path:
 def differences(old: Run, now: Beginning) -> list[str]:
     """What decides the weights and is not as it was when the run began, a sentence each."""
     found = [
-        f"{key} was {then} and is {here}" for key, (then, here) in recipe_differences(old.recipe, now.recipe).items()
+        f"{key} was {then} and is {here}"
+        for key, (then, here) in recipe_differences(old.recipe, now.recipe).items()
+        if key not in NAMES
     ]
     if old.dataset != now.dataset.fingerprint:
         found.append(
@@ -171,8 +176,15 @@ def _split_changed(store: RunStore, old: Run, split: Split) -> list[str]:
     if not old.split:  # killed before it was divided
         return []
     then = store.split(old.id)
-    same = (set(then.train), set(then.validation)) == (set(split.train), set(split.validation))
-    return [] if same else [f"the photos are divided otherwise ({then.method} then, {split.method} now)"]
+    train, held_out = set(then.train), set(then.validation)
+    if (train, held_out) == (set(split.train), set(split.validation)):
+        return []
+    moved = len(train.intersection(split.validation)) + len(held_out.intersection(split.train))
+    sides = [f"{len(one.train)} train and {len(one.validation)} validate" for one in (then, split)]
+    if then.method != split.method:
+        sides = [f"{side}, by {one.method}," for side, one in zip(sides, (then, split), strict=True)]
+    photos = f"{count(moved, 'photo')} changed sides"
+    return [f"the photos are divided otherwise ({photos}; {sides[0]} then; {sides[1]} now)"]
 
 
 def _machine(then: Machine, now: Machine) -> Iterator[str]:

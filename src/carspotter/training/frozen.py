@@ -158,6 +158,9 @@ class FrozenPart:
     def views(self, photos: PhotoSet, wanted: Views) -> list[Tensor]:
         """One tensor (N, …) per view: pooled vectors in f32, activations in f16.
 
+        Where there is a folder they are its files, mapped: the system takes their pages from memory when it needs room,
+        so that all views together may be larger than it.
+
         Raises:
             TrainingError: a photo can no longer be read.
         """
@@ -170,20 +173,25 @@ class FrozenPart:
                 stored = self._compute(photos, wanted, view)
                 if path is not None:
                     _write(stored, path)
-                    _evict(path.parent, MAX_BYTES)
+                    mapped = _read(path)  # None where the disk is full: then it stays in memory
+                    stored = stored if mapped is None else mapped
+                    _evict(path.parent, MAX_BYTES)  # what is mapped lives on until it is let go
             made.append(stored.contiguous())  # as it lies on disk: another layout rounds otherwise
         return made
 
     def _compute(self, photos: PhotoSet, wanted: Views, view: int) -> Tensor:
         chunks = even_batches(np.arange(len(photos)), BATCH)
-        parts: list[Tensor] = []
+        made, done = torch.empty(0), 0
         with closing(ahead(lambda i: photos.pixels(i, wanted.ranges, (wanted.seed, view)), chunks)) as batches:
             for number, pixels in enumerate(batches):
                 draw((wanted.seed, view, number))
-                parts.append(self._run(pixels if wanted.policy is None else wanted.policy(pixels)))
-                done = view * len(photos) + sum(map(len, parts))
-                self._progress("features", done, wanted.count * len(photos))
-        return torch.cat(parts)
+                part = self._run(pixels if wanted.policy is None else wanted.policy(pixels))
+                if not done:  # as large as the whole view at once: to join parts would take it twice
+                    made = part.new_empty((len(photos), *part.shape[1:]))
+                made[done : done + len(part)] = part
+                done += len(part)
+                self._progress("features", view * len(photos) + done, wanted.count * len(photos))
+        return made
 
     def _run(self, pixels: Tensor) -> Tensor:
         with evaluating(self._classifier):
@@ -238,7 +246,7 @@ def state_hash(state: dict[str, Tensor]) -> str:
 
 
 def _read(path: Path) -> Tensor | None:
-    """A stored view, or None where there is none or it is not what was written."""
+    """A stored view, mapped from its file, or None where there is none or it is not what was written."""
     try:
         stored = load_file(path)
         os.utime(path)  # eviction takes the longest unused first

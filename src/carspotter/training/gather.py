@@ -70,21 +70,28 @@ class Gathered:
 
 
 def gather(
-    source: Dataset | Scan, recipe: Recipe, outside: Sources = ALONE, *, cache: PhotoCache, progress: Progress
+    source: Dataset | Scan,
+    recipe: Recipe,
+    outside: Sources = ALONE,
+    *,
+    strict: bool = False,
+    cache: PhotoCache,
+    progress: Progress,
 ) -> Gathered:
     """Look at every photo, divide them, and let those from outside join.
 
     Raises:
-        SourceError: no labels, too few photos, outside photos or a teacher that do not fit, or a teacher without work.
+        SourceError: no labels, too few photos, outside photos or a teacher that do not fit, a teacher without work, or
+            (strict) a photo that cannot be used.
     """
     _must_have_work(outside, recipe)
     for pool in outside.unlabelled:
         must_be_few(pool)
-    looked = source if isinstance(source, Scan) else look(source, progress=progress)
+    looked = source if isinstance(source, Scan) else look(source, strict=strict, progress=progress)
     groups = near_duplicates(looked.facts)
     divided = divide(looked.dataset, groups, recipe)
     teacher = _teacher(outside, looked.dataset, divided, cache, progress)
-    joined = join(outside, looked, divided, recipe, teacher, progress)
+    joined = join(outside, looked, divided, recipe, teacher, strict=strict, progress=progress)
     photos = Gathered(looked, divided, joined, groups)
     if teacher is not None and recipe.distil:
         photos = _taught(photos, teacher, recipe)

@@ -18,6 +18,7 @@ class Job:
 
     Attributes:
         outside: photos of other sources; they train, weighed by the recipe, and never validate.
+        strict: refuse sources with photos that cannot be used, those from outside too.
         deliver: export and validate a bundle; without it the run ends with the figures of the net itself.
         resume: id of an interrupted or failed run that this goes on with, in everything else as it began.
         device: `auto` takes CUDA where there is one. Of several processes (`accelerate launch`) the first writes; the
@@ -29,6 +30,7 @@ class Job:
     """
 
     outside: Sources = ALONE
+    strict: bool = False
     deliver: bool = True
     resume: str | None = None
     device: DeviceName = "auto"

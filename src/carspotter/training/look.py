@@ -29,21 +29,30 @@ def look(dataset: Dataset, *, strict: bool = False, progress: Progress = silent)
     refused = looked.dataset.rejected
     name_refused(refused, len(dataset.photos), progress)
     if strict and refused:
-        raise SourceError([f"{r.id}: {r.reason}: {r.sentence}" for r in refused])
+        raise SourceError([sentence_of(row) for row in refused])
     if not looked.dataset.photos:
         raise SourceError(f"{dataset.origin}: none of its {len(refused)} photos can be used")
     return looked
 
 
-def name_refused(refused: Sequence[Rejected], photos: int, progress: Progress) -> None:
+def name_refused(refused: Sequence[Rejected], photos: int, progress: Progress, source: str = "") -> None:
     """Say which photos are left out and why, the first NAMED of them one by one.
 
     Args:
         refused: what a scan threw out.
         photos: that were looked at.
         progress: told.
+        source: where they are from, where it is not the source that is trained on.
     """
+    of = f" of {source}" if source else ""
     for row in refused[:NAMED]:
-        progress("photos", photos, photos, f"left out {row.id}: {row.reason}: {row.sentence}")
+        progress("photos", photos, photos, f"left out {sentence_of(row, source)}")
     if len(refused) > NAMED:
-        progress("photos", photos, photos, f"left out {len(refused) - NAMED:,} more, as `carspotter check` lists them")
+        more = f"left out {len(refused) - NAMED:,} more{of}, as `carspotter check` lists them"
+        progress("photos", photos, photos, more)
+
+
+def sentence_of(refused: Rejected, source: str = "") -> str:
+    """What was left out, why, and the cure; of an outside source with its name, since ids repeat between sources."""
+    of = f"{source}: " if source else ""
+    return f"{of}{refused.id}: {refused.reason}: {refused.sentence}"

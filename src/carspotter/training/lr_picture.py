@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from carspotter.data.disk import whole_file
+from carspotter.tracking.picture import new_picture, write_picture
 from carspotter.training.lr_finder import RangeTest
 
 HEADROOM = 1.4
@@ -13,14 +13,14 @@ HEADROOM = 1.4
 
 
 def draw_range_test(test: RangeTest, path: Path) -> None:
-    """The curve with its suggestion, as PNG or whatever the ending says.
+    """The curve with its suggestion.
 
     Raises:
-        SourceError: the file cannot be written.
+        SourceError: it is the ending of no picture.
+        TrackingError: the file cannot be written.
+        MissingExtra: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_picture(7, 4)
     axes = figure.subplots()
     axes.plot(test.rates, test.losses, color="0.75", linewidth=1, label="each batch")
     axes.plot(test.rates, test.smooth, color="tab:blue", label="evened out")
@@ -28,8 +28,7 @@ def draw_range_test(test: RangeTest, path: Path) -> None:
     axes.set(xscale="log", xlabel="learning rate of the head", ylabel="loss", title=f"Stage {test.stage}, {test.name}")
     axes.set_ylim(0, min(1.05 * test.losses.max(), HEADROOM * test.start))
     axes.legend(frameon=False, loc="lower left")
-    with whole_file(path) as part:
-        figure.savefig(part, format=path.suffix.removeprefix(".") or "png", dpi=120)
+    write_picture(figure, path)
 
 
 def _mark_fall(axes: Any, test: RangeTest) -> None:

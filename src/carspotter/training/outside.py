@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carspotter.data.classes import same_classes
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan, scan
+from carspotter.data.wording import brief
 from carspotter.errors import SourceError
 from carspotter.progress import Progress
 from carspotter.recipe import Recipe
 from carspotter.records import Dataset, Photo, Split
-from carspotter.training.look import name_refused
+from carspotter.training.look import name_refused, sentence_of
 from carspotter.training.teacher import Teacher
 
 MAX_PHOTOS = 50_000
@@ -64,46 +65,65 @@ class Outside:
         photos: labelled with classes of the dataset they join.
         weights: how much each counts in the loss; the source's own count 1.
         sentences: one per source: how many came, and why others did not; and one on the teacher whose word is learned.
+        refused: photos that cannot be used: source, id, reason and cure, a sentence each.
     """
 
     photos: tuple[Photo, ...] = ()
     weights: tuple[float, ...] = ()
     sentences: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def join(
-    sources: Sources, looked: Scan, divided: Split, recipe: Recipe, teacher: Teacher | None, progress: Progress
+    sources: Sources,
+    looked: Scan,
+    divided: Split,
+    recipe: Recipe,
+    teacher: Teacher | None,
+    *,
+    strict: bool = False,
+    progress: Progress,
 ) -> Outside:
     """Outside photos that may train; held-out and test photos, and near copies of them, never do.
 
     Raises:
-        SourceError: a source shares no class, or nobody labels it.
+        SourceError: a source shares no class, nobody labels it, or (strict) photos of it cannot be used.
     """
     offers = [_labelled(extra, looked.dataset, recipe, progress) for extra in sources.extra]
     for pool in sources.unlabelled:
         if teacher is None:
             raise SourceError(f"{pool.origin} has no labels that are believed; name a model that labels it (--teacher)")
-        offers.append(Offer(_looked_at(teacher.labels(pool, recipe.pseudo_bar), progress), recipe.pseudo_weight))
+        found = _looked_at(teacher.labels(pool, recipe.pseudo_bar), progress, pool.origin)
+        offers.append(Offer(found, recipe.pseudo_weight))
     if not offers:
         return Outside()
+    names = [dataset.origin for dataset in (*sources.extra, *sources.unlabelled)]
+    refused = tuple(
+        sentence_of(row, brief(name))
+        for name, offer in zip(names, offers, strict=True)
+        for row in offer.scan.dataset.rejected
+    )
+    if strict and refused:
+        raise SourceError(refused)
     held_out = set(divided.validation)
     never = [fact for fact in looked.facts if fact.id in held_out]
     inside = [fact for fact in looked.facts if fact.id not in held_out]
     test = scan(sources.unseen, progress=progress).facts if sources.unseen else ()
-    return choose(offers, inside, [*never, *test])
+    return replace(choose(offers, inside, [*never, *test]), refused=refused)
 
 
 def _labelled(extra: Dataset, dataset: Dataset, recipe: Recipe, progress: Progress) -> Offer:
     """Photos whose labels are believed, looked at unless their class is foreign."""
     known = same_classes(extra, dataset)
     must_be_few(known)
-    return Offer(_looked_at(known, progress), recipe.outside_weight, len(extra.photos) - len(known.photos))
+    found = _looked_at(known, progress, extra.origin)
+    return Offer(found, recipe.outside_weight, len(extra.photos) - len(known.photos))
 
 
-def _looked_at(dataset: Dataset, progress: Progress) -> Scan:
-    """What can be used of an outside source; the rest is named."""
+def _looked_at(dataset: Dataset, progress: Progress, name: str) -> Scan:
+    """What can be used of an outside source of this name; the rest is named."""
     found = scan(dataset, progress=progress)
-    name_refused(found.dataset.rejected, len(dataset.photos), progress)
+    name_refused(found.dataset.rejected, len(dataset.photos), progress, brief(name))
     return found
 
 

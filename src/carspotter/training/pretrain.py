@@ -23,6 +23,9 @@ from carspotter.training.seen import Seen, seen_photos, write_seen
 from carspotter.training.train import train
 from carspotter.workers import processes
 
+UNSTATED = "origin and terms of the photos not stated"
+"""Stands on the card in place of a note: whoever starts from the backbone shall see that nobody said."""
+
 
 def pretrain(
     source: Dataset | Scan,
@@ -40,7 +43,8 @@ def pretrain(
         source: labelled photos of many models, or what `look` made of them.
         recipe: as for `train`; `car-net` is made for this.
         name: for `backbone = NAME` in other recipes.
-        job: its note goes on the card (where the photos come from and what may be done with them). What it resumes may
+        job: its note goes on the card (where the photos come from and what may be done with them); without one the card
+            says that nobody said. What it resumes may
             also have finished without its backbone being kept: then nothing is trained.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
@@ -116,4 +120,4 @@ def _told(run: Run, dataset: Dataset, note: str) -> str:
     accuracy = f"accuracy {run.evaluation.accuracy}" if run.evaluation else "not judged"
     photos = f"{len(dataset.photos):,} photos of {len(dataset.classes)} classes"
     told = f"{photos} from {Path(dataset.origin).name} ({minutes}, {accuracy})"
-    return f"{told}; {note}" if note else told
+    return f"{told}; {note or UNSTATED}"

@@ -150,19 +150,24 @@ def load_space(name: str | Path, *, recipe: str | None = None, settings: Sequenc
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
         raise RecipeError(f"{origin} is not TOML: {fault}") from None
-    faults = _outline_faults(tree)
-    axes = [] if faults else _axes(tree["axes"], faults)
-    if faults:
-        raise RecipeError([f"{origin}: {fault}" for fault in faults])
+    told = _outline_faults(tree)
+    axes = _axes(tree["axes"], told) if isinstance(tree.get("axes"), dict) else []
+    faults = [f"{origin}: {fault}" for fault in told]
+    varied, fixed = recipe or tree.get("recipe", "fast"), tree.get("set", [])
+    if not axes or not isinstance(varied, str) or not _texts(fixed):  # no recipe could tell more
+        raise RecipeError(faults)
     space = Space(
         name=Path(name).stem,
         about=tree.get("about", ""),
-        recipe=recipe or tree.get("recipe", "fast"),
-        fixed=(*tree.get("set", ()), *settings),
-        axes=tuple(axes),
+        recipe=varied,
+        fixed=(*fixed, *settings),
+        axes=_searched(tuple(axes), settings, origin),
         hold=tree.get("hold", 1),
     )
-    return _fitted(replace(space, axes=_searched(space.axes, settings, origin)), origin)
+    faults += _value_faults(space, origin)
+    if faults:
+        raise RecipeError(list(dict.fromkeys(faults)))
+    return space
 
 
 def _space_text(name: str | Path) -> tuple[str, str]:
@@ -306,21 +311,18 @@ def _judgeable(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _fitted(space: Space, origin: str) -> Space:
-    """The space, when its recipe accepts every value that it names.
-
-    Raises:
-        RecipeError: every value that is refused, with the recipe's reason.
-    """
-    _judgeable(load_recipe(space.recipe, space.fixed))  # alone first: its faults would be repeated for every value
+def _value_faults(space: Space, origin: str) -> list[str]:
+    """Every value that the space names and its recipe refuses, with the recipe's reason."""
+    try:
+        _judgeable(load_recipe(space.recipe, space.fixed))  # alone first: its faults would be repeated for every value
+    except RecipeError as fault:
+        return list(fault.problems)
     faults: list[str] = []
     for axis in space.axes:
         for probe in axis.probes:
-            texts = axis.settings(probe)
+            texts = [text for key, text in zip(axis.keys, axis.settings(probe), strict=True) if not LUCK.match(key)]
             try:
                 load_recipe(space.recipe, [*space.fixed, *texts])
             except RecipeError as fault:
                 faults += [f"{origin}: {' '.join(texts)}: {problem}" for problem in fault.problems]
-    if faults:
-        raise RecipeError(list(dict.fromkeys(faults)))
-    return space
+    return faults

@@ -63,7 +63,7 @@ def train(
         The finished run.
 
     Raises:
-        SourceError: no labels, or too few photos.
+        SourceError: no labels, too few photos, or (a strict job) photos that cannot be used.
         TrackingError: the store cannot be used, or the run to resume cannot go on; each difference is named.
         BackboneError: the backbone cannot be loaded, or has not a freeze point that a stage names.
         BundleError: the model folder cannot be written.
@@ -78,7 +78,7 @@ def train(
         finder = finder_for(resolved)
         photos = source
         if not isinstance(photos, Gathered):
-            photos = gather(photos, resolved, job.outside, cache=cache, progress=progress)
+            photos = gather(photos, resolved, job.outside, strict=job.strict, cache=cache, progress=progress)
         cache = cache.with_finder(finder)
         scanned = time.perf_counter() - started
         card = find_backbone(resolved.backbone, resolved.weights)

@@ -10,13 +10,11 @@ import typer
 from carspotter.apps import options
 from carspotter.apps.commands.train import Device, Settings
 from carspotter.apps.console import note, progress, say
-from carspotter.errors import RecipeError
 
 if TYPE_CHECKING:
     from carspotter.recipe import Recipe
     from carspotter.training.lr_finder import RangeTest
 
-ENDINGS = (".png", ".svg", ".pdf")
 RecipeName = Annotated[str, typer.Option(help="A packaged recipe (see `recipes ls`), or a path that ends in .toml.")]
 StageNumber = Annotated[
     int | None, typer.Option(min=0, help="Stage to test, from 0.  [default: the first that trains]", show_default=False)
@@ -47,11 +45,12 @@ def lr(
     """
     from carspotter.apps.training import read_labelled
     from carspotter.recipe import load_recipe
+    from carspotter.tracking.picture import check_picture
     from carspotter.training.lr_finder import find_rate
     from carspotter.training.lr_picture import draw_range_test
 
-    if output is not None and output.suffix not in ENDINGS:
-        raise RecipeError(f"-o {output}: a picture ends in {', '.join(ENDINGS)}; name it {output.with_suffix('.png')}")
+    if output is not None:
+        check_picture(output)
     chosen = load_recipe(recipe, settings or ())
     columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
     dataset = read_labelled(source, photos, **columns)

@@ -28,7 +28,8 @@ Sides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Everything that is known, for another program.")]
 Curves = Annotated[
-    Path | None, typer.Option("--curves", help="Draw loss and accuracy per epoch into this PNG.", show_default=False)
+    Path | None,
+    typer.Option("--curves", help="Draw loss and accuracy per epoch: .png, .svg or .pdf.", show_default=False),
 ]
 
 
@@ -46,8 +47,10 @@ Axis = Annotated[
         metavar="AXIS", help="A setting as --set names it (stage.2.lr, head.dropout), or an ending only it has."
     ),
 ]
-EffectPicture = Annotated[Path | None, typer.Option("-o", "--out", help="Draw it into this PNG.", show_default=False)]
-PlotPicture = Annotated[Path, typer.Option("-o", "--out", help="The PNG to draw.", show_default=False)]
+EffectPicture = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Draw it: .png, .svg or .pdf.", show_default=False)
+]
+PlotPicture = Annotated[Path, typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False)]
 PlottedRuns = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", help="Runs whose curves are drawn; by default the newest seven.", show_default=False),
@@ -88,9 +91,12 @@ def compare_runs(sides: Sides, curves: Curves = None) -> None:
     recipe, joined by commas, count as one side.
     """
     from carspotter.tracking.compare import compare_sides, draw_curves
+    from carspotter.tracking.picture import check_picture
     from carspotter.tracking.runs import open_store
     from carspotter.tracking.sides import read_sides
 
+    if curves is not None:
+        check_picture(curves)
     found, damaged = read_sides(open_store(), sides)
     notes(damaged)
     comparison = compare_sides(found)
@@ -134,8 +140,11 @@ def effect_of_setting(axis: Axis, out: EffectPicture = None) -> None:
     """
     from carspotter.tracking.effect import COLUMNS, effect
     from carspotter.tracking.effect_picture import draw_effect
+    from carspotter.tracking.picture import check_picture
     from carspotter.tracking.runs import open_store
 
+    if out is not None:
+        check_picture(out)
     store = open_store()
     runs, lost = store.survey()
     answers, damaged = store.kept_answers(runs)
@@ -159,9 +168,11 @@ def plot_runs(out: PlotPicture, run_ids: PlottedRuns = None) -> None:
 
     The lower panel holds the runs on the same validation photos; those with outside photos have a front of their own.
     """
+    from carspotter.tracking.picture import check_picture
     from carspotter.tracking.plot import draw_plot
     from carspotter.tracking.runs import open_store
 
+    check_picture(out)
     store = open_store()
     runs, lost = store.survey()
     remarks = draw_plot(store.find(run_ids or ()), runs, out)

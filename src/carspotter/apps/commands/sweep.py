@@ -24,7 +24,10 @@ Trials = Annotated[
         min=1, max=100_000, help="Trials that the study shall have, earlier ones and those of other workers included."
     ),
 ]
-Minutes = Annotated[float | None, typer.Option(min=0, help="Begin no trial after so many minutes.", show_default=False)]
+Minutes = Annotated[
+    float | None,
+    typer.Option(help="Begin no trial after so many minutes, above 0.  [default: no limit]", show_default=False),
+]
 Jobs = Annotated[int, typer.Option(min=1, max=256, help="Processes that train side by side; they share the cores.")]
 By = Annotated[
     Literal["log_loss", "accuracy"],
@@ -81,6 +84,10 @@ def sweep(
     from carspotter.training.sweep import Plan
     from carspotter.training.sweep import sweep as search
 
+    if minutes is not None and not minutes > 0:
+        raise RecipeError(
+            f"--minutes {minutes:g}: no trial would begin; give more than 0, or leave it out for no limit"
+        )
     if output is not None and output.suffix != ".toml":
         raise RecipeError(f"-o {output}: a recipe's file ends in .toml; name it {output.with_suffix('.toml')}")
     chosen = load_space(space, recipe=recipe, settings=settings or ())

@@ -70,7 +70,9 @@ Teacher = Annotated[
     ),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA where there is one.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with unreadable photos.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse sources with unreadable photos, --extra and --unlabelled too.")
+]
 
 
 Resume = Annotated[
@@ -129,8 +131,9 @@ def train(
 ) -> None:
     """Train a classifier: a source goes in, a model folder comes out.
 
-    Unreadable photos are left out, named, and make the exit code 3. Validation photos are never augmented, and near
-    copies of them never train. Every run is kept, see `runs`. One that was interrupted goes on by --resume.
+    Unreadable photos, those from outside too, are left out, named, and make the exit code 3. Validation photos are
+    never augmented, and near copies of them never train. Every run is kept, see `runs`. One that was interrupted goes
+    on by --resume.
     """
     from carspotter.apps.training import (
         exit_if_refused,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from carspotter.data.wording import brief
 from carspotter.errors import RecipeError
 from carspotter.recipe import Recipe, validate_recipe
-from carspotter.tracking.seed.columns import Row, number
+from carspotter.tracking.seed.columns import COLUMNS, LISTS, Row, canonical, number
 
 Settings = dict[str, Any]
 """Dotted key of a recipe → value."""
@@ -30,6 +30,12 @@ SEEDS_FACTOR = math.exp(-0.1)
 """Of the notebook's schedule; spreadsheets rounded it in some rows, which must not make two settings of one."""
 INVERSE_255 = 1 / 255
 """AUG_RESCALE where the pixels are divided by 255."""
+DOUBLE_SCALING = "double 1/255: AUG_RESCALE divided the pixels by 255, and Keras' EfficientNet divides by 255 itself"
+"""Said of a row that `scales_twice`."""
+OUTCOMES = frozenset({"NUM_EXP", "TIME", "R_EVA_VAL_ACC", "R_EVA_VAL_LOSS", *LISTS})
+"""Columns that name a row or tell what came out of it; all others tell how it was trained."""
+DIGITS = 6
+"""Of a number that is compared: 1/255 stands in the log with two last digits."""
 NEEDED = ("AUG_IMG_SIZE", "M_EPOCHS", "C_LR", "M_BASE_TYPE")
 """No training is described without these."""
 
@@ -73,7 +79,7 @@ def tell(row: Row, name: str, origin: str) -> Told:
             faults.extend(fault.problems)
     if faults:
         raise RecipeError(faults)
-    return Told(recipe, tuple(settings), (*notes, *_double_scaling(row)))
+    return Told(recipe, tuple(settings), (*notes, *([DOUBLE_SCALING] if scales_twice(row.cells) else [])))
 
 
 def _read(row: Row, origin: str) -> tuple[Settings, list[str], list[str]]:
@@ -94,12 +100,45 @@ def _read(row: Row, origin: str) -> tuple[Settings, list[str], list[str]]:
     return settings, faults, notes
 
 
-def _double_scaling(row: Row) -> tuple[str, ...]:
-    scale = number(row.cells["AUG_RESCALE"])
-    twice = scale is not None and math.isclose(scale, INVERSE_255, rel_tol=1e-3)
-    if not twice or not row.cells["M_BASE_TYPE"].casefold().startswith("efficientnet"):
-        return ()
-    return ("double 1/255: AUG_RESCALE divided the pixels by 255, and Keras' EfficientNet divides by 255 itself",)
+def scales_twice(cells: Mapping[str, str]) -> bool:
+    """Whether a row's network was shown next to nothing: its pixels divided by 255, and divided again by itself."""
+    scale = number(cells.get("AUG_RESCALE", ""))
+    by_255 = scale is not None and math.isclose(scale, INVERSE_255, rel_tol=1e-3)
+    return by_255 and cells.get("M_BASE_TYPE", "").casefold().startswith("efficientnet")
+
+
+def beyond_recipes(cells: Mapping[str, str]) -> dict[str, float | str]:
+    """What a row says of its training and no recipe can: column → value; `1.0` and `1` are one."""
+    found: dict[str, float | str] = {}
+    for column in COLUMNS:
+        text = cells.get(column, "")
+        if text and column not in OUTCOMES and _is_foreign(column, text):
+            value = number(text)
+            found[column] = text if value is None else float(f"{value:.{DIGITS}g}")
+    return found
+
+
+def keys_of(column: str, rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """The keys of a recipe that a column became, however it was typed; none where it is no column, or no recipe has it.
+
+    Args:
+        column: of the log.
+        rows: cells of some rows.
+    """
+    name = canonical(column)
+    texts = sorted({cells[name] for cells in rows if cells.get(name)})
+    said = [READERS[name](text) for text in texts if not _is_foreign(name, text)]
+    return tuple(dict.fromkeys(key for settings in said for key in settings))
+
+
+def _is_foreign(column: str, text: str) -> bool:
+    if column not in READERS:
+        return True
+    try:
+        READERS[column](text)
+    except (Foreign, ValueError):
+        return True
+    return False
 
 
 def _tree(settings: Mapping[str, Any]) -> dict[str, Any]:
