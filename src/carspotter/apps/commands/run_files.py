@@ -78,6 +78,7 @@ def import_seed(log: Log, report: Report = None) -> None:
     `effect` and `best` leave them out. A second import of the same log adds nothing.
     """
     from carspotter.data.table import check_ending, write_table
+    from carspotter.data.wording import count
     from carspotter.tracking.runs import open_store
     from carspotter.tracking.seed_log import REPORT_COLUMNS, import_seed_log, read_seed_log
 
@@ -90,12 +91,14 @@ def import_seed(log: Log, report: Report = None) -> None:
         note(f"report in {report}")
     added = import_seed_log(open_store(), found)
     known = len(found.runs) - len(added)
-    say(f"{len(added)} runs added, {known} already there" if added else "nothing added: every row is already there")
+    told = f"{count(len(added), 'run')} added, {known} already there"
+    say(told if added else "nothing added: every row is already there")
 
 
 @app.command("export")
 def export_runs(out: Out, run_ids: Wanted = None, all_runs: All = False) -> None:
     """Write runs as a zip that brings them back whole, models included, or as a table with a row per run."""
+    from carspotter.data.wording import count
     from carspotter.tracking.runs import open_store
     from carspotter.tracking.transfer import check_target, export_runs
 
@@ -108,7 +111,7 @@ def export_runs(out: Out, run_ids: Wanted = None, all_runs: All = False) -> None
     if all_runs:
         runs = tuple(run for run in runs if run.status != "running")
     notes(export_runs(store, runs, out))
-    say(f"{len(runs)} runs in {out}")
+    say(f"{count(len(runs), 'run')} in {out}")
 
 
 @app.command("import")
@@ -117,11 +120,12 @@ def import_runs(file: Zip) -> None:
 
     A run that is already there with the same content is skipped; other content under its id is refused.
     """
+    from carspotter.data.wording import count
     from carspotter.tracking.runs import open_store
     from carspotter.tracking.transfer import import_runs
 
     moved = import_runs(open_store(), file)
-    say(f"{len(moved.added)} runs added, {len(moved.known)} already there")
+    say(f"{count(len(moved.added), 'run')} added, {len(moved.known)} already there")
 
 
 @app.command("recover")
