@@ -144,7 +144,7 @@ def test_a_table_tells_by_what_its_photos_are_judged_too(
     assert views == {**{str(at): (3, 1.0) for at in range(4)}, "dark portrait": (1, 1.0), "wrong": (1, 0.0)}
     capsys.readouterr()
     assert main([*words[:-1], "colour"]) == 2
-    assert capsys.readouterr().err.strip().endswith("photos.csv has no column 'colour'; it has file, what, view")
+    assert capsys.readouterr().err.strip().endswith("has no column 'colour'; it has file, what, view")
     assert main(["evaluate", str(model), str(photos), "-o", str(out), "--slice-column", "view"]) == 2
     assert "is no table, so it has no column view" in capsys.readouterr().err
 

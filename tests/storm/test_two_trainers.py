@@ -18,7 +18,7 @@ from carspotter.tracking.runs import open_store
 from helpers.storms import Storm, hardness
 
 pytestmark = [pytest.mark.storm, pytest.mark.slow, pytest.mark.usefixtures("runs_db")]
-LATE = r"another process is at work|has finished and is never edited"
+LATE = r"another process is at work|is under way in another process|has finished and is never edited"
 
 
 def test_two_trainers_on_one_run(
