@@ -20,6 +20,7 @@ def is_installed() -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_the_words_are_mlflow_s_own() -> None:
     """`--help` makes MLflow read every word before it ends; an option that it does not know would be refused."""
     words = page_command("127.0.0.1", 5007)

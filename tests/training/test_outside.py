@@ -149,6 +149,7 @@ def test_a_teacher_labels_what_it_is_sure_of(tmp_path: Path) -> None:
         train(inside, settings, job=Job(Sources((), (pool,)), deliver=False))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs_db")
 def test_a_teacher_held_out_the_very_photos_that_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings do not tell: newer code may find other near copies and divide the same photos in another way."""

@@ -18,7 +18,7 @@ from carspotter.tracking.runs import open_store
 from carspotter.training.quantize import quantize_bundle
 from carspotter.training.train import train
 
-pytestmark = pytest.mark.usefixtures("runs_db")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("runs_db")]
 
 
 @pytest.fixture

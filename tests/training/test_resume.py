@@ -29,7 +29,7 @@ from carspotter.training.job import Job
 from carspotter.training.look import look
 from carspotter.training.train import train
 
-pytestmark = pytest.mark.usefixtures("runs_db")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("runs_db")]
 
 SIZE = {"height": 64, "width": 64, "batch": 8}
 AUGMENT = {"rotation": 9.0, "flip": True}
