@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from carspotter.evaluation.audit import find_near
+from carspotter.inference.finder import look_for_vehicles
 from carspotter.records import Dataset, Finding, Kind, Photo
 from carspotter.training.audit import audit
 from carspotter.training.embeddings import Embedded
-from carspotter.training.photo_findings import look_for_vehicles, outlier_findings
+from carspotter.training.photo_findings import outlier_findings
 from helpers.tiny import png
 
 CARS, WIDTH = 120, 16
@@ -60,7 +61,9 @@ def test_a_photo_at_which_nobody_could_look_is_not_called_empty(embeddings: np.n
 def test_vehicles_are_looked_for_in_every_photo() -> None:
     told = list[int]()
     evidence = look_for_vehicles(
-        photos(), lambda photo: None if photo.id == "003" else float(photo.id), lambda _, done, *__: told.append(done)
+        photos(),
+        lambda photo: None if photo.id == "003" else float(photo.id),
+        progress=lambda _, done, *__: told.append(done),
     )
     assert np.flatnonzero(np.isnan(evidence)).tolist() == [3]
     assert evidence[4:].tolist() == list(range(4, CARS + 1))

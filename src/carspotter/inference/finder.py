@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +16,17 @@ from carspotter.data.views import fit
 from carspotter.errors import BundleError, PhotoRefused
 from carspotter.inference.bundle import FINDER
 from carspotter.inference.runtime import open_runtime
+from carspotter.progress import Progress, silent
 from carspotter.records import Geometry, Photo, Pixels
+from carspotter.workers import in_order, usable_cores
 
 LIKE_A_CAR = 0.2
 """Share of the cells that speak for a vehicle. Assumption: a car fills that much of nearly every ad's photo."""
+AHEAD = 2
+"""Photos in flight per thread (assumption): the next is there when one ends."""
+
+Seer = Callable[[Photo], float | None]
+"""A photo → how strongly it speaks for a vehicle, as `NetFinder.evidence_in`; None where it cannot be read."""
 
 
 class NetFinder:
@@ -81,3 +90,28 @@ class NetFinder:
         if not np.isfinite(found).all():
             raise BundleError(f"{FINDER} answers with not-a-number: its weights are unusable; train again")
         return np.asarray(found[0, 0])
+
+
+def look_for_vehicles(
+    photos: Sequence[Photo], seer: Seer | None, *, threads: int = 0, progress: Progress = silent
+) -> npt.NDArray[np.float64]:
+    """(N,) the evidence of a vehicle in each photo; NaN where there is none to be had.
+
+    Args:
+        photos: N.
+        seer: is asked; None: nobody.
+        threads: photos looked at at once; 0: as many as there are cores.
+        progress: told after every photo.
+
+    Raises:
+        BundleError: the network that sees vehicles fails.
+    """
+    evidence = np.full(len(photos), np.nan)
+    if seer is None:
+        return evidence
+    threads = threads or usable_cores()
+    with closing(in_order(seer, photos, threads=threads, ahead=threads * AHEAD)) as answers:
+        for at, answer in enumerate(answers):
+            evidence[at] = np.nan if answer is None else answer
+            progress("vehicles", at + 1, len(photos))
+    return evidence

@@ -28,7 +28,7 @@ from carspotter.evaluation.answer import answer
 from carspotter.evaluation.metrics import log_softmax
 from carspotter.evaluation.unknown import SHIPPED
 from carspotter.inference.bundle import FINDER, MODEL, Bundle, read_bundle
-from carspotter.inference.finder import NetFinder
+from carspotter.inference.finder import NetFinder, look_for_vehicles
 from carspotter.inference.reference import Reference, read_reference
 from carspotter.inference.runtime import Outputs, Runtime, RuntimeName, open_runtime
 from carspotter.inference.strangers import Strangers
@@ -151,14 +151,11 @@ class Predictor:
         photos = [photo for photo in dataset.photos if photo.id in ids]
         if self.vehicles is None or calibration.no_car_at is None:
             return dict.fromkeys((photo.id for photo in photos), Verdict.UNKNOWN)
-        found: dict[str, Verdict] = {}
-        look = self.vehicles.evidence_in
-        with closing(in_order(look, photos, threads=self.threads, ahead=self.threads * AHEAD)) as all_evidence:
-            for photo, evidence in zip(photos, all_evidence, strict=True):
-                no_car = evidence is not None and evidence < calibration.no_car_at
-                found[photo.id] = Verdict.NOT_A_CAR if no_car else Verdict.UNKNOWN
-                progress("strangers", len(found), len(photos))
-        return found
+        evidence = look_for_vehicles(photos, self.vehicles.evidence_in, threads=self.threads, progress=progress)
+        no_car = evidence < calibration.no_car_at  # which what could not be read is not
+        return {
+            photo.id: Verdict.NOT_A_CAR if none else Verdict.UNKNOWN for photo, none in zip(photos, no_car, strict=True)
+        }
 
     def decoded(self, photo: Photo) -> Pixels:
         """A photo's pixels, to make views of: (H, W, 3), decoded as for `scores`, so that its `view` is what that saw.

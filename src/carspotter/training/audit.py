@@ -15,12 +15,13 @@ from carspotter.data.scan import Scan, scan
 from carspotter.data.wording import count
 from carspotter.errors import SourceError
 from carspotter.evaluation.audit import Near, find_near
+from carspotter.inference.finder import Seer, look_for_vehicles
 from carspotter.progress import Progress, silent
 from carspotter.records import Dataset, Finding, Kind
 from carspotter.training.copy_findings import copy_findings, seen_copies
 from carspotter.training.embeddings import Embed
 from carspotter.training.label_findings import label_findings
-from carspotter.training.photo_findings import Seer, look_for_vehicles, outlier_findings, quality_findings
+from carspotter.training.photo_findings import outlier_findings, quality_findings
 
 BORDER = 10
 """Findings of a kind below the line that are listed too, so that a reader sees where it was drawn."""
@@ -89,7 +90,7 @@ def _by_themselves(
     photos = looked.dataset.photos
     taken = list(quality_findings(photos, measure_all(photos, progress)))
     spoiled = {f.id: str(f.kind) for f in taken if f.is_issue and f.kind is not Kind.ODD_ASPECT}
-    strange = outlier_findings(photos, nears, look_for_vehicles(photos, seer, progress), spoiled)
+    strange = outlier_findings(photos, nears, look_for_vehicles(photos, seer, progress=progress), spoiled)
     return [*taken, *strange], spoiled | {f.id: "an outlier" for f in strange if f.is_issue}
 
 

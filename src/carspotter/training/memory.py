@@ -13,14 +13,13 @@ from carspotter.errors import BackboneError
 from carspotter.evaluation.explain import HeadRows
 from carspotter.evaluation.unknown import SHIPPED, strangeness_bound
 from carspotter.inference.bundle import FINDER
-from carspotter.inference.finder import NetFinder
+from carspotter.inference.finder import NetFinder, look_for_vehicles
 from carspotter.inference.predictor import Predictor
 from carspotter.inference.reference import HALF_MAX, MAX_ID, REFERENCE, Reference, make_reference, write_reference
 from carspotter.inference.strangers import Strangers
 from carspotter.progress import Progress, silent
 from carspotter.records import Calibration, Dataset, Photo, Scores
 from carspotter.training.finder import make_finder
-from carspotter.workers import in_order, usable_cores
 
 REMEMBERED = 10_000
 """Photos that are asked about again after a training. Assumption: four minutes of two cores, and more tell no more."""
@@ -90,10 +89,8 @@ def know_strangers(
 
 def least_evidence(seer: NetFinder, known: Dataset) -> float | None:
     """The evidence of a vehicle that all but `NO_CAR` of the photos have; None where none can be read."""
-    threads = usable_cores()
-    all_evidence = in_order(seer.evidence_in, known.photos, threads=threads, ahead=2 * threads)
-    found = [one for one in all_evidence if one is not None]
-    return float(np.quantile(found, NO_CAR)) if found else None
+    evidence = look_for_vehicles(known.photos, seer.evidence_in)
+    return float(np.nanquantile(evidence, NO_CAR)) if np.isfinite(evidence).any() else None
 
 
 def add_reference(files: dict[str, Path], reference: Reference | None, place: Path) -> None:

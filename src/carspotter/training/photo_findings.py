@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from carspotter.data.quality import BOUNDS, Quality
 from carspotter.evaluation.audit import Floats, Near, lack_of_evidence, outlier_scores
-from carspotter.progress import Progress, silent
 from carspotter.records import Finding, Kind, Photo, Rejected
-from carspotter.workers import in_order, usable_cores
-
-Seer = Callable[[Photo], float | None]
-"""A photo → how strongly it speaks for a vehicle, as `NetFinder.evidence_in`; None where it cannot be read."""
-AHEAD = 4
-"""Photos in flight per thread (assumption)."""
 
 _QUALITY = {
     Kind.DARK: "mean brightness {:.2f}",
@@ -41,28 +33,6 @@ def quality_findings(photos: Sequence[Photo], measured: Sequence[Quality | Rejec
             score = float(np.clip(getattr(quality, kind), 0, 1))
             shown = {Kind.BRIGHT: 1 - score, Kind.BLURRY: 1 - score, Kind.TINY: quality.shorter}.get(kind, score)
             yield Finding(photo.id, kind, score, score < BOUNDS[kind], sentence.format(shown))
-
-
-def look_for_vehicles(photos: Sequence[Photo], seer: Seer | None, progress: Progress = silent) -> Floats:
-    """(N,) the evidence of a vehicle in each photo; NaN where there is none to be had.
-
-    Args:
-        photos: N.
-        seer: is asked; None: nobody.
-        progress: told after every photo.
-
-    Raises:
-        BundleError: the network that sees vehicles fails.
-    """
-    evidence = np.full(len(photos), np.nan)
-    if seer is None:
-        return evidence
-    threads = usable_cores()
-    with closing(in_order(seer, photos, threads=threads, ahead=threads * AHEAD)) as answers:
-        for at, answer in enumerate(answers):
-            evidence[at] = np.nan if answer is None else answer
-            progress("vehicles", at + 1, len(photos))
-    return evidence
 
 
 def outlier_findings(

@@ -44,8 +44,8 @@ def pretrain(
         recipe: as for `train`; `car-net` is made for this.
         name: for `backbone = NAME` in other recipes.
         job: its note goes on the card (where the photos come from and what may be done with them); without one the card
-            says that nobody said. What it resumes may
-            also have finished without its backbone being kept: then nothing is trained.
+            says that nobody said. What it resumes may also have finished without its backbone being kept: then nothing
+            is trained.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
         progress: as for `train`.

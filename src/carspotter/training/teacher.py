@@ -70,9 +70,9 @@ class Teacher:
     def labels(self, pool: Dataset, bar: float) -> Dataset:
         """The photos of a pool that the teacher names with at least the probability `bar`, labelled as it says.
 
-        A pool holds models that it does not know, and it is sure of
-        some of them too: those that are strangers to it are left out, others slip through, so what pseudo-labels do
-        must be measured each time. Labels that the photos have are not looked at.
+        A pool holds models that it does not know, and it is sure of some of them too: those that are strangers to it
+        are left out, others slip through, so what pseudo-labels do must be measured each time. Labels that the photos
+        have are not looked at.
 
         Raises:
             SourceError: the teacher is not calibrated, so that a bar on what it gives would say nothing.

@@ -15,10 +15,10 @@ from carspotter.errors import EXIT_SOME_REFUSED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from carspotter.inference.finder import Seer
     from carspotter.records import Dataset, Decision
     from carspotter.training.audit import Audit
     from carspotter.training.embeddings import Embed
-    from carspotter.training.photo_findings import Seer
 
 TABLE, PAGE = "findings.csv", "audit.html"
 CONTEST = "the contest's test photos"
