@@ -25,7 +25,7 @@ from carspotter.errors import PhotoRefused, Reason
 from carspotter.records import Geometry, Location, Photo, Pixels
 
 SMALL = Geometry(height=32, width=48, fit="pad")
-ENTRY = 20 + 32 * 48 * 3  # bytes
+ENTRY = 24 + 32 * 48 * 3  # bytes
 
 
 def photo_bytes(seed: int = 0) -> bytes:
@@ -52,6 +52,25 @@ def entries(folder: Path) -> list[Path]:
 def test_without_a_folder_each_photo_is_decoded(tmp_path: Path) -> None:
     assert np.array_equal(PhotoCache(None).pixels(photo(tmp_path), SMALL), expected())
     assert [path.name for path in entries(tmp_path)] == ["0.png"]
+
+
+def test_what_the_decoder_noted_comes_from_disk_too(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64), "red").save(file, "JPEG", exif=b"Exif\0\0garbage")
+    one = Photo("one", file.getvalue(), digest=hashlib.sha256(file.getvalue()).hexdigest())
+    cache = PhotoCache(tmp_path / "c")
+    first = cache.look(one, SMALL)
+    (entry,) = entries(tmp_path)
+    again = cache.look(Photo("one", b"not read", digest=one.digest), SMALL)
+    assert len(first.notes) == 1
+    assert "EXIF" in first.notes[0]
+    assert again.notes == first.notes
+    assert np.array_equal(again.pixels, first.pixels)
+    whole = entry.read_bytes()
+    for damaged in (whole[:-1], whole + b"x", whole.replace(b"EXIF", b"EXAM")):
+        entry.write_bytes(damaged)
+        assert cache.look(one, SMALL).notes == first.notes
+        assert entry.read_bytes() == whole
 
 
 @pytest.mark.parametrize("scanned", [True, False])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from carspotter.data.cache import PhotoCache
 from carspotter.data.photo import decode
@@ -44,6 +46,15 @@ def noise(seed: int) -> bytes:
 def mixed() -> Dataset:
     photos = [Photo("r", RED), Photo("text", b"hello"), Photo("g", GREEN), Photo("gone", Location("/no/such.jpg"))]
     return Dataset((*photos, Photo("b", BLUE)), rejected=(Rejected("listed", Reason.MISSING, "not in the zip"),))
+
+
+def test_what_was_ignored_in_a_photo_stands_in_its_reason(predictor: Predictor) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (WIDTH, HEIGHT), "red").save(file, "JPEG", exif=b"Exif\0\0garbage")
+    noted, plain = predictor.identify([file.getvalue(), RED])
+    assert noted.verdict is Verdict.NAMED
+    assert noted.reason == "its EXIF is damaged and was ignored"
+    assert plain.reason == ""
 
 
 # ---- scores ---------------------------------------------------------------------------------------------------------

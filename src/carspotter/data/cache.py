@@ -2,9 +2,9 @@
 
 One file per photo and geometry, named by the sha256 of the photo's bytes, the geometry, the finder of cars where the
 geometry asks one, and the version of what made it.
-Each file carries a checksum: a damaged or half-written one is decoded again. Several processes may share a folder:
-files are written beside and renamed, and the least recently used ones go when the folder is full. A cache is a
-convenience: when the disk is full or read-only, work goes on without it after one warning.
+Each file carries what decoding noted, and a checksum: a damaged or half-written one is decoded again. Several
+processes may share a folder: files are written beside and renamed, and the least recently used ones go when the folder
+is full. A cache is a convenience: when the disk is full or read-only, work goes on without it after one warning.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from carspotter.records import Geometry, Photo, Pixels
 
 DEFAULT_MAX_BYTES = 8 * 2**30
 """Assumption: the competition's 22 thousand photos at 240 x 320 take 5 GB."""
-MADE_BY = f"1-pillow{PIL.__version__}"
+MADE_BY = f"2-pillow{PIL.__version__}"
 """Part of every key. Raise the number when decoding or fitting changes its result."""
 TOUCH_AFTER = 3600.0
 """Seconds; assumption: entries used within the same hour are equally recent, so most reads write nothing."""
@@ -43,8 +44,10 @@ ROOM = 0.1
 LOOK_AGAIN = 0.02
 """Assumption: share of the limit that one process writes before it looks at what others wrote."""
 
-_HEADER = struct.Struct("<8sIII")  # magic, rows, columns, crc32 of the pixels
-_MAGIC = b"cspixel1"
+_HEADER = struct.Struct("<8sIIII")  # magic, rows, columns, bytes of the notes, crc32 of pixels and notes
+_MAGIC = b"cspixel2"
+MAX_NOTED = 4096
+"""Bytes of notes in an entry. Assumption: a decoder has a handful of sentences; an entry with more is damaged."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,6 +60,19 @@ def default_cache_folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser() / "carspotter" / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "carspotter"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A photo as a net is shown it.
+
+    Attributes:
+        pixels: (height, width, 3) sRGB, writable.
+        notes: what decoding left out, mended or ignored, one sentence each.
+    """
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
 
 
 class PhotoCache:
@@ -80,7 +96,11 @@ class PhotoCache:
         self._found = 0  # bytes in the folder at that time
 
     def pixels(self, photo: Photo, geometry: Geometry) -> Pixels:
-        """The photo fitted to a geometry, (height, width, 3) sRGB, writable.
+        """The photo fitted to a geometry, (height, width, 3) sRGB, writable; refused as by `look`."""
+        return self.look(photo, geometry).pixels
+
+    def look(self, photo: Photo, geometry: Geometry) -> Fitted:
+        """The photo fitted to a geometry, with what its decoder noted, from disk or not.
 
         With `photo.digest` known and the entry there, the photo's own bytes are not read.
 
@@ -109,22 +129,22 @@ class PhotoCache:
         other.finder = finder
         return other
 
-    def _fitted(self, data: bytes, geometry: Geometry) -> Pixels:
+    def _fitted(self, data: bytes, geometry: Geometry) -> Fitted:
         decoded = decode(data, at_least=decode_size(geometry))
-        return np.ascontiguousarray(framed(decoded.pixels, geometry, self.finder))
+        return Fitted(np.ascontiguousarray(framed(decoded.pixels, geometry, self.finder)), decoded.notes)
 
     def _place(self, digest: str, geometry: Geometry) -> Path:
         found_by = f" {self.finder.name}" if self.finder is not None and geometry.frame == "car" else ""
         key = hashlib.sha256(f"{digest} {geometry}{found_by} {MADE_BY}".encode()).hexdigest()
         return (self.folder or Path()) / "photos" / key[:2] / key[2:]
 
-    def _store(self, folder: Path, path: Path, pixels: Pixels) -> None:
-        size = _HEADER.size + pixels.nbytes
+    def _store(self, folder: Path, path: Path, fitted: Fitted) -> None:
+        size = _HEADER.size + fitted.pixels.nbytes
         if self.notes or size > self.max_bytes:
             return
         try:
             self._make_room(folder, size)
-            _write(path, pixels)
+            _write(path, fitted)
         except OSError as fault:
             note = (
                 f"the photo cache in {folder} cannot be written ({cause(fault)}), photos are decoded each "
@@ -147,36 +167,39 @@ class PhotoCache:
         return self._found + (self._written or 0)
 
 
-def _load(path: Path, geometry: Geometry) -> Pixels | None:
+def _load(path: Path, geometry: Geometry) -> Fitted | None:
     """The entry, or None when it is absent, damaged or of another size."""
     shape = (geometry.height, geometry.width, 3)
     pixels = np.empty(shape, dtype=np.uint8)
     try:
         with path.open("rb", buffering=0) as file:
             header = file.read(_HEADER.size)
-            whole = file.readinto(pixels.data.cast("B")) == pixels.nbytes and not file.read(1)
+            whole = file.readinto(pixels.data.cast("B")) == pixels.nbytes
+            noted = file.read(MAX_NOTED + 1)
             changed = os.fstat(file.fileno()).st_mtime
     except OSError:
         return None
-    if not whole or header != _header(pixels):
+    if not whole or header != _header(pixels, noted):
         return None
     if time.time() - changed > TOUCH_AFTER:
         with contextlib.suppress(OSError):
             os.utime(path)
-    return pixels
+    return Fitted(pixels, tuple(noted.decode().splitlines()))
 
 
-def _header(pixels: Pixels) -> bytes:
-    return _HEADER.pack(_MAGIC, pixels.shape[0], pixels.shape[1], zlib.crc32(pixels.data))
+def _header(pixels: Pixels, noted: bytes) -> bytes:
+    check = zlib.crc32(noted, zlib.crc32(pixels.data))
+    return _HEADER.pack(_MAGIC, pixels.shape[0], pixels.shape[1], len(noted), check)
 
 
-def _write(path: Path, pixels: Pixels) -> None:
+def _write(path: Path, fitted: Fitted) -> None:
     """Whole or not at all: beside, then renamed. No fsync: after a crash the checksum finds what is missing."""
+    noted = "\n".join(fitted.notes).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{uuid.uuid4().hex}.tmp")
     try:
         with beside.open("xb", buffering=0) as file:
-            for part in (_header(pixels), pixels.data.cast("B")):
+            for part in (_header(fitted.pixels, noted), fitted.pixels.data.cast("B"), noted):
                 if file.write(part) != len(part):
                     raise OSError("the disk took only a part")
         beside.replace(path)

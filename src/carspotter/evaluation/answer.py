@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -66,7 +67,8 @@ def answer(
     known = {r.id: _refused(r) for r in scores.rejected}
     twice = [i for i, times in Counter((*scores.ids, *(r.id for r in scores.rejected))).items() if times > 1]
     families = _families_of(tuple(classes), tuple(parents.items())) if calibration and calibration.name_at else ()
-    known |= {a.id: _strange(a, strangers) for a in _claimed(scores, classes, calibration or UNFITTED, families)}
+    claimed = _claimed(scores, classes, calibration or UNFITTED, families)
+    known |= {a.id: _noted(_strange(a, strangers), scores.notes.get(a.id, ())) for a in claimed}
     lost = [i for i in order if i not in known]
     if lost or twice:
         raise ValueError(f"photos neither scored nor rejected: {some(lost)}; more than once: {some(twice)}")
@@ -134,6 +136,11 @@ def _strange(found: Answer, strangers: Mapping[str, Verdict]) -> Answer:
         else f"unlike every model that was taught; {found.top[0].label} is the nearest"
     )
     return Answer(found.id, verdict, found.top, None, reason)
+
+
+def _noted(found: Answer, notes: Sequence[str]) -> Answer:
+    """The answer with what is to be known of its photo."""
+    return replace(found, reason="; ".join(filter(None, (found.reason, *notes)))) if notes else found
 
 
 def _name(family: Family | None) -> str | None:

@@ -154,7 +154,8 @@ def _leave_out_taught(
     taught = taught_with(predictor.reference, plain.embeddings)
     kept = np.flatnonzero(~taught)
     ids = tuple(scores.ids[int(at)] for at in kept)
-    return Scores(ids, scores.logits[kept], scores.embeddings[kept], scores.rejected), int(taught.sum())
+    notes = {name: scores.notes[name] for name in ids if name in scores.notes}
+    return Scores(ids, scores.logits[kept], scores.embeddings[kept], scores.rejected, notes), int(taught.sum())
 
 
 def kinds_of(looked: Scan, ids: tuple[str, ...], progress: Progress = silent) -> Mapping[str, npt.NDArray[np.bool_]]:

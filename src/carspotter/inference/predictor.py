@@ -45,10 +45,11 @@ Askable = str | Path | bytes | Photo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Row:
-    """What the network said about one photo: logits (K,), embedding (D,), both f32."""
+    """What the network said about one photo, logits (K,) and embedding (D,), both f32, and what its decoder noted."""
 
     logits: npt.NDArray[np.float32]
     embedding: npt.NDArray[np.float32]
+    notes: tuple[str, ...] = ()
 
 
 def load(folder: str | Path, *, threads: int = 0, runtime: RuntimeName = "onnxruntime") -> Predictor:
@@ -223,10 +224,12 @@ class Predictor:
 
     def _look(self, photo: Photo, views: Sequence[View], cache: PhotoCache) -> _Row | Rejected:
         try:
-            pixels = cache.pixels(photo, self.card.geometry)
+            fitted = cache.look(photo, self.card.geometry)
         except PhotoRefused as refused:
             return Rejected(photo.id, refused.reason, refused.sentence)
-        return self._run([pixels] if len(views) == 1 else [apply_view(pixels, view) for view in views])
+        pixels = fitted.pixels
+        row = self._run([pixels] if len(views) == 1 else [apply_view(pixels, view) for view in views])
+        return replace(row, notes=fitted.notes)
 
     def _run(self, views: list[Pixels]) -> _Row:
         """The mean over the views of one photo; each runs alone, for the same bits whatever their number."""
@@ -244,7 +247,8 @@ class Predictor:
         for at, (_, row) in enumerate(rows):
             logits[at], embeddings[at] = row.logits, row.embedding
         refused = tuple(row for _, row in found if isinstance(row, Rejected))
-        return Scores(tuple(name for name, _ in rows), logits, embeddings, (*rejected, *refused))
+        notes = {name: row.notes for name, row in rows if row.notes}
+        return Scores(tuple(name for name, _ in rows), logits, embeddings, (*rejected, *refused), notes)
 
 
 def _mean_logits(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ class Scores:
         logits: (N, K) f32; higher is likelier; softmax gives uncalibrated probabilities.
         embeddings: (N, D) f32; the input of the last linear layer.
         rejected: photos without a row, with their reason.
+        notes: photo id → what decoding it left out, mended or ignored; only of photos with a row and a note.
     """
 
     ids: tuple[str, ...]
     logits: Logits
     embeddings: npt.NDArray[np.float32]
     rejected: tuple[Rejected, ...] = ()
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.logits) == len(self.embeddings):

@@ -41,6 +41,13 @@ def test_every_photo_has_its_answer_in_the_order_sent(running: Running) -> None:
     assert running.post("/v1/identify", ("r.png", RED), model="other").json()["model"] == "other"
 
 
+def test_what_was_ignored_in_a_photo_stands_in_its_reason(running: Running) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (60, 40), "red").save(file, "JPEG", exif=b"Exif\0\0garbage")
+    answers = running.post("/v1/identify", ("e.jpg", file.getvalue()), ("r.png", RED)).json()["answers"]
+    assert [one["reason"] for one in answers] == ["its EXIF is damaged and was ignored", ""]
+
+
 def test_a_listing_is_checked(running: Running) -> None:
     def checked(declared: str, *photos: bytes) -> dict[str, object]:
         named = [(f"{at}.png", photo) for at, photo in enumerate(photos)]

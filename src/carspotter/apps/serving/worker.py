@@ -56,6 +56,7 @@ class Seen:
         rejected: why there is nothing.
         picture: a JPEG, where one was asked for.
         near: the likeliest classes, each with the training photos that are nearest; empty where none are remembered.
+        notes: what decoding the photo left out, mended or ignored.
     """
 
     logits: npt.NDArray[np.float32] | None = None
@@ -63,6 +64,7 @@ class Seen:
     rejected: Rejected | None = None
     picture: bytes | None = None
     near: tuple[tuple[str, tuple[Neighbour, ...]], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 Want = Literal["answer", "thumbnail", "why", "near", "training"]
@@ -146,7 +148,7 @@ def look(predictor: Predictor, photo: Photo) -> Seen:
     if scores.rejected:
         return Seen(rejected=scores.rejected[0])
     stranger = predictor.strangers(dataset, scores).get(photo.id)
-    return Seen(scores.logits[0], stranger)
+    return Seen(scores.logits[0], stranger, notes=scores.notes.get(photo.id, ()))
 
 
 def draw_small(_: Predictor, photo: Photo) -> Seen:
@@ -211,6 +213,7 @@ def together(seen: Sequence[Seen], ids: Sequence[str], classes: int) -> tuple[Sc
         np.stack(logits) if logits else np.zeros((0, classes), np.float32),
         np.zeros((len(rows), 0), np.float32),  # who is a stranger was told where the embeddings were
         refused,
+        {ids[at]: one.notes for at, one in enumerate(seen) if one.notes},
     )
     return scores, {ids[at]: one.stranger for at, one in enumerate(seen) if one.stranger is not None}
 
