@@ -33,7 +33,18 @@ from carspotter.inference.reference import Reference, read_reference
 from carspotter.inference.runtime import Outputs, Runtime, RuntimeName, open_runtime
 from carspotter.inference.strangers import Strangers
 from carspotter.progress import Progress, silent
-from carspotter.records import Answer, BundleCard, Dataset, Location, Photo, Pixels, Rejected, Scores, Verdict
+from carspotter.records import (
+    Answer,
+    BundleCard,
+    Dataset,
+    Location,
+    Photo,
+    Pixels,
+    Precision,
+    Rejected,
+    Scores,
+    Verdict,
+)
 from carspotter.workers import in_order, usable_cores
 
 AHEAD = 2
@@ -52,13 +63,20 @@ class _Row:
     notes: tuple[str, ...] = ()
 
 
-def load(folder: str | Path, *, threads: int = 0, runtime: RuntimeName = "onnxruntime") -> Predictor:
+def load(
+    folder: str | Path,
+    *,
+    threads: int = 0,
+    runtime: RuntimeName = "onnxruntime",
+    precision: Precision | None = None,
+) -> Predictor:
     """Open a model folder.
 
     Args:
         folder: what `train` wrote.
         threads: photos worked on at once; 0 takes every core this process may use.
         runtime: who computes.
+        precision: in what, where the processor can; None: as the model was exported.
 
     Raises:
         MissingExtra: OpenVINO is asked for and not installed.
@@ -67,7 +85,9 @@ def load(folder: str | Path, *, threads: int = 0, runtime: RuntimeName = "onnxru
     bundle = read_bundle(folder)
     # The bytes that were hashed are the bytes that run, whatever happens to the file meanwhile.
     finder = NetFinder(bundle.read(FINDER)) if FINDER in bundle.card.files else None
-    opened = open_runtime(bundle.read(MODEL), threads=1, kind=runtime)
+    judged = bundle.card.export.precision if bundle.card.export else "f32"
+    bf16 = (precision or judged) == "bf16"
+    opened = open_runtime(bundle.read(MODEL), threads=1, kind=runtime, bf16=bf16)
     return Predictor(bundle, opened, finder, threads=threads)
 
 
@@ -80,6 +100,7 @@ class Predictor:
         vehicles: the net that sees whether there is a vehicle at all; None where the model has none.
         reference: what the model remembers of the photos that trained it; None where it remembers nothing.
         threads: photos worked on at once.
+        bf16: whether the network computes in half precision.
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime, finder: NetFinder | None = None, *, threads: int = 0) -> None:
@@ -90,6 +111,7 @@ class Predictor:
         self.vehicles = finder
         self._strangers = _strangers(bundle.card, self.reference)
         self.threads = threads or usable_cores()
+        self.bf16 = runtime.bf16
         self._runtime = runtime
 
     @property

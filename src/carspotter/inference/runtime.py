@@ -66,12 +66,14 @@ class Runtime(Protocol):
         width: columns of a photo, pixels.
         classes: K, the number of logits.
         dimensions: D, the length of an embedding.
+        bf16: whether it computes in half precision.
     """
 
     height: int
     width: int
     classes: int
     dimensions: int
+    bf16: bool
 
     def run(self, photos: npt.NDArray[np.uint8], *, feature_map: bool = False) -> Outputs:
         """Run N photos.
@@ -88,7 +90,12 @@ RuntimeName = Literal["onnxruntime", "openvino"]
 
 
 def open_runtime(
-    model: Path | bytes, *, threads: int = 0, name: str = "model.onnx", kind: RuntimeName = "onnxruntime"
+    model: Path | bytes,
+    *,
+    threads: int = 0,
+    name: str = "model.onnx",
+    kind: RuntimeName = "onnxruntime",
+    bf16: bool = False,
 ) -> Runtime:
     """Open a bundle's `model.onnx` on the CPU and try it on one grey photo.
 
@@ -97,6 +104,7 @@ def open_runtime(
         threads: CPU threads of one run; 0 takes all cores.
         name: of bytes, for messages.
         kind: who computes.
+        bf16: compute in half precision where runtime and processor can; `Runtime.bf16` tells whether they do.
 
     Raises:
         MissingExtra: OpenVINO is not installed.
@@ -106,7 +114,7 @@ def open_runtime(
     data, name = _read(model) if isinstance(model, Path) else (model, name)
     refuse_external_data(data, name)
     if kind == "openvino":
-        return _OpenVinoRuntime(data, name, threads)
+        return _OpenVinoRuntime(data, name, threads, bf16)
     try:
         session = ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])
     except _FAULTS as fault:
@@ -138,6 +146,8 @@ def _options(threads: int) -> ort.SessionOptions:
 class _OrtRuntime:
     """A CPU session of ONNX Runtime; `run` releases the interpreter lock and is safe from several threads."""
 
+    bf16 = False  # its processor kernels have none
+
     def __init__(self, session: ort.InferenceSession, name: str) -> None:
         self._session = session
         self._name = name
@@ -161,7 +171,7 @@ class _OrtRuntime:
 class _OpenVinoRuntime:
     """The same on OpenVINO: a request of its own for each thread, one core each, one photo after another."""
 
-    def __init__(self, data: bytes, name: str, threads: int) -> None:
+    def __init__(self, data: bytes, name: str, threads: int, bf16: bool) -> None:
         try:
             import openvino
         except ImportError:
@@ -177,10 +187,12 @@ class _OpenVinoRuntime:
         self.height, self.width = first.height, first.width
         _must_have_outputs(dict(_named(port, kinds) for port in model.outputs), name)
         # Without the hint it computes in bf16 where the processor can, and logits move by a quarter.
-        config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": streams, "NUM_STREAMS": streams}
+        hint = "bf16" if bf16 else "f32"
+        config = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": streams, "NUM_STREAMS": streams}
         try:
             model.reshape([1, self.height, self.width, 3])  # sizes that are known make better plans
             self._compiled: Any = core.compile_model(model, "CPU", config)
+            self.bf16 = self._compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.bf16
         except RuntimeError as fault:
             raise BundleError(f"OpenVINO cannot run {name}: {one_line(fault)}; use --runtime onnxruntime") from None
         self._mine = local()

@@ -13,7 +13,7 @@ from carspotter.records.datasets import Dataset, Reading, Split
 from carspotter.records.figures import ClassFigures, Evaluation, Figure
 from carspotter.records.findings import Decision, Finding, Kind, Verb
 from carspotter.records.history import EpochRecord, FreezeSummary
-from carspotter.records.models import FORMAT_VERSION, BackboneCard, BundleCard, ExportNote, Join, Provenance
+from carspotter.records.models import FORMAT_VERSION, BackboneCard, BundleCard, ExportNote, Join, Precision, Provenance
 from carspotter.records.photos import Geometry, Location, Photo, Pixels, Rejected, Remote
 from carspotter.records.runs import Birth, Imported, Machine, Run, RunStatus
 from carspotter.records.scores import HeldOut, Logits, Scores
@@ -49,6 +49,7 @@ __all__ = [
     "Machine",
     "Photo",
     "Pixels",
+    "Precision",
     "Provenance",
     "Reading",
     "Record",

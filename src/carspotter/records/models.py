@@ -16,7 +16,10 @@ Join = Literal["mean", "soup"]
 """How networks become one model: side by side, with the mean of their logits as the answer; or one network that has the
 mean of their weights."""
 
-FORMAT_VERSION = 5
+Precision = Literal["f32", "int8", "bf16"]
+"""What a network computes in: single precision, 8-bit integers, or the half precision of some processors."""
+
+FORMAT_VERSION = 6
 """Of the bundles that this version writes, and the newest that it reads."""
 SINCE_FORMAT_2 = {
     "members": 1,
@@ -72,9 +75,9 @@ class Provenance(Record):
 
 
 class ExportNote(Record):
-    """What a network in another precision was judged by before it was written."""
+    """What a network that computes otherwise than it was trained was judged by before it was written."""
 
-    precision: Literal["int8"]
+    precision: Precision
     of: str = Field(description="bundle hash of the original")
     runtime: Literal["onnxruntime", "openvino"] = Field(description="that computed it")
     photos: int = Field(ge=2, description="held-out photos that judged both")

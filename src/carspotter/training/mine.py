@@ -26,6 +26,7 @@ from carspotter.evaluation.metrics import best_first, log_softmax
 from carspotter.evaluation.paired import Paired, mean_difference, pair
 from carspotter.inference.bundle import check_target
 from carspotter.inference.predictor import Predictor, load
+from carspotter.inference.runtime import RuntimeName
 from carspotter.progress import Progress, silent
 from carspotter.records import Birth, Dataset, Figure, HeldOut, Rejected, Run, Scores, Verdict
 from carspotter.tracking.runs import RunStore, open_store
@@ -133,6 +134,7 @@ def prospect(
     model: Path,
     pool: Pool,
     *,
+    runtime: RuntimeName = "onnxruntime",
     store: RunStore | None = None,
     cache: PhotoCache | None = None,
     progress: Progress = silent,
@@ -143,6 +145,7 @@ def prospect(
         source: what `look` made of the photos that the model was trained on.
         model: its folder; its run must be at hand.
         pool: what is looked through.
+        runtime: who computes.
         store: of runs.
         cache: of decoded photos.
         progress: told about all of it.
@@ -157,7 +160,7 @@ def prospect(
         raise RecipeError(f"a pool is looked through by one process, not {processes()}; start it without a launcher")
     must_be_few(pool.photos)
     store, cache = store or open_store(), cache or PhotoCache(default_cache_folder())
-    predictor = load(model)
+    predictor = load(model, runtime=runtime)
     run, kept = _judged_by(predictor, source, store)
     card = predictor.card
     before = judge(_as_scores(kept), kept.labels, card.classes, card.calibration, parents=card.parents)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carspotter.inference.finder import Seer
+    from carspotter.inference.runtime import RuntimeName
     from carspotter.records import Dataset, Decision
     from carspotter.training.audit import Audit
     from carspotter.training.embeddings import Embed
@@ -75,6 +76,7 @@ def audit(
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
+    runtime: options.Runtime = "onnxruntime",
 ) -> None:
     """Find wrong labels, strange photos, copies, leaks, dark and blurry photos, and classes that overlap.
 
@@ -99,7 +101,7 @@ def audit(
     dataset = apply_decisions(dataset, made)
     notes(dataset.notes)
     others = _others(source, against or [])
-    embed, seer = _eyes(model, backbone)
+    embed, seer = _eyes(model, backbone, runtime)
     with progress() as show:
         found = _still_open(judge(dataset, embed, seer=seer, against=others, progress=show), made)
     rows = [(f.id, str(f.kind), f.score, int(f.is_issue), f.why, f.suggestion) for f in found.findings]
@@ -132,7 +134,7 @@ def _others(source: Path, against: list[Path]) -> dict[str, Dataset]:
     return test | {str(place): read_source(place) for place in against}
 
 
-def _eyes(model: Path | None, backbones: list[str] | None) -> tuple[Embed, Seer | None]:
+def _eyes(model: Path | None, backbones: list[str] | None, runtime: RuntimeName) -> tuple[Embed, Seer | None]:
     """What looks at the photos, and what sees whether they show a vehicle; a note where nothing does."""
     from carspotter.data.cache import PhotoCache, default_cache_folder
     from carspotter.training.embeddings import backbone_embeddings, model_embeddings
@@ -142,7 +144,7 @@ def _eyes(model: Path | None, backbones: list[str] | None) -> tuple[Embed, Seer 
         return backbone_embeddings(backbones or (), cache), _packaged_seer()
     from carspotter.inference.predictor import load
 
-    predictor = load(model)
+    predictor = load(model, runtime=runtime)
     if predictor.vehicles is None:
         note(f"{model} has no net that sees vehicles: photos without a car are found by their strangeness alone")
         return model_embeddings(predictor, cache), None

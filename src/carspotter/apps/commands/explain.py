@@ -39,6 +39,7 @@ def explain(
     against: Against = None,
     photos: Trained = None,
     count: Count = 4,
+    runtime: options.Runtime = "onnxruntime",
 ) -> None:
     """Draw why a photo is one model rather than another: where the net saw it, and like training photos.
 
@@ -52,7 +53,7 @@ def explain(
     from carspotter.records import Location, Photo
 
     check_picture(output)
-    predictor = load(model, threads=1)
+    predictor = load(model, threads=1, runtime=runtime)
     asked = Photo(photo.name, Location(str(photo)))
     try:
         found = explain_photo(predictor, asked, reference=predictor.reference, against=against, gradients=_gradients)

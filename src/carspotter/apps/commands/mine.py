@@ -62,6 +62,7 @@ def mine(
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
     group_column: options.GroupColumn = None,
+    runtime: options.Runtime = "onnxruntime",
 ) -> None:
     """Find out where a model is weak, which photos of a pool would help, and whether they do.
 
@@ -83,7 +84,7 @@ def mine(
     dataset = read_labelled(source, photos, decisions, **columns)
     asked = _pool(source, pool, bar, weight)
     with progress() as show:
-        found = prospect(look(dataset, strict=False, progress=show), model, asked, progress=show)
+        found = prospect(look(dataset, strict=False, progress=show), model, asked, runtime=runtime, progress=show)
     write_table(listed, COLUMNS, [(p.id, p.use, p.label, p.probability, p.worth, p.why) for p in found.picks])
     _say_weak(found.before)
     _say_pool(found, listed)

@@ -1,4 +1,4 @@
-"""A trained net in integers, judged beside itself, refused or written."""
+"""A trained net that computes otherwise, judged beside itself, refused or written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.training.test_train import recipe
 
 from carspotter.apps.cli import main
 from carspotter.data.source import read_source
-from carspotter.errors import SourceError
+from carspotter.errors import SourceError, TrainingError
 from carspotter.evaluation import gate
 from carspotter.evaluation.metrics import evaluate
 from carspotter.inference.predictor import Predictor, load
 from carspotter.records import Dataset
 from carspotter.tracking.runs import open_store
-from carspotter.training.quantize import quantize_bundle
+from carspotter.training.gated_export import export_gated
 from carspotter.training.train import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("runs_db")]
@@ -45,8 +45,9 @@ def test_an_export_is_a_model_like_any_other(
     lot: Dataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
     lenient(monkeypatch, 1.0)
-    found = quantize_bundle(model, lot, tmp_path / "int8", runtime=runtime)  # type: ignore[arg-type]
+    found = export_gated(model, lot, tmp_path / "int8", runtime=runtime)  # type: ignore[arg-type]
     assert found.faults == ()
+    assert found.difference.photos == 6
     assert found.after.megabytes < 0.6 * found.before.megabytes
     original, small = load(model), load(tmp_path / "int8", runtime=runtime)  # type: ignore[arg-type]
     note = small.card.export
@@ -61,13 +62,48 @@ def test_an_export_is_a_model_like_any_other(
     photo = lot.photos[0]
     assert abs(small.identify(photo).top[0].probability - original.identify(photo).top[0].probability) < 0.2
     assert small.reference is not None
+    assert small.card.calibration == original.card.calibration  # under which it was judged
+
+
+def test_single_precision_on_openvino_is_the_same_file_judged_there(lot: Dataset, model: Path, tmp_path: Path) -> None:
+    found = export_gated(model, lot, tmp_path / "ov", runtime="openvino", precision="f32")
+    assert found.faults == ()
+    assert found.difference.difference.value == 0
+    made = load(tmp_path / "ov", runtime="openvino")
+    assert made.bundle.read("model.onnx") == load(model).bundle.read("model.onnx")
+    assert (made.card.export.precision, made.card.export.runtime) == ("f32", "openvino")
+
+
+def test_half_precision_is_refused_where_the_processor_has_none(lot: Dataset, model: Path, tmp_path: Path) -> None:
+    if load(model, runtime="openvino", precision="bf16").bf16:
+        made = export_gated(model, lot, tmp_path / "half", runtime="openvino", precision="bf16", force=True).bundle
+        assert load(made.folder, runtime="openvino").bf16  # as its card says
+        return
+    with pytest.raises(TrainingError, match="openvino has no bf16 on this processor"):
+        export_gated(model, lot, tmp_path / "half", runtime="openvino", precision="bf16", force=True)
+    assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "add --int8, or --to openvino"),
+        (["--bf16"], "--bf16 goes with --to openvino"),
+        (["--to", "openvino", "--int8", "--bf16"], "choose one"),
+    ],
+)
+def test_what_makes_no_export_is_said_before_anything_is_read(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "absent", "--validate", "absent", "-o", str(tmp_path / "out"), *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_what_answers_otherwise_is_refused_with_the_figures(
     lot: Dataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lenient(monkeypatch, -2.0)  # nothing is good enough
-    words = ["export", str(model), "--validate", str(tmp_path / "lot"), "-o", str(tmp_path / "int8")]
+    words = ["export", str(model), "--int8", "--validate", str(tmp_path / "lot"), "-o", str(tmp_path / "int8")]
     assert main(words) == 1
     out, err = capsys.readouterr()
     assert "original" in out
@@ -85,4 +121,4 @@ def test_other_photos_cannot_judge(model: Path, tmp_path: Path) -> None:
             source = next((tmp_path / "lot" / "red").glob(f"{i}.png"))
             (tmp_path / "other" / name / f"x{i}.png").write_bytes(source.read_bytes())
     with pytest.raises(SourceError, match="has 0 photos that trained the model and 0 that it held out"):
-        quantize_bundle(model, read_source(tmp_path / "other"), tmp_path / "int8")
+        export_gated(model, read_source(tmp_path / "other"), tmp_path / "int8")
