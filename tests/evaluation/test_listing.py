@@ -40,6 +40,21 @@ def test_a_declared_model_meets_its_class_by_letters_and_digits() -> None:
     assert find_class("a b", ("A_B", "ab")) is None  # which one is meant cannot be told
 
 
+def test_a_declared_model_with_more_words_meets_the_class_that_it_names() -> None:
+    classes = ("BMW_X5", "X5", "BMW_X6", "2114", "Audi_80", "—")
+    said = {
+        "BMW X5 xDrive30d, 2015": 0,  # the longer of two that are named
+        "new bmw-x6!": 2,
+        "ВАЗ 2114 Samara": 3,
+        "BMW X5M": None,
+        "BMW 21144": None,
+        "BMW X5 or BMW X6": None,
+        "Audi 80 for 2114": None,
+        "—": None,
+    }
+    assert {name: find_class(name, classes) for name in said} == said
+
+
 def test_a_match() -> None:
     found = checked("BMW X5", [0.7, 0.2, 0.1], [0.85, 0.1, 0.05])
     assert (found.verdict, found.recognised) == (ListingVerdict.MATCH, "BMW_X5")

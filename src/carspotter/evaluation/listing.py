@@ -52,9 +52,17 @@ def join_photos(logits: npt.NDArray[np.float32], temperature: float) -> Floats:
 
 
 def find_class(declared: str, classes: Sequence[str]) -> int | None:
-    """The class that an ad means: by letters and digits alone, so that `BMW X5` is `bmw_x5`; None where none is."""
+    """The class that an ad means, or None: by letters and digits alone, so that `BMW X5` is `bmw_x5`.
+
+    Where none is called so, the one whose words stand in the ad's, as in `BMW X5 xDrive30d`; of several the one that
+    holds all the others, so that an ad of two models means neither.
+    """
     wanted = _plain(declared)
     found = [at for at, name in enumerate(classes) if wanted and _plain(name) == wanted]
+    if not found:
+        spelt = [_words(name) for name in classes]
+        named = [at for at, words in enumerate(spelt) if words.strip() and words in _words(declared)]
+        found = [at for at in named if all(spelt[other] in spelt[at] for other in named)]
     return found[0] if len(found) == 1 else None
 
 
@@ -137,6 +145,11 @@ def read_price(text: str) -> float | None:
     whole, cents = re.sub(r"\D", "", found["whole"]), found["cents"]
     number = float(f"{whole}.{cents}" if cents else whole)
     return number if 0 < number < 1e12 else None
+
+
+def _words(name: str) -> str:
+    """Each word of letters and digits between two spaces."""
+    return f" {_LETTERS.sub(' ', name).casefold().strip()} "
 
 
 def _plain(name: str) -> str:
