@@ -13,7 +13,7 @@ from html import unescape
 
 import httpx
 import pytest
-from tests.apps.serving.conftest import wait_until
+from tests.apps.serving.conftest import PART, head, talk, wait_until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -21,7 +21,7 @@ from helpers.tiny import write_tiny_bundle
 
 pytestmark = pytest.mark.slow
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4"
-FOREIGN = ("https://evil.example", "null", "http://127.0.0.1.evil.example")
+FOREIGN = ("https://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:1", "http://[::1")
 HEADER_SECONDS = 1.0
 SERVER = """
 import sys
@@ -35,7 +35,8 @@ from carspotter.apps.serving.server import config, listen
 from carspotter.apps.serving.shelf import Shelf
 from carspotter.apps.web.pages import Extras, attach
 
-api = Api(Shelf([Path(sys.argv[1])]), Limits(workers=1, header_seconds=float(sys.argv[2])).resolved())
+limits = Limits(workers=1, header_seconds=float(sys.argv[2]), receive_seconds=3.0, body_bytes=200_000)
+api = Api(Shelf([Path(sys.argv[1])]), limits.resolved())
 attach(api, Extras())
 socket = listen("127.0.0.1", 0)
 print(socket.getsockname()[1], flush=True)
@@ -110,3 +111,15 @@ def test_a_socket_outlives_the_deadline_of_headers(page: str) -> None:
         while not (said := str(socket.recv(10))).startswith("431"):
             assert said.startswith("42"), said
         assert said == "431[true]"
+
+
+def test_uploads_of_the_page_have_the_bounds_of_all_bodies(page: str) -> None:
+    shown = httpx.get(page, timeout=30).text
+    path, port = re.findall(r"/_nicegui/client/[^\"&]+/upload/\d+", shown)[0], int(page.rsplit(":", 1)[1])
+    begun = head(path, Transfer_Encoding="chunked") + b"%x\r\n%s\r\n" % (len(PART), PART)
+    flooded = talk(port, begun, *[b"10000\r\n" + b"x" * 0x10000 + b"\r\n"] * 8)
+    assert flooded.startswith(b"HTTP/1.1 413")
+    assert b'"too_large"' in flooded
+    late = talk(port, begun)
+    assert late.startswith(b"HTTP/1.1 408")
+    assert b'"too_slow"' in late

@@ -26,6 +26,8 @@ CORS = b"access-control-"
 """How the headers begin by which a server lets pages of other sites read its replies."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Hosts that are answered without being named."""
+PORTS = {"http": 80, "https": 443}
+"""Of the schemes that pages come by, where none is named."""
 OPEN = frozenset({"/healthz", "/readyz"})
 """Paths that need no token."""
 FLOODED = 413
@@ -56,7 +58,7 @@ class Guard:
     Args:
         app: what is guarded.
         limits: of size and time.
-        hosts: that may be named in `Host` and `Origin`, besides the local ones; a port is not looked at.
+        hosts: that may be named in `Host`, besides the local ones; a port is not looked at.
         token: that every request but the health checks must bear; empty: none.
         full: whether photos that come now would have to wait too long.
         photos: paths whose requests bring photos.
@@ -95,17 +97,42 @@ class Guard:
             await send(_closed(message))
 
         try:
-            self._check(scope)
-            bounded = self._bounded(receive) if scope["type"] == "http" else receive
-            await self._app(scope, bounded, noted)
-        except Refusal as refusal:
-            if not status:
-                await _refuse(scope, noted, refusal)
+            await self._guarded(scope, receive, noted)
         finally:
             # A path that is no route would be a label of a stranger's making.
             known = getattr(scope.get("route"), "path", None)
             route = str(known or (scope["path"] if scope["path"] in self._photos else "other"))
             self._measured(route, status, time.perf_counter() - began)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on; refuse it before that, or in the middle of its body, whatever the app makes of this."""
+        refusal: Refusal | None = None
+        begun = False
+        bounded = self._bounded(receive) if scope["type"] == "http" else receive
+
+        async def heard() -> Message:
+            nonlocal refusal
+            try:
+                return await bounded()
+            except Refusal as found:
+                refusal = found
+                raise
+
+        async def said(message: Message) -> None:
+            nonlocal begun
+            if refusal is None or begun:
+                begun = True
+                await send(message)
+
+        try:
+            self._check(scope)
+            await self._app(scope, heard, said)
+        except Exception as found:  # an app's own middleware may have wrapped the refusal that it was handed
+            refusal = refusal or (found if isinstance(found, Refusal) else None)
+            if refusal is None:
+                raise
+        if refusal is not None and not begun:
+            await _refuse(scope, send, refusal)
 
     def _check(self, scope: Scope) -> None:
         headers: dict[bytes, bytes] = {}
@@ -113,7 +140,7 @@ class Guard:
             if name == b"host" and name in headers:
                 raise Refusal(400, "bad_host", "the request names several hosts")
             headers[name] = value
-        if _host(headers.get(b"host", b"").decode("latin-1")) not in self._hosts:
+        if _place(headers.get(b"host", b"").decode("latin-1"))[0] not in self._hosts:
             raise Refusal(421, "bad_host", "this server does not answer under that name; start it with --allow-host")
         if self._foreign(headers):
             raise Refusal(403, "bad_origin", "requests from pages of other sites are not answered")
@@ -135,13 +162,9 @@ class Guard:
         """
         origin = headers.get(b"origin")
         if origin is not None:
-            return not self._same(origin.decode("latin-1"))
+            return not _same(origin.decode("latin-1"), headers[b"host"].decode("latin-1"))
         followed = (headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest")) == (b"navigate", b"document")
         return headers.get(b"sec-fetch-site") == b"cross-site" and not followed
-
-    def _same(self, origin: str) -> bool:
-        parts = urlsplit(origin)
-        return parts.scheme in {"http", "https"} and _host(parts.netloc) in self._hosts
 
     def _bounded(self, receive: Receive) -> Receive:
         """The body counted as it comes, and all of it by a deadline."""
@@ -180,15 +203,23 @@ def _flooded(limits: Limits) -> Refusal:
     return Refusal(FLOODED, "too_large", f"a request may have {most}; send fewer or smaller photos")
 
 
-def _host(netloc: str) -> str:
-    """The name of a host without its port; nothing for what is no host."""
+def _place(netloc: str) -> tuple[str, int | None]:
+    """The name of a host and its port, if one is named; no name for what is no host."""
     try:
         parts = urlsplit(f"//{netloc}")
-        _ = parts.port
+        port = parts.port
     except ValueError:
-        return ""
+        return "", None
     bare = parts.netloc == netloc and "@" not in netloc and not parts.path and not parts.query and not parts.fragment
-    return (parts.hostname or "").casefold() if bare else ""
+    return ((parts.hostname or "").casefold(), port) if bare else ("", None)
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether a page's origin is the very place that it asks: name and port. A proxy may speak TLS before us."""
+    scheme, _, netloc = origin.partition("://")
+    usual = PORTS.get(scheme)
+    (name, port), (own, own_port) = _place(netloc), _place(host)
+    return usual is not None and bool(name) and (name, port or usual) == (own, own_port or usual)
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
