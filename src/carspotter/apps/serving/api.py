@@ -189,16 +189,17 @@ class Api:
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         await self.pool.start()
-        watch = asyncio.create_task(self.shelf.watch(self._replaced))
+        watch = asyncio.create_task(self.shelf.watch(self.pool.try_open, self._replaced))
         try:
             yield
         finally:
             watch.cancel()
+            await asyncio.wait([watch])
             await self.pool.stop()
 
     async def refresh(self) -> None:
         """Look whether models were replaced, now."""
-        self._replaced(await asyncio.to_thread(self.shelf.refresh))
+        self._replaced(await self.shelf.refresh(self.pool.try_open))
 
     def _replaced(self, names: tuple[str, ...]) -> None:
         for name in names:
