@@ -145,6 +145,34 @@ def test_names_of_files_cannot_steer_anything(running: Running) -> None:
     assert "\n" not in answer["id"]
 
 
+def test_long_names_of_files_stay_apart(running: Running) -> None:
+    names = [f"{'a' * 150}{at}.png" for at in range(2)]
+    found = running.post("/v1/identify", *((name, RED) for name in names))
+    assert [answer["id"] for answer in found.json()["answers"]] == names
+
+
+def test_health_may_be_asked_without_a_body(running: Running) -> None:
+    for path in ("/healthz", "/readyz"):
+        found = httpx.head(running.url + path, timeout=30)
+        assert (found.status_code, found.content) == (200, b"")
+
+
+def test_the_description_names_every_error_and_the_token(running: Running, start: Callable[..., Running]) -> None:
+    described = running.get("/openapi.json").json()
+    assert "securitySchemes" not in described["components"]
+    assert sorted(described["paths"]["/v1/models"]["get"]["responses"]) == [
+        "200", "400", "401", "403", "421", "500", "503",
+    ]  # fmt: skip
+    guarded = start(token="0123456789abcdef")  # noqa: S106
+    assert (
+        guarded.get("/docs").status_code == guarded.get("/docs/start.js").status_code == 200
+    )  # a browser has none yet
+    described = guarded.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"] == {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
+    asked = {path: "security" in next(iter(one.values())) for path, one in described["paths"].items()}
+    assert [path for path, wanted in asked.items() if not wanted] == ["/healthz", "/readyz"]
+
+
 @pytest.mark.slow
 def test_a_photo_that_kills_its_worker_costs_nobody_else_anything(start: Callable[..., Running]) -> None:
     fresh = start(limits=Limits(workers=2, wait=50, photo_seconds=5))

@@ -48,6 +48,7 @@ class Pool:
         models: those of the moment, which every process opens first.
         runtime: who computes.
         restarted: called when a process is replaced.
+        said: told what became of each photo.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Pool:
         *,
         runtime: RuntimeName = "onnxruntime",
         restarted: Callable[[], None] = lambda: None,
+        said: Callable[[Task, Seen], None] = lambda *_: None,
     ) -> None:
         self._limits = limits
         self._models = models
         self._restarted = restarted
+        self._said = said
         self._runtime = runtime
         self._hands = [Hand(limits, runtime) for _ in range(limits.workers)]
         self._line: Line[Hand] = Line()
@@ -96,8 +99,8 @@ class Pool:
 
     @property
     def full(self) -> bool:
-        """Whether another request would have to wait too long."""
-        return self.wait > self._limits.wait
+        """Whether another request would have to wait too long, or for nobody."""
+        return not self.ready or self.admitted >= self._limits.waiting or self.wait > self._limits.wait
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -146,9 +149,9 @@ class Pool:
         """Photos of one request count as waiting until it is over; they are run as one turn.
 
         Raises:
-            Full: they would wait too long.
+            Full: they would wait too long, or be too many.
         """
-        if self.full:
+        if self.full or (self.admitted and self.admitted + photos > self._limits.waiting):
             raise Full
         self.admitted += photos
         try:
@@ -162,6 +165,12 @@ class Pool:
         Never raises for a photo: one that harms its processes is refused with the reason. A process that was dead
         before it got the photo costs the photo nothing.
         """
+        said = await self._found(task, turn)
+        if isinstance(said, Seen):
+            self._said(task, said)
+        return said
+
+    async def _found(self, task: Task, turn: Turn) -> Seen | Gone:
         ended = 0
         while ended < ENDED:
             hand = await self._line.take(turn)

@@ -74,6 +74,10 @@ class Shelf:
         bundle = self._versions[name][-1]
         return bundle, _model(name, bundle)
 
+    def bundle(self, model: Model) -> Bundle | None:
+        """A version that is served, or was before the last replacement."""
+        return next((one for one in self._versions[model.name] if _model(model.name, one) == model), None)
+
     def look(self) -> dict[str, tuple[Print, Bundle]]:
         """Copies of what lies in the folders and is not served yet; what is no sound model changes nothing."""
         found = {}
