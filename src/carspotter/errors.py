@@ -64,6 +64,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     MISSING_EXTRA = "missing_extra"
+    TOO_MANY = "too_many"
 
 
 class CarspotterError(Exception):

@@ -10,7 +10,8 @@ import pytest
 from carspotter.apps.cli import main
 from carspotter.data.listing import list_place
 from carspotter.data.table import Table, read_table
-from carspotter.inference.lot import MAX_PHOTOS, find_ads
+from carspotter.errors import Reason
+from carspotter.inference.lot import MAX_NAMES, MAX_PHOTOS, find_ads
 from helpers.tiny import colour_photo, write_tiny_bundle
 
 ADS = """ad,model,photos,price,reason
@@ -137,6 +138,15 @@ def test_folders_and_names_of_many_photos(tmp_path: Path) -> None:
     cells = ["a", "a/b/001.png\na\\b\\002", "one.png; one.png;./", " ; ", "own;same"]
     whole, part, twice, none, ends = find_ads(["m"] * len(cells), cells, list_place(tmp_path))
     assert len(whole.photos) == MAX_PHOTOS
+    assert [(one.reason, one.sentence) for one in whole.missing] == [
+        (Reason.TOO_MANY, "more than 50 photos, the first 50 of which were looked at")
+    ]
+    cells = [";".join(["one.png", *(f"c{at}" for at in range(more))]) for more in (MAX_NAMES - 1, MAX_NAMES)]
+    most, beyond = find_ads(["m"] * 2, cells, list_place(tmp_path))
+    assert {one.reason for one in most.missing} == {Reason.MISSING}
+    assert beyond.missing[-1].sentence == "more than 200 names, the first 200 of which were looked at"
+    (just,) = find_ads(["m"], [";".join(f"a/b/{at:03}.png" for at in range(MAX_PHOTOS))], list_place(tmp_path))
+    assert (len(just.photos), just.missing) == (MAX_PHOTOS, ())
     assert [photo.id for photo in part.photos] == ["a/b/001.png"]
     assert [one.id for one in part.missing] == ["a\\b\\002"]
     assert [photo.id for photo in twice.photos] == ["one.png"]

@@ -92,8 +92,19 @@ def test_photos_that_show_no_known_model() -> None:
     inside = checked("BMW X5", sure, strange={0: Verdict.NOT_A_CAR}, rejected=(BAD,))
     assert inside.verdict is ListingVerdict.NOT_EXTERIOR
     assert inside.reason == "1 without a car seen from outside; 1 unusable"
+    broken = checked("BMW X5", sure, strange={0: Verdict.NOT_A_CAR}, rejected=(BAD,) * 2)
+    assert broken.verdict is ListingVerdict.CANNOT_TELL  # of most photos nothing is known
+    assert broken.reason == "1 without a car seen from outside; 2 unusable"
     for nothing in (checked("BMW X5"), checked("BMW X5", rejected=(BAD,))):
         assert (nothing.verdict, nothing.suspicion) == (ListingVerdict.CANNOT_TELL, 0.5)
+
+
+def test_what_was_left_out_is_said_and_is_not_unusable() -> None:
+    more = Rejected("photo", Reason.TOO_MANY, "more than 50 photos")
+    found = checked("BMW X5", [0.9, 0.05, 0.05], rejected=(BAD, more))
+    assert found.reason == "1 photo: BMW_X5 90%; 1 unusable; more than 50 photos"
+    assert (found.evidence.unusable, found.evidence.left_out) == (1, ("more than 50 photos",))
+    assert checked("BMW X5", rejected=(more,)).reason == "no photo; more than 50 photos"
 
 
 def test_strangers_are_left_out_of_the_evidence() -> None:

@@ -100,10 +100,11 @@ def harm(running: Running, victim: int, large: bytes) -> str | None:
     answers = running.post("/v1/identify", ("large.png", large), ("r.png", RED)).json()["answers"]
     if [answer["id"] for answer in answers] != ["large.png", "r.png"] or answers[0]["verdict"] != "bad_photo":
         return f"without memory: {answers}"
+    wait_until(lambda: running.api.pool.ready == 1)  # without memory it may have died of itself
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(running.post, "/v1/identify", ("large.png", large), ("r.png", RED))
         wait_until(lambda: running.api.pool.working)
-        with suppress(ProcessLookupError):  # without memory it may have died of itself
+        with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)  # as the kernel does when a machine has no memory left
         answers = asked.result().json()["answers"]
     if len(answers) != 2 or running.get("/healthz").status_code != 200:

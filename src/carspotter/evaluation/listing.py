@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.wording import brief, count
+from carspotter.errors import Reason
 from carspotter.evaluation.answer import NOBODY, UNFITTED
 from carspotter.evaluation.metrics import log_softmax, softmax
 from carspotter.records import Calibration, Evidence, Listed, ListingVerdict, Scores, Verdict
@@ -166,7 +167,8 @@ def _evidence(
         share=share,
         unknown=told.count(Verdict.UNKNOWN),
         no_car=told.count(Verdict.NOT_A_CAR),
-        unusable=len(scores.rejected),
+        unusable=sum(one.reason is not Reason.TOO_MANY for one in scores.rejected),
+        left_out=tuple(one.sentence for one in scores.rejected if one.reason is Reason.TOO_MANY),
     )
 
 
@@ -178,13 +180,14 @@ def _told(seen: Evidence) -> str:
         (seen.unusable, "unusable"),
     )
     known = [f"{count(seen.photos, 'photo')}: {seen.likeliest} {seen.share:.0%}"] if seen.photos else []
-    return "; ".join([*known, *(f"{number} {what}" for number, what in kinds if number)]) or "no photo"
+    found = [*known, *(f"{number} {what}" for number, what in kinds if number)]
+    return "; ".join([*(found or ["no photo"]), *seen.left_out])
 
 
 def _nothing_known(declared: str, at: int | None, seen: Evidence) -> Listed:
     """The verdict where no photo shows a known model."""
     told = _told(seen)
-    if seen.no_car and not seen.unknown:
+    if seen.no_car and not seen.unknown and seen.no_car >= seen.unusable:  # else most photos tell nothing at all
         return Listed(ListingVerdict.NOT_EXTERIOR, None, None, UNTOLD, told, seen)
     if at is not None and seen.unknown >= STRANGE:
         return Listed(ListingVerdict.MISMATCH, None, None, 1 - DOUBT, f"{told}, so hardly {brief(declared)}", seen)

@@ -34,7 +34,7 @@ class Ad:
     Attributes:
         declared: the model as the ad says.
         photos: those that were found.
-        missing: what its row names and the place lacks.
+        missing: what its row names and the place lacks, or what is left out as too much.
     """
 
     declared: str
@@ -115,6 +115,12 @@ def _ad(declared: str, cell: str, index: PhotoIndex, folders: Mapping[str, Seque
             told = some([photo.id for photo in photos])
             missing.append(Rejected(name, Reason.MISSING, f"names several photos ({told}); give the path of one"))
         else:
-            found |= {photo.id: photo for photo in photos[:MAX_PHOTOS]}
+            found |= {photo.id: photo for photo in photos[: MAX_PHOTOS + 1]}  # one more tells that there are more
     kept = tuple(found.values())[:MAX_PHOTOS]
+    missing += _left_out("name", len(names), MAX_NAMES) + _left_out("photo", len(found), MAX_PHOTOS)
     return Ad(declared, tuple(replace(photo, label=None) for photo in kept), tuple(missing))
+
+
+def _left_out(what: str, there: int, most: int) -> list[Rejected]:
+    sentence = f"more than {most} {what}s, the first {most} of which were looked at"
+    return [Rejected(what, Reason.TOO_MANY, sentence)] if there > most else []

@@ -124,6 +124,7 @@ class Evidence:
         unknown: photos unlike everything that was taught.
         no_car: photos without a car seen from outside.
         unusable: photos that are missing or cannot be read.
+        left_out: what of the ad was not looked at because it is too much, a sentence each.
     """
 
     photos: int
@@ -132,6 +133,7 @@ class Evidence:
     unknown: int
     no_car: int
     unusable: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

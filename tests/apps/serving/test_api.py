@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,8 +16,6 @@ from PIL import Image
 from tests.apps.serving.conftest import Running, wait_until
 
 from carspotter.apps.serving.limits import Limits
-from carspotter.apps.serving.shelf import Shelf
-from carspotter.errors import BundleError, SourceError
 from helpers.tiny import colour_photo, write_tiny_bundle
 
 RED, GREEN, BLUE = colour_photo(250, 0, 0), colour_photo(0, 250, 0), colour_photo(0, 0, 250)
@@ -147,6 +145,34 @@ def test_names_of_files_cannot_steer_anything(running: Running) -> None:
     assert "\n" not in answer["id"]
 
 
+def test_long_names_of_files_stay_apart(running: Running) -> None:
+    names = [f"{'a' * 150}{at}.png" for at in range(2)]
+    found = running.post("/v1/identify", *((name, RED) for name in names))
+    assert [answer["id"] for answer in found.json()["answers"]] == names
+
+
+def test_health_may_be_asked_without_a_body(running: Running) -> None:
+    for path in ("/healthz", "/readyz"):
+        found = httpx.head(running.url + path, timeout=30)
+        assert (found.status_code, found.content) == (200, b"")
+
+
+def test_the_description_names_every_error_and_the_token(running: Running, start: Callable[..., Running]) -> None:
+    described = running.get("/openapi.json").json()
+    assert "securitySchemes" not in described["components"]
+    assert sorted(described["paths"]["/v1/models"]["get"]["responses"]) == [
+        "200", "400", "401", "403", "421", "500", "503",
+    ]  # fmt: skip
+    guarded = start(token="0123456789abcdef")  # noqa: S106
+    assert (
+        guarded.get("/docs").status_code == guarded.get("/docs/start.js").status_code == 200
+    )  # a browser has none yet
+    described = guarded.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"] == {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
+    asked = {path: "security" in next(iter(one.values())) for path, one in described["paths"].items()}
+    assert [path for path, wanted in asked.items() if not wanted] == ["/healthz", "/readyz"]
+
+
 @pytest.mark.slow
 def test_a_photo_that_kills_its_worker_costs_nobody_else_anything(start: Callable[..., Running]) -> None:
     fresh = start(limits=Limits(workers=2, wait=50, photo_seconds=5))
@@ -199,17 +225,35 @@ def test_a_replaced_model_is_served_without_a_lost_request(start: Callable[..., 
     assert fresh.post("/v1/identify", ("b.png", BLUE)).json()["answers"][0]["label"] == "navy"
     assert 'carspotter_model_reloads_total{model="tiny"} 1.0' in fresh.get("/metrics").text
 
-    # What is no sound model is not taken in.
-    (folder / "model.onnx").write_bytes(b"no model")
-    os.utime(folder / "card.json")
-    assert fresh.api.shelf.refresh() == ()
-    assert fresh.post("/v1/identify", ("b.png", BLUE)).json()["answers"][0]["label"] == "navy"
 
+@pytest.mark.slow
+def test_a_photo_is_not_blamed_for_an_end_from_outside(start: Callable[..., Running]) -> None:
+    fresh = start(limits=Limits(workers=2))
+    pool = fresh.api.pool
+    wait_until(lambda: pool.ready == 2)
+    first, second = pool.pids
 
-def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
-    one, other = write_tiny_bundle(tmp_path / "a" / "m"), write_tiny_bundle(tmp_path / "b" / "m")
-    with pytest.raises(SourceError, match="two models are called m"):
-        Shelf((one.folder, other.folder))
-    (one.folder / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(BundleError, match="damaged or altered"):
-        Shelf((one.folder,))
+    def asked_of_stopped_workers(threads: ThreadPoolExecutor) -> Future[httpx.Response]:
+        for pid in pool.pids:
+            os.kill(pid, signal.SIGSTOP)
+        asked = threads.submit(fresh.post, "/v1/identify", ("r.png", RED))
+        wait_until(lambda: pool.working == 1)
+        return asked
+
+    with ThreadPoolExecutor(1) as threads:
+        asked = asked_of_stopped_workers(threads)
+        os.kill(first, signal.SIGKILL)  # it has the photo, as the first of those that were free
+        os.kill(second, signal.SIGCONT)
+        assert asked.result().json()["answers"][0]["label"] == "red"
+        wait_until(lambda: pool.ready == 2)
+
+        asked = asked_of_stopped_workers(threads)
+        for ended in (2, 3):  # what ends whoever has it is to blame
+            wait_until(lambda: pool.working == 1)
+            (holder,) = (hand.pid for hand in pool._began)
+            os.kill(holder, signal.SIGKILL)
+            said = f"carspotter_worker_restarts_total {ended}.0"
+            wait_until(lambda: said in fresh.get("/metrics").text)  # noqa: B023 - asked at once
+        (answer,) = asked.result().json()["answers"]
+        assert answer["reason"] == "unreadable: decoding it ended 2 worker processes; send another copy"
+        wait_until(lambda: pool.ready == 2)

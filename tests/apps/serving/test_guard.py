@@ -4,56 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import httpx
 import pytest
-from tests.apps.serving.conftest import Running, wait_until
+from tests.apps.serving.conftest import PART, Running, head, talk, wait_until
 
-from carspotter.apps.serving.guard import _host
+from carspotter.apps.serving.guard import _place, _same
 from carspotter.apps.serving.limits import Limits
 from helpers.tiny import colour_photo
 
 RED = colour_photo(250, 0, 0)
 LARGE = colour_photo(0, 0, 250, (1200, 900))
-PART = b'--x\r\nContent-Disposition: form-data; name="photos"; filename="a.png"\r\n\r\n'
 SMALL = Limits(workers=1, body_bytes=200_000, receive_seconds=2.0, header_seconds=1.0)
 
 
 @pytest.fixture(scope="module")
 def small(start: Callable[..., Running]) -> Running:
     return start(limits=SMALL)
-
-
-def talk(port: int, *parts: bytes, pause: float = 0.0, seconds: float = 15.0) -> bytes:
-    """What a server says to bytes that come in parts."""
-    said = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as line, ThreadPoolExecutor(1) as thread:
-
-        def send() -> None:
-            with suppress(ConnectionResetError, BrokenPipeError):  # refused in the middle, which is what is tested
-                for part in parts:
-                    line.sendall(part)
-                    time.sleep(pause)
-
-        # Read meanwhile: a reply that comes while the rest is still being sent is lost with the reset that follows it.
-        sending = thread.submit(send)
-        with suppress(ConnectionResetError):
-            while more := line.recv(65536):
-                said += more
-        sending.result()
-    return said
-
-
-def head(path: str = "/v1/identify", **more: str) -> bytes:
-    lines = {"Host": "127.0.0.1", "Content-Type": "multipart/form-data; boundary=x"} | {
-        name.replace("_", "-"): value for name, value in more.items()
-    }
-    return f"POST {path} HTTP/1.1\r\n".encode() + b"".join(f"{n}: {v}\r\n".encode() for n, v in lines.items()) + b"\r\n"
 
 
 @pytest.mark.parametrize(
@@ -73,9 +43,15 @@ def test_only_its_own_names_are_answered(running: Running, host: str, known: boo
 @pytest.mark.parametrize("path", ["/v1/identify", "/v1/listings/check"])
 @pytest.mark.parametrize(
     ("origin", "allowed"),
-    [("http://localhost:1", True), ("https://evil.example", False), ("null", False), ("file://localhost", False)],
-)
-def test_pages_of_other_sites_cannot_post(running: Running, path: str, origin: str, allowed: bool) -> None:
+    [
+        ("http://127.0.0.1:{port}", True),
+        ("http://127.0.0.1:1", False), ("http://127.0.0.1", False), ("http://localhost:{port}", False),
+        ("https://evil.example", False), ("null", False), ("file://127.0.0.1:{port}", False),
+        ("http://[::1", False), ("http://a]b", False), ("http://127.0.0.1:{port}x", False), ("", False),
+    ],
+)  # fmt: skip
+def test_pages_of_other_places_cannot_post(running: Running, path: str, origin: str, allowed: bool) -> None:
+    origin = origin.format(port=running.port)
     sent = {"files": {"photos": ("r.png", RED)}, "data": {"declared": "red"} if "check" in path else {}}
     found = httpx.post(running.url + path, headers={"origin": origin}, timeout=30, **sent)
     assert found.status_code == (200 if allowed else 403)
@@ -197,6 +173,15 @@ def test_a_small_request_is_answered_while_a_large_one_is_under_way(start: Calla
 
 
 def test_a_host_is_read_as_browsers_do() -> None:
-    assert [_host(text) for text in ("a:1", "A.b", "[::1]:2", "a@b", "a/b", "a?b", ":", "")] == [
-        "a", "a.b", "::1", "", "", "", "", "",
+    assert [_place(text) for text in ("a:1", "A.b", "[::1]:2", "a@b", "a/b", "a?b", ":", "", "[::1", "a:b")] == [
+        ("a", 1), ("a.b", None), ("::1", 2), *[("", None)] * 7,
     ]  # fmt: skip
+
+
+def test_a_port_that_is_usual_need_not_be_named() -> None:
+    for host in ("cars.example", "Cars.Example", "cars.example:443"):
+        assert _same("https://cars.example", host)  # a proxy speaks TLS before us
+    assert _same("http://cars.example", "cars.example:80")
+    for origin in ("https://cars.example:8443", "http://cars.example", "https://cars.example/", "ws://cars.example"):
+        assert not _same(origin, "cars.example:443")
+    assert not _same("https://", "")

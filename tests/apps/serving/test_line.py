@@ -79,3 +79,16 @@ def test_who_gives_up_holds_nobody_up() -> None:
         assert line.free == 1
 
     assert order(work) == ["there"]
+
+
+def test_a_request_that_is_given_up_leaves_nothing_in_the_line() -> None:
+    async def work(line: Line[str], served: list[str]) -> None:
+        large = Turn()
+        waiting = [asyncio.create_task(ask(line, large, f"large {at}", served)) for at in range(4)]
+        await asyncio.sleep(0)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert (line.ahead, line._later) == (0, {})
+
+    assert order(work) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -13,15 +14,15 @@ from html import unescape
 
 import httpx
 import pytest
-from tests.apps.serving.conftest import wait_until
+from tests.apps.serving.conftest import PART, head, talk, wait_until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from helpers.tiny import write_tiny_bundle
+from helpers.tiny import colour_photo, write_tiny_bundle
 
 pytestmark = pytest.mark.slow
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4"
-FOREIGN = ("https://evil.example", "null", "http://127.0.0.1.evil.example")
+FOREIGN = ("https://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:1", "http://[::1")
 HEADER_SECONDS = 1.0
 SERVER = """
 import sys
@@ -35,11 +36,12 @@ from carspotter.apps.serving.server import config, listen
 from carspotter.apps.serving.shelf import Shelf
 from carspotter.apps.web.pages import Extras, attach
 
-api = Api(Shelf([Path(sys.argv[1])]), Limits(workers=1, header_seconds=float(sys.argv[2])).resolved())
+limits = Limits(workers=1, header_seconds=float(sys.argv[2]), receive_seconds=3.0, body_bytes=1_000_000)
+api = Api(Shelf([Path(sys.argv[1])]), limits.resolved())
 attach(api, Extras())
-socket = listen("127.0.0.1", 0)
-print(socket.getsockname()[1], flush=True)
-uvicorn.Server(config(api, "127.0.0.1", 0)).run([socket])
+listening = listen("127.0.0.1", 0)
+print(listening.getsockname()[1], flush=True)
+uvicorn.Server(config(api, "127.0.0.1", 0)).run([listening])
 """
 
 
@@ -101,12 +103,44 @@ def test_a_socket_outlives_the_deadline_of_headers(page: str) -> None:
     shown = httpx.get(page, timeout=30).text
     query = literal_eval(unescape(re.findall(r"query: (\{.*\}),", shown)[0]))
     words = {name: str(value) for name, value in query.items()}
-    with open_socket(page, page, **words | {"implicit_handshake": "false"}) as socket:
-        assert str(socket.recv(10)).startswith("0{")  # engine.io opens
-        socket.send("40")  # and so does socket.io
-        assert str(socket.recv(10)).startswith("40{")
+    with open_socket(page, page, **words | {"implicit_handshake": "false"}) as line:
+        assert str(line.recv(10)).startswith("0{")  # engine.io opens
+        line.send("40")  # and so does socket.io
+        assert str(line.recv(10)).startswith("40{")
         time.sleep(2 * HEADER_SECONDS)
-        socket.send('421["handshake",' + json.dumps(query | {"tab_id": "t", "document_id": "d"}) + "]")
-        while not (said := str(socket.recv(10))).startswith("431"):
+        line.send('421["handshake",' + json.dumps(query | {"tab_id": "t", "document_id": "d"}) + "]")
+        while not (said := str(line.recv(10))).startswith("431"):
             assert said.startswith("42"), said
         assert said == "431[true]"
+
+
+def test_the_page_answers_for_no_path_of_the_api(page: str) -> None:
+    assert httpx.head(f"{page}/healthz", timeout=30).status_code == 200
+    wrong = {"/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/metrics": "GET", "/openapi.json": "GET", "/docs": "GET"}
+    for path, allowed in wrong.items():
+        found = httpx.post(page + path, timeout=30)
+        assert (found.status_code, found.json()["error"]["code"]) == (405, "method")
+        assert found.headers["allow"] == allowed
+    for path in ("/v1/nowhere", "/docs/nowhere", "/docs/no/where"):
+        assert httpx.get(page + path, timeout=30).json()["error"]["code"] == "not_found"
+
+
+def test_nobody_works_for_who_hung_up_where_the_page_is_too(page: str) -> None:
+    body = (PART + colour_photo(250, 0, 0, (2000, 1500)) + b"\r\n") * 50 + b"--x--\r\n"  # seconds of work
+    with socket.create_connection(("127.0.0.1", int(page.rsplit(":", 1)[1])), timeout=15) as line:
+        line.sendall(head(Content_Length=str(len(body))) + body)
+        wait_until(lambda: "carspotter_photos_waiting 0.0" not in httpx.get(f"{page}/metrics", timeout=30).text)
+    gone = 'carspotter_requests_total{route="/v1/identify",status="499"} 1.0'
+    wait_until(lambda: gone in httpx.get(f"{page}/metrics", timeout=30).text)
+
+
+def test_uploads_of_the_page_have_the_bounds_of_all_bodies(page: str) -> None:
+    shown = httpx.get(page, timeout=30).text
+    path, port = re.findall(r"/_nicegui/client/[^\"&]+/upload/\d+", shown)[0], int(page.rsplit(":", 1)[1])
+    begun = head(path, Transfer_Encoding="chunked") + b"%x\r\n%s\r\n" % (len(PART), PART)
+    flooded = talk(port, begun, *[b"10000\r\n" + b"x" * 0x10000 + b"\r\n"] * 20)
+    assert flooded.startswith(b"HTTP/1.1 413")
+    assert b'"too_large"' in flooded
+    late = talk(port, begun)
+    assert late.startswith(b"HTTP/1.1 408")
+    assert b'"too_slow"' in late

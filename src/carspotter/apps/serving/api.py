@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Depends
 from fastapi.responses import JSONResponse
-from starlette.datastructures import FormData, UploadFile
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 
 import carspotter
 from carspotter.apps.serving.docs_page import add_docs
-from carspotter.apps.serving.guard import App, Guard, Refusal, fault
+from carspotter.apps.serving.form import Sent, read_form
+from carspotter.apps.serving.guard import AGAIN, App, Guard, Refusal, busy, fault
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.line import Turn
 from carspotter.apps.serving.metrics import CONTENT_TYPE_LATEST, Metrics
+from carspotter.apps.serving.patience import for_client
 from carspotter.apps.serving.pool import Full, Pool
 from carspotter.apps.serving.schemas import Checked, Failed, Identified, ModelCard, Models, Named, State
 from carspotter.apps.serving.shelf import Shelf
 from carspotter.apps.serving.worker import Gone, Model, Seen, Task, together
-from carspotter.data.wording import brief
-from carspotter.errors import Reason
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.listing import check_listing
 from carspotter.inference.bundle import Bundle
 from carspotter.inference.runtime import RuntimeName
-from carspotter.records import Rejected
+from carspotter.records import Answer, Rejected
 
+log = logging.getLogger("carspotter.serving")
 IDENTIFY, LISTING = "/v1/identify", "/v1/listings/check"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-MAX_TEXT = 200
-"""Characters of a declared model or a model's name (assumption)."""
-TRIES = 3
-"""How often a photo is asked again because its model was replaced meanwhile (assumption)."""
+ALLOWED = {
+    IDENTIFY: "POST",
+    LISTING: "POST",
+    "/v1/models": "GET",
+    "/healthz": "GET, HEAD",
+    "/readyz": "GET, HEAD",
+    "/metrics": "GET",
+    "/openapi.json": "GET",
+    "/docs": "GET",
+}
+"""Paths and their methods."""
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": Failed, "description": what}
     for status, what in (
@@ -49,9 +58,12 @@ FAILURES: dict[int | str, dict[str, Any]] = {
         (408, "it arrived too slowly"),
         (413, "too large, or too many photos"),
         (421, "not the name of this server"),
+        (500, "a fault of the server"),
         (503, "too busy; try again"),
     )
 }
+SIMPLE: dict[int | str, dict[str, Any]] = {status: FAILURES[status] for status in (400, 401, 403, 421, 500, 503)}
+"""Of requests that bring nothing."""
 _PHOTOS = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "one or more photos"}
 _MODEL = {"type": "string", "description": "name of a model; the first one where it is left out"}
 
@@ -60,19 +72,6 @@ def _form(**fields: dict[str, Any]) -> dict[str, Any]:
     required = [name for name in fields if name != "model"]
     schema = {"type": "object", "properties": fields, "required": required}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What a form holds.
-
-    Attributes:
-        photos: name, and bytes or the reason why they are not looked at.
-        texts: its other fields.
-    """
-
-    photos: tuple[tuple[str, bytes | Rejected], ...]
-    texts: dict[str, str]
 
 
 class Api:
@@ -98,7 +97,9 @@ class Api:
         self.shelf = shelf
         self.limits = limits
         self.metrics = Metrics()
-        self.pool = Pool(limits, lambda: shelf.models, runtime=runtime, restarted=self.metrics.restarts.inc)
+        self.pool = Pool(
+            limits, lambda: shelf.models, runtime=runtime, restarted=self.metrics.restarts.inc, said=self._count
+        )
         self.app = FastAPI(
             title="carspotter",
             version=carspotter.__version__,
@@ -107,32 +108,38 @@ class Api:
             docs_url=None,  # it would ask others for its scripts
             redoc_url=None,
         )
-        self._route()
+        # Only said, so that /docs asks for one: the guard is who looks at it.
+        self._route([Security(HTTPBearer(auto_error=False))] if token else [])
         self.guarded: App = Guard(
             self.app,
             limits=limits,
             hosts=hosts,
             token=token,
-            full=lambda: self.pool.full,
+            room=self._room,
             photos=(IDENTIFY, LISTING),
             measured=self._measured,
         )
 
     # ---- routes -----------------------------------------------------------------------------------------------------
 
-    def _route(self) -> None:
+    def _route(self, token: Sequence[Depends]) -> None:
         app = self.app
         identify_form = _form(photos=_PHOTOS, model=_MODEL)
         listing_form = _form(declared={"type": "string"}, photos=_PHOTOS, model=_MODEL)
-        app.post(IDENTIFY, response_model=Identified, responses=FAILURES, openapi_extra=identify_form)(self.identify)
-        app.post(LISTING, response_model=Checked, responses=FAILURES, openapi_extra=listing_form)(self.check)
-        app.get("/v1/models", response_model=Models)(self.models)
-        app.get("/healthz", response_model=State)(self.alive)
-        app.get("/readyz", response_model=State, responses={503: {"model": State}})(self.ready)
-        app.get("/metrics", response_class=Response)(self.told)
+        posted: dict[str, Any] = {"responses": FAILURES, "dependencies": token}
+        got: dict[str, Any] = {"responses": SIMPLE, "dependencies": token}
+        app.post(IDENTIFY, response_model=Identified, openapi_extra=identify_form, **posted)(self.identify)
+        app.post(LISTING, response_model=Checked, openapi_extra=listing_form, **posted)(self.check)
+        app.get("/v1/models", response_model=Models, **got)(self.models)
+        app.get("/healthz", response_model=State, responses=SIMPLE)(self.alive)
+        app.get("/readyz", response_model=State, responses=SIMPLE | {503: {"model": State | Failed}})(self.ready)
+        app.head("/healthz", include_in_schema=False)(self.alive)
+        app.head("/readyz", include_in_schema=False)(self.ready)
+        app.get("/metrics", response_class=Response, **got)(self.told)
         add_docs(app)
         # The page is mounted below `/` and would answer for these.
-        app.api_route("/v1/{rest:path}", methods=sorted(METHODS), include_in_schema=False)(self.nothing)
+        for path in ("/v1/{rest:path}", "/docs/{rest:path}", *ALLOWED):
+            app.api_route(path, methods=sorted(METHODS), include_in_schema=False)(self.nothing)
         app.add_exception_handler(Refusal, _refused)
         app.add_exception_handler(HTTPException, _http_fault)
         app.add_exception_handler(RequestValidationError, _invalid)
@@ -140,17 +147,17 @@ class Api:
 
     async def identify(self, request: Request) -> Identified:
         """Name the car in each photo. A photo that cannot be used is a `bad_photo` with its reason."""
-        sent = await self._sent(request, ("model",))
-        bundle, answers, _ = await self._answered(sent)
-        return Identified(model=bundle.name, answers=answers)
+        sent = await read_form(request, ("model",), self.limits)
+        chosen, answers, _ = await self._answered(request, sent)
+        return Identified(model=chosen.name, answers=answers)
 
     async def check(self, request: Request) -> Checked:
         """Whether the photos of an ad show the model that it declares."""
-        sent = await self._sent(request, ("declared", "model"))
+        sent = await read_form(request, ("declared", "model"), self.limits)
         declared = sent.texts.get("declared", "").strip()
         if not declared:
             raise Refusal(400, "no_declared", "the field declared is missing: the model as the ad names it")
-        chosen, answers, seen = await self._answered(sent)
+        chosen, answers, seen = await self._answered(request, sent)
         card = chosen.bundle.card
         scores, strangers = together(seen, [str(at) for at in range(len(seen))], len(card.classes))
         listed = check_listing(declared, scores, card.classes, card.calibration, strangers)
@@ -173,8 +180,7 @@ class Api:
 
     async def nothing(self, request: Request) -> None:
         """What is no route, or not with that method."""
-        known = {IDENTIFY: "POST", LISTING: "POST", "/v1/models": "GET"}
-        if allowed := known.get(request.url.path):
+        if allowed := ALLOWED.get(request.url.path):
             raise HTTPException(405, headers={"Allow": allowed})
         raise HTTPException(404)
 
@@ -189,16 +195,17 @@ class Api:
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         await self.pool.start()
-        watch = asyncio.create_task(self.shelf.watch(self._replaced))
+        watch = asyncio.create_task(self.shelf.watch(self.pool.try_open, self._replaced))
         try:
             yield
         finally:
             watch.cancel()
+            await asyncio.wait([watch])
             await self.pool.stop()
 
     async def refresh(self) -> None:
         """Look whether models were replaced, now."""
-        self._replaced(await asyncio.to_thread(self.shelf.refresh))
+        self._replaced(await self.shelf.refresh(self.pool.try_open))
 
     def _replaced(self, names: tuple[str, ...]) -> None:
         for name in names:
@@ -208,86 +215,58 @@ class Api:
         self.metrics.requests.labels(route, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
 
-    async def _sent(self, request: Request, fields: Sequence[str]) -> Sent:
-        """The form, read within all bounds.
+    def _room(self) -> None:
+        """Pass where photos that come now would be answered soon.
 
         Raises:
-            Refusal: it is no such form, or too much.
+            Refusal: they would wait too long, or nobody could take them.
         """
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            raise Refusal(400, "no_form", "send a form (multipart/form-data) with the field photos")
-        limits = self.limits
-        try:
-            async with request.form(
-                max_files=limits.photos, max_fields=limits.fields, max_part_size=4 * MAX_TEXT
-            ) as form:
-                return await self._read(form, fields)
-        except (MultiPartException, HTTPException) as broken:
-            many = "Too many" in str(getattr(broken, "message", "") or getattr(broken, "detail", ""))
-            if many:
-                most = f"{limits.photos} photos and {limits.fields} fields"
-                raise Refusal(413, "too_many", f"a request may have {most}; send several requests") from None
-            raise Refusal(400, "bad_form", "the form is damaged or a field is too long; send it again") from None
+        if not self.pool.ready:
+            raise Refusal(503, "starting", "no worker is ready; try again", AGAIN)
+        if self.pool.full:
+            raise busy()
 
-    async def _read(self, form: FormData, fields: Sequence[str]) -> Sent:
-        photos: list[tuple[str, bytes | Rejected]] = []
-        texts: dict[str, str] = {}
-        for key, value in form.multi_items():
-            if isinstance(value, UploadFile) and key == "photos":
-                name = brief(value.filename or f"photo {len(photos) + 1}")
-                photos.append((name, await self._bytes(value)))
-            elif isinstance(value, str) and key in fields:
-                texts[key] = value
-            else:
-                kind = "photos must be files" if key == "photos" else f"expected photos and {', '.join(fields)}"
-                raise Refusal(400, "bad_field", f"the field {brief(key)} is not expected here: {kind}")
-        if not photos:
-            raise Refusal(400, "no_photos", "the field photos is missing: one or more photos")
-        if any(len(text) > MAX_TEXT for text in texts.values()):
-            raise Refusal(400, "too_long", f"a text may have {MAX_TEXT} characters")
-        return Sent(tuple(photos), texts)
-
-    async def _bytes(self, upload: UploadFile) -> bytes | Rejected:
-        most = self.limits.photo_bytes
-        data = await upload.read(most + 1)
-        if len(data) > most:
-            return Rejected("", Reason.TOO_LARGE, f"a photo may have {most:,} bytes; save it smaller")
-        return data
-
-    async def _answered(self, sent: Sent) -> tuple[_Chosen, list[Named], list[Seen]]:
+    async def _answered(self, request: Request, sent: Sent) -> tuple[_Chosen, list[Named], list[Seen]]:
         """Every photo by one version of one model."""
         name = sent.texts.get("model") or next(iter(self.shelf.bundles))
         if name not in self.shelf.bundles:
             raise Refusal(404, "no_model", "there is no such model; GET /v1/models names those there are")
+        self._room()
         try:
             with self.pool.admitting(len(sent.photos)) as turn:
-                return await self._by_one(name, sent, turn)
+                return await for_client(request, self._by_one(name, sent, turn), self.limits.answer_seconds)
         except Full:
-            raise Refusal(503, "busy", "too many photos wait already; try again", [("Retry-After", "1")]) from None
+            raise busy() from None
 
     async def _by_one(self, name: str, sent: Sent, turn: Turn) -> tuple[_Chosen, list[Named], list[Seen]]:
-        for _ in range(TRIES):
-            chosen = _Chosen(name, *self.shelf.now(name))
-            said = await asyncio.gather(*(self._look(chosen.model, photo, turn) for _, photo in sent.photos))
-            seen = [one for one in said if isinstance(one, Seen)]
-            if len(seen) == len(said):
-                return chosen, self._named(chosen, sent, seen), seen
-            await self.refresh()  # it was replaced meanwhile
-        raise Refusal(503, "replaced", "the model is being replaced; try again", [("Retry-After", "2")])
+        chosen = _Chosen(name, *self.shelf.now(name))
+        said = await asyncio.gather(*(self._look(chosen.model, photo, turn) for _, photo in sent.photos))
+        seen = [one for one in said if isinstance(one, Seen)]
+        for away in (one for one in said if isinstance(one, Gone)):
+            log.warning("%s cannot be asked: %s", name, away.sentence)
+            raise Refusal(503, "no_answer", "this model cannot be asked just now; try again", AGAIN)
+        answers = _answers(chosen.bundle, seen)
+        return chosen, [Named.of(one, name) for one, (name, _) in zip(answers, sent.photos, strict=True)], seen
 
     async def _look(self, model: Model, photo: bytes | Rejected, turn: Turn) -> Seen | Gone:
-        return Seen(rejected=photo) if isinstance(photo, Rejected) else await self.pool.run(Task(model, photo), turn)
+        task = Task(model, b"" if isinstance(photo, Rejected) else photo)
+        if not isinstance(photo, Rejected):
+            return await self.pool.run(task, turn)
+        self._count(task, refused := Seen(rejected=photo))
+        return refused
 
-    def _named(self, chosen: _Chosen, sent: Sent, seen: Sequence[Seen]) -> list[Named]:
-        """The answers, under the names of the files."""
-        ids, card = [str(at) for at in range(len(seen))], chosen.bundle.card
-        scores, strangers = together(seen, ids, len(card.classes))
-        answers = answer(scores, card.classes, card.calibration, ids, strangers, card.parents)
-        for one in answers:
-            self.metrics.photos.labels(chosen.name, one.verdict.value).inc()
-        return [
-            Named.of(one).model_copy(update={"id": name}) for one, (name, _) in zip(answers, sent.photos, strict=True)
-        ]
+    def _count(self, task: Task, seen: Seen) -> None:
+        """A photo was looked at, for a program or for the page."""
+        if task.want == "answer" and (bundle := self.shelf.bundle(task.model)) is not None:
+            (found,) = _answers(bundle, [seen])
+            self.metrics.photos.labels(task.model.name, found.verdict.value).inc()
+
+
+def _answers(bundle: Bundle, seen: Sequence[Seen]) -> tuple[Answer, ...]:
+    """In the order of what was seen, under numbers."""
+    ids, card = [str(at) for at in range(len(seen))], bundle.card
+    scores, strangers = together(seen, ids, len(card.classes))
+    return answer(scores, card.classes, card.calibration, ids, strangers, card.parents)
 
 
 @dataclass(frozen=True, slots=True)

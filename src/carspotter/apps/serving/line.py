@@ -65,11 +65,17 @@ class Line(Generic[T]):
         try:
             return await waiter
         except asyncio.CancelledError:
-            with suppress(ValueError):
-                self._first.remove(waiter)
+            self._forget(turn, waiter)
             if waiter.done() and not waiter.cancelled():  # it had its turn at the very moment
                 self.put(waiter.result())
             raise
+
+    def _forget(self, turn: Turn, waiter: asyncio.Future[T]) -> None:
+        for waiters in (self._first, self._later.get(turn, deque())):
+            with suppress(ValueError):
+                waiters.remove(waiter)
+        if turn in self._later and not self._later[turn]:
+            del self._later[turn]
 
     def _next(self) -> asyncio.Future[T] | None:
         if self._later and (self._owed or not self._first):

@@ -1,26 +1,25 @@
 """The server's processes, and what waits for them: no photo can harm the server (`worker.py` is what they do).
 
-A photo is one task of one process. A process that dies or takes too long is ended and replaced; its photo is answered
-with the reason, the others are served meanwhile. What may wait is bounded: more is refused at once.
+A photo is one task of one process. A process that dies or takes too long is ended and replaced. A photo whose process
+died is handed to another one, for it may have been ended from outside; then the photo is answered with the reason.
+The others are served meanwhile. What may wait is bounded: more is refused at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from carspotter.apps.serving.hand import Hand, Lost
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.line import Line, Turn
-from carspotter.apps.serving.worker import Gone, Model, Open, Seen, Task, refused_for, work
+from carspotter.apps.serving.worker import Gone, Model, Seen, Task, refused_for
+from carspotter.data.wording import cause
 from carspotter.errors import BundleError, Reason
 from carspotter.inference.runtime import RuntimeName
 
@@ -29,17 +28,16 @@ T = TypeVar("T")
 log = logging.getLogger("carspotter.serving")
 LONGEST_PAUSE = 30.0
 """Seconds between tries to start a process (assumption)."""
-START_SECONDS = 60.0
-"""In which a process must have opened its models. Assumption: a cold disk and a busy machine."""
-STOP_SECONDS = 5.0
 FIRST_PACE = 0.05
 """Seconds that a photo is expected to take before any was measured (assumption)."""
+ENDED = 2
+"""Processes that end while they have a photo before it is the photo that is blamed."""
 MEMORY = 0.1
 """Share that a new measurement has in the pace: a change shows after some ten photos (assumption)."""
 
 
 class Full(Exception):
-    """A photo would have to wait longer than it may."""
+    """More photos than may wait, or for longer than they may."""
 
 
 class Pool:
@@ -50,6 +48,7 @@ class Pool:
         models: those of the moment, which every process opens first.
         runtime: who computes.
         restarted: called when a process is replaced.
+        said: told what became of each photo.
     """
 
     def __init__(
@@ -59,14 +58,17 @@ class Pool:
         *,
         runtime: RuntimeName = "onnxruntime",
         restarted: Callable[[], None] = lambda: None,
+        said: Callable[[Task, Seen], None] = lambda *_: None,
     ) -> None:
         self._limits = limits
         self._models = models
         self._restarted = restarted
-        self._hands = [_Hand(limits, runtime) for _ in range(limits.workers)]
-        self._line: Line[_Hand] = Line()
+        self._said = said
+        self._runtime = runtime
+        self._hands = [Hand(limits, runtime) for _ in range(limits.workers)]
+        self._line: Line[Hand] = Line()
         self._pace = FIRST_PACE
-        self._began: dict[_Hand, float] = {}
+        self._began: dict[Hand, float] = {}
         self._threads = ThreadPoolExecutor(2 * limits.workers, thread_name_prefix="hand")
         self._tasks: set[asyncio.Task[Any]] = set()
         self.admitted = 0
@@ -97,8 +99,8 @@ class Pool:
 
     @property
     def full(self) -> bool:
-        """Whether another request would have to wait too long."""
-        return self.wait > self._limits.wait
+        """Whether another request would have to wait too long, or for nobody."""
+        return not self.ready or self.admitted >= self._limits.waiting or self.wait > self._limits.wait
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -112,10 +114,27 @@ class Pool:
             BundleError: a model cannot be opened.
         """
         first, *others = self._hands
-        await self._on_thread(first.start, self._models())
+        if faults := await self._on_thread(first.start, self._models()):
+            raise BundleError(faults[0])
         self._line.put(first)
         for hand in others:
             self._keep(self._start(hand))
+
+    async def try_open(self, model: Model) -> None:
+        """Let a process of its own open a model, so that one that does not open, or hangs, costs the others nothing.
+
+        Raises:
+            BundleError: it does not open.
+        """
+        hand = Hand(self._limits, self._runtime)
+        try:
+            faults = await self._on_thread(hand.start, [model])
+        except OSError as fault:
+            raise BundleError(f"no process could be started to open it: {cause(fault)}") from None
+        finally:
+            await self._on_thread(hand.kill)
+        if faults:
+            raise BundleError(faults[0])
 
     async def stop(self) -> None:
         """End the processes; what they are at is let finish for a moment."""
@@ -130,9 +149,9 @@ class Pool:
         """Photos of one request count as waiting until it is over; they are run as one turn.
 
         Raises:
-            Full: they would wait too long.
+            Full: they would wait too long, or be too many.
         """
-        if self.full:
+        if self.full or (self.admitted and self.admitted + photos > self._limits.waiting):
             raise Full
         self.admitted += photos
         try:
@@ -143,21 +162,31 @@ class Pool:
     async def run(self, task: Task, turn: Turn) -> Seen | Gone:
         """One photo of a request, once a process is free and it is next.
 
-        Never raises for a photo: one that harms its process is refused with the reason. A process that was dead before
-        it got the photo costs the photo nothing.
+        Never raises for a photo: one that harms its processes is refused with the reason. A process that was dead
+        before it got the photo costs the photo nothing.
         """
-        while True:
+        said = await self._found(task, turn)
+        if isinstance(said, Seen):
+            self._said(task, said)
+        return said
+
+    async def _found(self, task: Task, turn: Turn) -> Seen | Gone:
+        ended = 0
+        while ended < ENDED:
             hand = await self._line.take(turn)
             # A request that is given up meanwhile lets the process finish: what it is at cannot be taken back.
             said = await asyncio.shield(self._keep(self._asked(hand, task)))
-            if said is not None:
+            if not isinstance(said, Lost):
                 return said
+            ended += said is Lost.WITH_IT
+        return refused_for(Reason.UNREADABLE, f"decoding it ended {ENDED} worker processes; send another copy")
 
-    async def _asked(self, hand: _Hand, task: Task) -> Seen | Gone | None:
+    async def _asked(self, hand: Hand, task: Task) -> Seen | Gone | Lost:
         self._began[hand] = time.monotonic()
-        said, sound = None, False
+        said: Seen | Gone | Lost = Lost.BEFORE
+        sound = False
         try:
-            said, sound = await self._on_thread(hand.ask, task, self._limits.photo_seconds)
+            said, sound = await self._on_thread(hand.ask, task)
         finally:
             seconds = time.monotonic() - self._began.pop(hand)
             if sound:
@@ -177,102 +206,24 @@ class Pool:
     async def _on_thread(self, work: Callable[..., T], *values: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *values)
 
-    async def _start(self, hand: _Hand) -> None:
-        """Start a process, however often it takes: a model may be damaged for a while, or memory short."""
+    async def _start(self, hand: Hand) -> None:
+        """Start a process, however often it takes: memory may be short for a while."""
         pause = 1.0
         while True:
             try:
-                await self._on_thread(hand.start, self._models())
-            except (BundleError, OSError) as fault:
-                log.warning("a worker did not start: %s", fault)
+                faults = await self._on_thread(hand.start, self._models())
+            except (BundleError, OSError) as ended:
+                log.warning("a worker did not start: %s", ended)
                 await self._on_thread(hand.kill)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
+                for fault in faults:  # of one model; the others need not wait for it
+                    log.warning("a worker does without a model: %s", fault)
                 self._line.put(hand)
                 return
 
-    async def _again(self, hand: _Hand) -> None:
+    async def _again(self, hand: Hand) -> None:
         self._restarted()
         await self._on_thread(hand.kill)
         await self._start(hand)
-
-
-class _Hand:
-    """One process, from the server's side; called on a thread."""
-
-    def __init__(self, limits: Limits, runtime: RuntimeName) -> None:
-        self._limits = limits
-        self._runtime = runtime
-        self._process: BaseProcess | None = None
-        self._pipe: Connection | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
-    def start(self, models: Sequence[Model]) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads and sockets
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=work, args=(theirs, self._limits.memory_bytes, self._runtime), name="carspotter-worker", daemon=True
-        )
-        self._process.start()
-        theirs.close()
-        for model in models:
-            said, _ = self._exchange(Open(model), START_SECONDS)
-            if isinstance(said, Gone):
-                raise BundleError(said.sentence)
-            if said is None:
-                raise BundleError(f"no worker could open {model.name} in {START_SECONDS:.0f} s; see its message above")
-
-    def ask(self, task: Task, seconds: float) -> tuple[Seen | Gone | None, bool]:
-        """What the process says, and whether it can take another photo; None where it was dead already."""
-        if self._process is None or not self._process.is_alive():
-            return None, False
-        said, late = self._exchange(task, seconds)
-        if said is not None:
-            return said, True
-        if late:
-            return refused_for(Reason.TIMEOUT, f"it took longer than {seconds:g} s; send a smaller copy"), False
-        return refused_for(Reason.UNREADABLE, "decoding it ended a worker process; send another copy"), False
-
-    def _exchange(self, what: Task | Open, seconds: float) -> tuple[Seen | Gone | None, bool]:
-        """What was said, or None, and whether time was up; sending counts too, which a stopped process would block."""
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            if self._process is not None:
-                self._process.kill()
-
-        timer = threading.Timer(seconds, end)
-        timer.start()
-        try:
-            if self._pipe is not None:
-                self._pipe.send(what)
-                said: Seen | Gone = self._pipe.recv()
-                return said, False
-        except (OSError, EOFError):
-            if self._process is not None:
-                self._process.join(1)
-        finally:
-            timer.cancel()
-        return None, late.is_set()
-
-    def stop(self) -> None:
-        """Let it end by itself, then make it."""
-        if self._pipe is not None:
-            with suppress(OSError):
-                self._pipe.close()  # who waits for a task ends
-        if self._process is not None:
-            self._process.join(STOP_SECONDS)
-        self.kill()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-        if self._pipe is not None:
-            with suppress(OSError):
-                self._pipe.close()

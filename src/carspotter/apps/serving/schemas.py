@@ -31,7 +31,7 @@ class Failed(Reply):
 class Named(Reply):
     """The answer for one photo: the columns of `carspotter predict`."""
 
-    id: str = Field(description="name of the file as sent, or its number")
+    id: str = Field(description="name of the file as sent, unprintable characters escaped; or its number")
     verdict: Verdict
     label: str | None = Field(None, description="likeliest model")
     probability: float | None = Field(None, description="calibrated, in 0..1")
@@ -43,14 +43,14 @@ class Named(Reply):
     reason: str = Field(description="why the verdict is not `named`; of a bad photo it begins with the code")
 
     @classmethod
-    def of(cls, answer: Answer) -> Named:
-        """As `predict` writes it."""
+    def of(cls, answer: Answer, name: str) -> Named:
+        """As `predict` writes it, under the name of the file."""
         flat: dict[str, str | float | None] = {}
         for number, guess in enumerate(answer.top[:3]):
             suffix = str(number + 1) if number else ""
             flat |= {f"label{suffix}": guess.label, f"probability{suffix}": guess.probability}
         reason = answer.reason if answer.code is None else f"{answer.code.value}: {answer.reason}"
-        return cls(id=answer.id, verdict=answer.verdict, group=answer.group, reason=reason, **flat)
+        return cls(id=name, verdict=answer.verdict, group=answer.group, reason=reason, **flat)
 
 
 class Identified(Reply):

@@ -10,23 +10,25 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from carspotter.apps.serving.api import Api
+from carspotter.apps.serving.guard import CROWDED
 from carspotter.errors import SourceError
 
-CONNECTIONS = 500
-"""At once. Assumption: a small server's file descriptors."""
 STOP_SECONDS = 20
 """In which requests under way are finished when the server stops."""
 
 
 class Impatient(H11Protocol):
-    """The HTTP protocol that ends connections whose headers do not come."""
+    """The HTTP protocol that ends connections whose headers do not come, and marks those that are one too many."""
 
     header_seconds = 10.0
+    most = 500
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there: its headers are waited for."""
         super().connection_made(transport)
+        if len(self.connections) > self.most:
+            self.app_state = {**self.app_state, CROWDED: True}
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -75,12 +77,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def config(api: Api, host: str, port: int, **more: Any) -> uvicorn.Config:
     """How uvicorn runs the app."""
+    limits = api.limits
     return uvicorn.Config(
         api.guarded,
         host=host,
         port=port,
-        http=type("Protocol", (Impatient,), {"header_seconds": api.limits.header_seconds}),
-        limit_concurrency=CONNECTIONS,
+        http=type("Protocol", (Impatient,), {"header_seconds": limits.header_seconds, "most": limits.connections}),
         timeout_graceful_shutdown=STOP_SECONDS,
         server_header=False,
         proxy_headers=False,

@@ -37,7 +37,7 @@ class Model:
 
     Attributes:
         name: in requests.
-        folder: where it lies.
+        folder: of the copy that is served.
         hash: of the bundle.
     """
 
@@ -101,7 +101,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The model that was asked for is no longer in its folder."""
+    """The model that was asked for cannot be asked: it does not open, it fails, or its copy is gone."""
 
     sentence: str
 
@@ -115,30 +115,34 @@ def work(pipe: Connection, memory_bytes: int, runtime: RuntimeName) -> None:
     """Open models and answer photos until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the server decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    held: dict[str, Predictor] = {}
+    held: dict[Model, Predictor] = {}
     bounded = False
     while True:
         try:
             asked: Task | Open = pipe.recv()
         except (EOFError, OSError):
             return
-        try:
-            predictor = _open(asked.model, held, runtime)
-            if isinstance(asked, Open):
-                pipe.send(Seen())
-                continue
+        predictor = _opened(asked.model, held, runtime)
+        if isinstance(predictor, Gone):
+            pipe.send(predictor)
+        elif isinstance(asked, Open):
+            pipe.send(Seen())
+        else:
             if not bounded:  # after the models: what they take is known and wanted
                 _bound_memory(memory_bytes)
                 bounded = True
-            pipe.send(WORK[asked.want](predictor, Photo(asked.known_as or "photo", asked.photo)))
-        except PhotoRefused as refused:
-            pipe.send(refused_for(refused.reason, refused.sentence))
-        except (BundleError, MissingExtra) as fault:
-            pipe.send(Gone(str(fault)))
-        except MemoryError:
-            pipe.send(
-                refused_for(Reason.TOO_LARGE, "decoding it takes more memory than a photo may; send a smaller copy")
-            )
+            pipe.send(_worked(predictor, asked))
+
+
+def _worked(predictor: Predictor, task: Task) -> Seen | Gone:
+    try:
+        return WORK[task.want](predictor, Photo(task.known_as or "photo", task.photo))
+    except PhotoRefused as refused:
+        return refused_for(refused.reason, refused.sentence)
+    except (BundleError, MissingExtra) as fault:
+        return Gone(str(fault))
+    except MemoryError:
+        return refused_for(Reason.TOO_LARGE, "decoding it takes more memory than a photo may; send a smaller copy")
 
 
 def look(predictor: Predictor, photo: Photo) -> Seen:
@@ -218,18 +222,19 @@ def together(seen: Sequence[Seen], ids: Sequence[str], classes: int) -> tuple[Sc
     return scores, {ids[at]: one.stranger for at, one in enumerate(seen) if one.stranger is not None}
 
 
-def _open(model: Model, held: dict[str, Predictor], runtime: RuntimeName) -> Predictor:
+def _opened(model: Model, held: dict[Model, Predictor], runtime: RuntimeName) -> Predictor | Gone:
     """The version that is asked for; of each model the last few are kept."""
-    key = f"{model.name}\0{model.hash}"
-    if key not in held:
-        predictor = load(model.folder, threads=1, runtime=runtime)
-        if predictor.bundle.hash != model.hash:
-            raise BundleError(f"{model.name} was replaced meanwhile; ask again")
-        held[key] = predictor
-        same = [other for other in held if other.split("\0")[0] == model.name]
-        for old in same[:-KEPT]:
-            del held[old]
-    return held[key]
+    if model in held:
+        return held[model]
+    try:
+        held[model] = load(model.folder, threads=1, runtime=runtime)
+    except (BundleError, MissingExtra) as fault:
+        return Gone(str(fault))
+    except MemoryError:
+        return Gone(f"{model.name} takes more memory than a worker may have")
+    for old in [other for other in held if other.name == model.name][:-KEPT]:
+        del held[old]
+    return held[model]
 
 
 def _bound_memory(more: int) -> None:

@@ -52,6 +52,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "shown": ("{model} in the photos: {count}, {share:.0%}", "{model} на снимках: {count}, вероятность {share:.0%}"),
     "unlike": ("Unlike every known model: {count}", "Не похоже на известные модели: {count}"),
     "no_car": ("No car from outside: {count}", "Машины снаружи не видно: {count}"),
+    "left_out": ("More photos or names than are looked at", "Больше снимков или имён, чем просматривается"),
     "unusable": ("Unusable photos: {count}", "Негодных снимков: {count}"),
     "untaught": ("The declared model was not taught", "Заявленной модели не учили"),
     "family": ("A {group}; which one is unsure", "Это {group}; какая именно, неясно"),
@@ -124,7 +125,10 @@ LISTINGS: Mapping[ListingVerdict, tuple[str, str]] = {
     ListingVerdict.MATCH: ("The photos show the declared model.", "На снимках заявленная модель."),
     ListingVerdict.MISMATCH: ("The photos show another model.", "На снимках другая модель."),
     ListingVerdict.CANNOT_TELL: ("The photos do not tell.", "По снимкам не понять."),
-    ListingVerdict.NOT_EXTERIOR: ("No photo shows a car from outside.", "Ни на одном снимке нет машины снаружи."),
+    ListingVerdict.NOT_EXTERIOR: (
+        "No readable photo shows a car from outside.",
+        "На читаемых снимках нет машины снаружи.",
+    ),
 }
 
 
@@ -194,5 +198,6 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.TOO_SMALL: ("It is too small.", "Слишком маленький."),
     Reason.TIMEOUT: ("It took too long; send a smaller copy.", "Слишком долго; пришлите копию поменьше."),
     Reason.UNREACHABLE: ("It is out of reach; try later.", "До него не добраться; попробуйте позже."),
+    Reason.TOO_MANY: ("There are too many.", "Их слишком много."),
     Reason.MISSING_EXTRA: ("This server does not read its format.", "Этот сервер не читает такой формат."),
 }

@@ -74,7 +74,12 @@ class Words:
         told = [self("shown", count=seen.photos, model=seen.likeliest, share=seen.share)] if seen.photos else []
         if seen.photos and found.probability is None:
             told.append(self("untaught"))
-        kinds = (("unlike", seen.unknown), ("no_car", seen.no_car), ("unusable", seen.unusable))
+        kinds = (
+            ("unlike", seen.unknown),
+            ("no_car", seen.no_car),
+            ("unusable", seen.unusable),
+            ("left_out", len(seen.left_out)),
+        )
         return told + [self(key, count=number) for key, number in kinds if number]
 
 
