@@ -1,4 +1,4 @@
-"""`python -m carspotter`, which is also how several processes start: `accelerate launch -m carspotter train …`."""
+"""`python -m carspotter`, which is also how several processes start: `torchrun -m carspotter train …`."""
 
 import sys
 

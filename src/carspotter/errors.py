@@ -63,8 +63,23 @@ class Reason(StrEnum):
     TOO_SMALL = "too_small"
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
+    NOT_ALLOWED = "not_allowed"
     MISSING_EXTRA = "missing_extra"
     TOO_MANY = "too_many"
+    CRASHED = "crashed"
+
+
+NOT_HAD = frozenset(
+    {
+        Reason.MISSING,
+        Reason.TIMEOUT,
+        Reason.UNREACHABLE,
+        Reason.NOT_ALLOWED,
+        Reason.MISSING_EXTRA,
+        Reason.CRASHED,
+    }
+)
+"""Reasons that say nothing of a photo's own bytes: at another time or on another machine it may have an answer."""
 
 
 class CarspotterError(Exception):
@@ -126,7 +141,7 @@ class TrainingStopped(TrainingError):
 
 
 class BatchError(CarspotterError):
-    """A batch cannot go on: its cluster is lost, or its photos are out of reach. What is made stays."""
+    """A batch cannot go on: its cluster is lost, or its photos cannot be had. What is made stays."""
 
     exit_code = EXIT_FAULT
 
@@ -135,12 +150,17 @@ class MissingExtra(CarspotterError):
     """An optional dependency is not installed.
 
     Attributes:
+        what: that cannot be done.
         extra: the name between the brackets of `pip install "carspotter[extra]"`.
     """
 
     def __init__(self, what: str, extra: str) -> None:
-        self.extra = extra
+        self.what, self.extra = what, extra
         super().__init__(f'{what} needs an optional part: pip install "carspotter[{extra}]"')
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        """So that one process can send it to another."""
+        return MissingExtra, (self.what, self.extra)
 
 
 class PhotoRefused(CarspotterError):

@@ -40,7 +40,7 @@ def _quota(cgroups: Path) -> float:
 
 
 def processes() -> int:
-    """How many processes were started together by `accelerate launch` or `torchrun`; 1 where nobody did."""
+    """How many processes were started together by `torchrun` or such; 1 where nobody did."""
     return max(1, int(os.environ.get("WORLD_SIZE") or 1))
 
 

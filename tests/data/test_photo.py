@@ -640,7 +640,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_file_without_permission(tmp_path: Path) -> None:
     (tmp_path / "mine.jpg").write_bytes(b"x")
     (tmp_path / "mine.jpg").chmod(0)
-    assert read_refusal(Location(str(tmp_path / "mine.jpg"))) is Reason.UNREADABLE
+    assert read_refusal(Location(str(tmp_path / "mine.jpg"))) is Reason.NOT_ALLOWED
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
@@ -662,4 +662,6 @@ def test_bytes_and_entries_of_zips(tmp_path: Path) -> None:
         file.writestr("a/1.jpg", data)
     assert read_bytes(Location(str(tmp_path / "photos.zip"), "a/1.jpg")) == data
     assert read_refusal(Location(str(tmp_path / "photos.zip"), "a/2.jpg")) is Reason.MISSING
-    assert read_refusal(Location(str(tmp_path / "absent.zip"), "a/1.jpg")) is Reason.UNREADABLE
+    assert read_refusal(Location(str(tmp_path / "absent.zip"), "a/1.jpg")) is Reason.MISSING
+    (tmp_path / "damaged.zip").write_bytes(b"PK")
+    assert read_refusal(Location(str(tmp_path / "damaged.zip"), "a/1.jpg")) is Reason.UNREADABLE

@@ -88,7 +88,7 @@ def test_photos_of_any_store() -> None:
 def test_photos_of_a_server(store: str) -> None:
     assert read_bytes(Remote(f"{store}/photo")) == PHOTO
     assert refused(f"{store}/absent") is Reason.MISSING
-    assert refused(f"{store}/secret") is Reason.UNREADABLE
+    assert refused(f"{store}/secret") is Reason.NOT_ALLOWED
     assert refused(f"{store}/empty") is Reason.EMPTY
     assert refused("nosuch://a/b") is Reason.UNREACHABLE
 

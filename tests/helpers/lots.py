@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+from PIL import Image
 
 from helpers.tiny import colour_photo, png, write_tiny_bundle
 
@@ -43,6 +44,24 @@ def put_manifest(path: Path, uris: list[str], rows: int) -> None:
     """A manifest that names places in turn."""
     named = {"id": [f"car {at}" for at in range(rows)], "uri": [uris[at % len(uris)] for at in range(rows)]}
     pyarrow.parquet.write_table(pyarrow.table(named), path)
+
+
+def put_crashing_decoder(folder: Path, victim: str = "os.getpid()") -> str:
+    """`crash.bmp`, and a folder for the module path of a process whose decoder is to die of every BMP.
+
+    Args:
+        folder: to put them in.
+        victim: whom it kills; `os.getppid()` is who started the process.
+    """
+    Image.new("RGB", (64, 48)).save(folder / "crash.bmp")
+    hook = folder / "crashing"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "from PIL import BmpImagePlugin\n"
+        f"BmpImagePlugin.BmpImageFile.load = lambda _: os.kill({victim}, signal.SIGKILL)\n"
+    )
+    return str(hook)
 
 
 def read_parts(folder: Path) -> pyarrow.Table:

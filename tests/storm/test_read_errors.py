@@ -50,7 +50,7 @@ def test_a_photo_that_cannot_be_read(photos: Path, tmp_path: Path, storm: Storm)
                 done.returncode == EXIT_SOME_REFUSED
                 and {name: row[1] for name, row in rows.items()}
                 == {"red.png": "bad_photo", "green.png": "named", "blue.png": "named"}
-                and Reason.UNREADABLE in " ".join(rows["red.png"])
+                and Reason.UNREACHABLE in " ".join(rows["red.png"])
                 and is_clear(done.stderr)
             )
             tally.count(None if sound else f"{calls}: {done.returncode} {rows} {done.stderr}")

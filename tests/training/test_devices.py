@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from tests.training.test_resume import RECIPE, STAGES
 from carspotter.apps.cli import main
 from carspotter.apps.toml import toml_lines
 from carspotter.errors import EXIT_FAULT, RecipeError, TrainingError
+from carspotter.inference.bundle import read_bundle
 from carspotter.recipe import Recipe, Stage
 from carspotter.records import Dataset
 from carspotter.tracking.runs import open_store
@@ -83,7 +85,7 @@ def free_port() -> int:
 
 
 def pair(folder: Path, *words: str | Path) -> list[subprocess.Popen[bytes]]:
-    """The same command twice, as `accelerate launch` starts it."""
+    """The same command twice, as `torchrun` starts it."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     started = []
     for rank in ("0", "1"):
@@ -114,6 +116,33 @@ def test_two_processes_train_as_one(lot: Dataset, tmp_path: Path, recipe_file: P
     one = next(run for run in open_store().list() if run.id != two.id)
     assert [record.train_loss for record in one.history] == [record.train_loss for record in two.history]
     assert one.bundle_hash == two.bundle_hash
+
+
+def launch(page: str, rank: int, port: int) -> list[str]:
+    """The command up to `train` by which a page of docs starts several processes; the machine's number is `rank`."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    (line,) = re.findall(r"^    torchrun (.* -m carspotter) train contest/ --set shards=2$", text, re.MULTILINE)
+    words = line.replace(" R ", f" {rank} ").replace("HEAD", "127.0.0.1").split()
+    return [str(Path(sys.executable).with_name("torchrun")), "--master_port", str(port), *words]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "machines"), [("training.md", 1), ("scaling.md", 2)])
+def test_the_documented_launch_trains_in_two_processes(
+    page: str, machines: int, lot: Dataset, tmp_path: Path, recipe_file: Path
+) -> None:
+    """The machines are both this one."""
+    port, words = free_port(), ["train", tmp_path / "lot", "--recipe", recipe_file, "--set", "shards=2"]
+    started = []
+    for rank in range(machines):
+        with (tmp_path / f"said-{rank}").open("wb") as said:
+            command = [*launch(page, rank, port), *map(str, words), "-o", str(tmp_path / "m")]
+            started.append(subprocess.Popen(command, stdout=said, stderr=said))
+    assert [one.wait(timeout=600) for one in started] == [0] * machines, (tmp_path / "said-0").read_text()
+    (run,) = open_store().list()
+    assert run.birth is not None
+    assert run.birth.processes == 2
+    assert run.bundle_hash == read_bundle(tmp_path / "m").hash
 
 
 @pytest.mark.slow

@@ -92,8 +92,8 @@ class Archive:
         """The unpacked bytes of one entry; safe from any thread or forked process, inflating runs side by side.
 
         Raises:
-            PhotoRefused: `missing`, `empty`, `too_large` (over `limit` bytes), or `unreadable` (damaged: a length, its
-                header or its checksum does not match).
+            PhotoRefused: `missing`, `empty`, `too_large` (over `limit` bytes), `unreadable` (damaged: a length, its
+                header or its checksum does not match), or `unreachable` (the disk does not give it).
         """
         entry = self._entries.get(name)
         if entry is None:
@@ -104,8 +104,10 @@ class Archive:
         check_length(entry.listed.size, limit)
         try:
             return _unpack(entry.listed, _packed(self._handle, entry))
-        except OSError:
-            raise _damaged("the disk cannot read it") from None
+        except OSError as fault:
+            raise PhotoRefused(
+                Reason.UNREACHABLE, f"the system cannot read its zip ({cause(fault)}); check its disk"
+            ) from None
 
 
 def open_archive(path: str | os.PathLike[str]) -> Archive:
@@ -122,7 +124,7 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
         raise ArchiveError(f"{text}: is {fault}, expected a zip file; check the path") from None
     except (OSError, ValueError) as fault:  # ValueError: a NUL inside the name
         why = cause(fault) if isinstance(fault, OSError) else fault
-        raise ArchiveError(f"{text}: cannot be read ({why}); check the path and its permissions") from None
+        raise ArchiveError(f"{text}: cannot be read ({why}); check the path and its permissions") from fault
 
 
 def forget_archives() -> None:

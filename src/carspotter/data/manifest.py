@@ -24,7 +24,7 @@ from carspotter.data.remote import check_driver
 from carspotter.data.uri import parse_uri, scheme_of
 from carspotter.data.wording import brief, cause, count, some
 from carspotter.errors import ManyProblems, SourceError
-from carspotter.records import Photo
+from carspotter.records import Location, Photo
 
 COLUMNS = ("id", "uri")
 MAX_ROWS = 200_000_000
@@ -52,6 +52,7 @@ class Manifest:
         rows: photos.
         chunk_rows: rows of each chunk but the last.
         fingerprint: sha256 of the file, hex.
+        folder: that its relative places start from; empty where all are absolute.
         groups: rows of each row group.
         stamp: size and time of change of the file that was looked through.
     """
@@ -60,6 +61,7 @@ class Manifest:
     rows: int
     chunk_rows: int
     fingerprint: str
+    folder: str
     groups: tuple[int, ...]
     stamp: tuple[int, int]
 
@@ -76,12 +78,11 @@ class Manifest:
         """
         start = chunk * self.chunk_rows
         stop = min(start + self.chunk_rows, self.rows)
-        folder = str(Path(self.path).parent)
         with _opened(self.path, lengths_known=True) as (file, stamp):
             if stamp != self.stamp:
                 raise SourceError(f"{brief(self.path)} changed while it was worked through; start again with it")
             rows = list(_rows(file, *_cover(self.groups, start, stop)))
-        return tuple(Photo(_text(name), parse_uri(_text(uri), folder)) for _, name, uri in rows)
+        return tuple(Photo(_text(name), parse_uri(_text(uri), self.folder)) for _, name, uri in rows)
 
     def ids(self, chunk: int) -> tuple[str, ...]:
         """The ids of one chunk."""
@@ -98,7 +99,7 @@ def open_manifest(path: str | Path, *, chunk_rows: int) -> Manifest:
     place, name = str(Path(path).absolute()), brief(path)
     with _opened(place) as (file, stamp):
         groups = _checked(file, name)
-        seen = _Seen(name, str(Path(place).parent), sum(groups))
+        seen = _Seen(name, sum(groups))
         for row in _rows(file):
             seen.take(row)
         problems = [*seen.problems(), *_twice(file, name, seen.hashes)]
@@ -106,7 +107,8 @@ def open_manifest(path: str | Path, *, chunk_rows: int) -> Manifest:
             raise SourceError(problems)
         _check_drivers(seen.schemes)
         fingerprint = hash_file(Path(place))
-    return Manifest(place, sum(groups), chunk_rows, fingerprint, groups, stamp)
+    folder = str(Path(place).parent) if seen.relative else ""
+    return Manifest(place, sum(groups), chunk_rows, fingerprint, folder, groups, stamp)
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
@@ -264,12 +266,14 @@ class _Seen:
     Attributes:
         hashes: (rows,) of the ids.
         schemes: of the stores that are named.
+        relative: whether any place starts from the manifest's folder.
     """
 
-    def __init__(self, name: str, folder: str, rows: int) -> None:
+    def __init__(self, name: str, rows: int) -> None:
         self.hashes: Hashes = np.zeros(rows, dtype=np.uint64)
         self.schemes: set[str] = set()
-        self._name, self._folder = name, folder
+        self.relative = False
+        self._name = name
         self._faults: dict[str, _Faults] = {}
 
     def take(self, row: Row) -> None:
@@ -287,11 +291,12 @@ class _Seen:
 
     def _place(self, number: int, uri: str) -> None:
         try:
-            parse_uri(uri, self._folder)
+            place = parse_uri(uri, "")
         except ValueError as fault:
             self._fault("uri names no place", number, f" ({brief(uri)} {fault})")
         else:
             self.schemes.add(scheme_of(uri))
+            self.relative |= isinstance(place, Location) and not os.path.isabs(place.path)  # noqa: PTH117 - as in `uri.py`
 
     def _fault(self, kind: str, number: int, what: str = "") -> None:
         self._faults.setdefault(kind, _Faults()).add(number, what)

@@ -7,6 +7,7 @@ here, and nowhere else, every exception is caught and becomes a `PhotoRefused`.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
 BAND_PIXELS = 2**20
 """Assumption: pixels copied at once, 3 MB; photos up to this size are copied whole."""
 
+BAD_NAMES = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
+"""What a system says of a name that no file can have; most else that it says may be otherwise tomorrow."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,7 +90,8 @@ def read_bytes(where: Location | Remote | bytes) -> bytes:
     """A photo's bytes, from a file, an entry of a zip, a store, or memory. Never waits for a pipe or a device.
 
     Raises:
-        PhotoRefused: missing, empty, too_large, or unreadable; of a store also timeout, unreachable or missing_extra.
+        PhotoRefused: missing, empty, too_large, unreadable, not_allowed or unreachable; of a store also timeout or
+            missing_extra.
     """
     if isinstance(where, bytes):
         check_length(len(where))
@@ -98,7 +103,8 @@ def read_bytes(where: Location | Remote | bytes) -> bytes:
     try:
         archive = open_archive(where.path)
     except ArchiveError as fault:
-        raise PhotoRefused(Reason.UNREADABLE, f"its zip cannot be used: {fault.problems[0]}") from None
+        why = _not_given(fault.__cause__).reason if isinstance(fault.__cause__, OSError) else Reason.UNREADABLE
+        raise PhotoRefused(why, f"its zip cannot be used: {fault.problems[0]}") from None
     return archive.read(where.member)
 
 
@@ -139,16 +145,24 @@ def _read_file(path: str) -> bytes:
         with os.fdopen(open_regular(path), "rb", buffering=0) as file:
             check_length(os.fstat(file.fileno()).st_size)
             data = file.read(MAX_PHOTO_BYTES + 1)
-    except NotAFile as fault:
-        raise PhotoRefused(Reason.UNREADABLE, f"it is {fault}, expected a photo; leave it out") from None
-    except (FileNotFoundError, NotADirectoryError):
-        raise PhotoRefused(Reason.MISSING, "there is no such file; check the name and the folder") from None
     except OSError as fault:
-        raise PhotoRefused(
-            Reason.UNREADABLE, f"the system cannot read it ({cause(fault)}); check its permissions"
-        ) from None
+        raise _not_given(fault) from None
     check_length(len(data))  # it may have changed since
     return data
+
+
+def _not_given(fault: OSError) -> PhotoRefused:
+    """Why the system does not give a file: something about the file, or about the machine and the moment."""
+    why = cause(fault)
+    if isinstance(fault, NotAFile):
+        return PhotoRefused(Reason.UNREADABLE, f"it is {why}, expected a photo; leave it out")
+    if isinstance(fault, FileNotFoundError | NotADirectoryError):
+        return PhotoRefused(Reason.MISSING, "there is no such file; check the name and the folder")
+    if isinstance(fault, PermissionError):
+        return PhotoRefused(Reason.NOT_ALLOWED, f"the system does not allow it ({why}); check its permissions")
+    if fault.errno in BAD_NAMES:
+        return PhotoRefused(Reason.UNREADABLE, f"the system cannot open it ({why}); check its name")
+    return PhotoRefused(Reason.UNREACHABLE, f"the system cannot read it ({why}); check its disk")
 
 
 # ---- decoding -------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ READ_SECONDS = 30.0
 PAUSES = (0.5, 2.0)
 """Seconds before the second and the third attempt. Assumption: an overloaded store says so for a second or two."""
 PASSING = frozenset({Reason.TIMEOUT, Reason.UNREACHABLE})
-"""Reasons that another attempt may find gone."""
+"""Reasons that another attempt may find gone at once."""
 
 
 def read_remote(where: Remote, *, seconds: float = READ_SECONDS, pauses: Sequence[float] | None = None) -> bytes:
@@ -34,8 +34,8 @@ def read_remote(where: Remote, *, seconds: float = READ_SECONDS, pauses: Sequenc
         pauses: before each further attempt after a fault that may pass; None: `PAUSES`.
 
     Raises:
-        PhotoRefused: missing, empty, too_large, unreadable (not allowed), missing_extra; after the last attempt timeout
-            or unreachable.
+        PhotoRefused: missing, empty, too_large, not_allowed, missing_extra; after the last attempt timeout or
+            unreachable.
     """
     for pause in PAUSES if pauses is None else pauses:
         try:
@@ -140,7 +140,7 @@ def _refusal(fault: BaseException, seconds: float) -> PhotoRefused:
     if isinstance(fault, FileNotFoundError | IsADirectoryError) or status in {404, 410}:
         return PhotoRefused(Reason.MISSING, "the store has no such photo; compare the name")
     if isinstance(fault, PermissionError) or status in {401, 403}:
-        return PhotoRefused(Reason.UNREADABLE, "the store does not allow it; check the credentials of this machine")
+        return PhotoRefused(Reason.NOT_ALLOWED, "the store does not allow it; check the credentials of this machine")
     if isinstance(fault, TimeoutError):
         return PhotoRefused(Reason.TIMEOUT, f"the store did not give it within {seconds:g} s; ask again later")
     if isinstance(fault, ImportError):

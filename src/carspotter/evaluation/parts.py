@@ -1,7 +1,8 @@
 """The answers of a batch on disk: one Parquet file for each chunk of its manifest, whole or not there.
 
-A part is a pure function of `batch.json` and the rows of its chunk, so whoever makes it, and however often, the bytes
-are the same. A part that is there is believed only when its footer, its checksums, its rows and its ids say so.
+A part is a pure function of `batch.json`, the rows of its chunk and their photos, so whoever makes it, and however
+often, the bytes are the same. A part that is there is believed only when its footer, its checksums, its rows and its
+ids say so. Of a part that is believed, the photos that could not be had are asked for again.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from carspotter.data.disk import check_writable, read_capped, whole_file
-from carspotter.data.table import storable
+from carspotter.data.table import Cell, storable
 from carspotter.data.wording import brief, some
-from carspotter.errors import SourceError
-from carspotter.evaluation.answer import COLUMNS, answer_rows
-from carspotter.records import Answer, Batch, Verdict
+from carspotter.errors import NOT_HAD, Reason, SourceError
+from carspotter.evaluation.answer import COLUMNS
+from carspotter.records import Batch, Verdict
 
 PLAN = "batch.json"
 MAX_PLAN_BYTES = 100_000
@@ -34,7 +35,10 @@ _PART = re.compile(r"part-([0-9]{5,})\.parquet")
 _UNFINISHED = ".*.part"  # as `data/disk.py` names what is not whole yet
 
 Counts = Mapping[str, int]
-"""Verdict → photos."""
+"""Verdict, or the reason code of a bad photo → photos."""
+Row = tuple[Cell, ...]
+"""One of `COLUMNS`, as `answer_rows` gives it."""
+KINDS = frozenset(map(str, (*Verdict, *Reason)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +48,31 @@ class Parts:
     Attributes:
         folder: absolute.
         batch: what decides the answers.
+        again: reasons whose photos are asked for again.
     """
 
     folder: Path
     batch: Batch
+    again: frozenset[Reason] = NOT_HAD
 
     def path(self, chunk: int) -> Path:
         """The file of a chunk; names sort as the rows do."""
         return self.folder / f"part-{chunk:0{max(5, len(str(self.batch.chunks - 1)))}}.parquet"
 
-    def write(self, chunk: int, answers: Sequence[Answer]) -> Counts:
-        """Put the answers of a chunk on disk, in their order; returns when they would survive a power cut.
+    def must_be_here(self) -> None:
+        """Pass where the folder is that of this batch, as every process sees it that makes a part; it is never made.
+
+        Raises:
+            SourceError: it is not, as on a machine where a shared disk is not mounted.
+        """
+        if not (plan := self.folder / PLAN).exists() or _read_plan(plan) != self.batch:
+            raise SourceError(
+                f"{brief(self.folder)} is not the folder of this batch on this machine; let all machines see the same "
+                "one under the same path"
+            )
+
+    def write(self, chunk: int, rows: Sequence[Row]) -> None:
+        """Put the rows of a chunk on disk, in their order; returns when they would survive a power cut.
 
         Raises:
             SourceError: the folder cannot be written to.
@@ -62,24 +80,34 @@ class Parts:
         import pyarrow
         import pyarrow.parquet
 
-        _, rows = answer_rows(answers)
         schema = self._schema(chunk)
         columns = [[storable(row[at]) for row in rows] for at in range(len(COLUMNS))]
         table = pyarrow.table(columns, schema=schema)
         with whole_file(self.path(chunk)) as part:
             pyarrow.parquet.write_table(table, part, write_page_checksum=True)
-        return Counter(answer.verdict.value for answer in answers)
 
-    def read(self, chunk: int, ids: Sequence[str]) -> Counts:
-        """The verdicts in the part of a chunk.
+    def read(self, chunk: int, ids: Sequence[str] | None = None) -> Counts:
+        """What stands in the part of a chunk.
 
         Args:
             chunk: its number.
-            ids: that the manifest has there.
+            ids: that the manifest has there; None does not compare them.
 
         Raises:
             SourceError: it is not there, damaged, or no part of this batch.
         """
+        return Counter(_kinds(self._table(chunk, ids)))
+
+    def final(self, chunk: int, ids: Sequence[str]) -> list[Row | None]:
+        """The rows of a chunk that stay as they are; None where a photo is to be asked for."""
+        try:
+            table = self._table(chunk, ids)
+        except SourceError:
+            return [None] * len(ids)
+        rows = zip(*table.to_pydict().values(), strict=True)
+        return [None if kind in self.again else row for kind, row in zip(_kinds(table), rows, strict=True)]
+
+    def _table(self, chunk: int, ids: Sequence[str] | None) -> Any:
         import pyarrow
         import pyarrow.parquet
 
@@ -89,15 +117,14 @@ class Parts:
             if not file.schema_arrow.equals(self._schema(chunk), check_metadata=True):
                 raise SourceError(f"{path.name} is no part of this batch")
             table = file.read()
-            columns = {name: table.column(name).to_pylist() for name in ("id", "verdict")}
+            found, kinds = table.column("id").to_pylist(), set(_kinds(table))
         except (pyarrow.ArrowException, OSError, ValueError) as fault:
             raise SourceError(f"{path.name} is damaged ({type(fault).__name__})") from None
-        if columns["id"] != list(ids):
+        if table.num_rows != self.batch.rows_of(chunk) or list(ids or found) != found:
             raise SourceError(f"{path.name} has other rows than the manifest")
-        counts = Counter(columns["verdict"])
-        if counts.keys() - set(Verdict):
+        if kinds - KINDS:
             raise SourceError(f"{path.name} has verdicts that there are none of")
-        return counts
+        return table
 
     def there(self) -> list[int]:
         """Chunks with a file, sound or not, in their order."""
@@ -112,8 +139,19 @@ class Parts:
         return schema.with_metadata({"carspotter.batch": self.batch.hash, "carspotter.chunk": str(chunk)})
 
 
-def open_parts(folder: str | Path, batch: Batch) -> Parts:
+def _kinds(table: Any) -> list[str]:
+    """Of each row its verdict, or the reason code of a bad photo."""
+    cells = zip(table.column("verdict").to_pylist(), table.column("reason").to_pylist(), strict=True)
+    return [str(reason).partition(":")[0] if verdict == Verdict.BAD_PHOTO else verdict for verdict, reason in cells]
+
+
+def open_parts(folder: str | Path, batch: Batch, again: frozenset[Reason] = NOT_HAD) -> Parts:
     """The folder of a batch, made or gone on with; what killed processes left half-written long ago is removed.
+
+    Args:
+        folder: named by the user.
+        batch: what decides the answers.
+        again: reasons whose photos are asked for again.
 
     Raises:
         SourceError: the folder cannot be written to, or holds parts of another batch; every difference is named.
@@ -130,7 +168,7 @@ def open_parts(folder: str | Path, batch: Batch) -> Parts:
             part.write_text(batch.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _compare(_read_plan(plan), batch, folder)  # two may have begun at once
     _sweep(place)
-    return Parts(place, batch)
+    return Parts(place, batch, again)
 
 
 def _read_plan(path: Path) -> Batch:

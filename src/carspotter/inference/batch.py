@@ -1,17 +1,23 @@
-"""One chunk of a manifest answered: what every engine of a batch does, whichever process it is in."""
+"""One chunk of a manifest answered: what every engine of a batch does, whichever process it is in.
+
+One rule says what an answer is. What the bytes of a photo gave is final. A photo that could not be had (`NOT_HAD`:
+missing, out of reach, not allowed, …) gets a row with the reason too, and is asked for again whenever its part is made
+again; where nothing but such photos comes, the fault is not theirs, and the batch stops instead of writing a part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 
 from carspotter.data.manifest import Manifest
 from carspotter.data.photo import read_bytes
-from carspotter.data.remote import PASSING
-from carspotter.errors import BatchError, PhotoRefused
-from carspotter.evaluation.parts import Counts, Parts
+from carspotter.data.wording import brief
+from carspotter.errors import BatchError, PhotoRefused, Reason
+from carspotter.evaluation.answer import answer_rows
+from carspotter.evaluation.parts import Parts
 from carspotter.inference.predictor import Predictor
 from carspotter.progress import Progress, silent
 from carspotter.records import Answer, Dataset, Photo, Rejected, Remote
@@ -22,43 +28,56 @@ FETCHERS = 16
 FETCHED = 32
 """Photos answered at a time while as many are fetched. Assumption: two cores then idle for 3 % of the time at the ends;
 photos of 300 KB take 20 MB, the largest that are read 4 GB."""
+IN_A_ROW = 32
+"""Photos one after another that cannot be had, which stop a batch. Assumption: no ad has as many, and a store that
+hangs is noticed within the attempts of two rounds of `FETCHERS`, some three minutes."""
+
+Ask = Callable[[Sequence[Photo]], Generator[Answer]]
+"""One answer per photo, in their order."""
 
 
-def make_part(
-    predictor: Predictor, manifest: Manifest, parts: Parts, chunk: int, progress: Progress = silent
-) -> Counts:
-    """Answer a chunk and put its part on disk.
+def make_part(ask: Ask, manifest: Manifest, parts: Parts, chunk: int, progress: Progress = silent) -> None:
+    """Answer what a chunk has no final answers of, and put its part on disk.
+
+    Args:
+        ask: who answers.
+        manifest: that was looked through.
+        parts: where the answers go.
+        chunk: its number.
+        progress: told after every photo that was asked for.
 
     Raises:
-        SourceError: the manifest cannot be read, or the part not be written.
+        SourceError: the manifest cannot be read, the folder is not here, or the part cannot be written.
         BundleError: the network itself fails.
-        BatchError: every photo of the chunk is out of reach: the network is gone, not the photos.
+        BatchError: so many photos in a row cannot be had that the fault is not theirs.
     """
+    parts.must_be_here()
     photos = manifest.read(chunk)
-    answers = answer_photos(predictor, photos, tta=parts.batch.tta, progress=progress)
-    _refuse_cut_off(photos, answers)
-    return parts.write(chunk, answers)
+    rows = parts.final(chunk, [photo.id for photo in photos])
+    asked = [photo for photo, row in zip(photos, rows, strict=True) if row is None]
+    told: list[Answer] = []
+    with closing(ask(asked)) as answers:
+        # What is mended was let pass before: its photos do not stand in a row.
+        for answer in answers if len(asked) < len(photos) else _some_had(answers, parts):
+            told.append(answer)
+            progress("photos", len(told), len(asked))
+    fresh = iter(answer_rows(told)[1])
+    parts.write(chunk, [next(fresh) if row is None else row for row in rows])
 
 
-def answer_photos(
-    predictor: Predictor, photos: Sequence[Photo], *, tta: int = 1, progress: Progress = silent
-) -> list[Answer]:
-    """One answer per photo, in their order; photos in stores are fetched while others are answered.
+def answer_photos(predictor: Predictor, photos: Sequence[Photo], *, tta: int = 1) -> Iterator[list[Answer]]:
+    """One answer per photo, in their order, a few at a time; photos in stores are fetched while others are answered.
 
     Args:
         predictor: the model.
         photos: with unique ids.
         tta: views per photo.
-        progress: told after every photo.
     """
-    if not any(isinstance(photo.where, Remote) for photo in photos):
-        return list(predictor.identify(Dataset(tuple(photos)), tta=tta, progress=progress))
-    answers: list[Answer] = []
+    stored = any(isinstance(photo.where, Remote) for photo in photos)
+    size = FETCHED if stored else FETCHED * predictor.threads
     with closing(in_order(_fetch, photos, threads=FETCHERS, ahead=FETCHED)) as fetched:
-        while some := list(islice(fetched, FETCHED)):
-            answers += _answered(predictor, some, tta)
-            progress("photos", len(answers), len(photos))
-    return answers
+        while some := list(islice(fetched, size)):
+            yield list(_answered(predictor, some, tta))
 
 
 def _fetch(photo: Photo) -> Photo | Rejected:
@@ -78,12 +97,15 @@ def _answered(predictor: Predictor, some: Sequence[Photo | Rejected], tta: int) 
     return (answers[one.id] for one in some)
 
 
-def _refuse_cut_off(photos: Sequence[Photo], answers: Sequence[Answer]) -> None:
-    """Rather stop than write a part in which nothing but the network's absence stands."""
-    asked = [answer for photo, answer in zip(photos, answers, strict=True) if isinstance(photo.where, Remote)]
-    if len(asked) == len(photos) and all(answer.code in PASSING for answer in asked):
-        first = next(iter(asked))
-        raise BatchError(
-            f"none of {len(asked):,} photos from {first.id!r} on can be reached: {first.reason}; what is answered "
-            "stays, the same command goes on"
-        )
+def _some_had(answers: Iterable[Answer], parts: Parts) -> Iterator[Answer]:
+    """The answers, or rather a stop than a part in which little stands but that a disk or a network is away."""
+    most, row = min(IN_A_ROW, parts.batch.chunk_rows), 0
+    for answer in answers:
+        row = row + 1 if answer.code in parts.again else 0
+        if row == most:
+            cure = "; if they are gone for good, add --gone" if answer.code is Reason.MISSING else ""
+            raise BatchError(
+                f"{most} photos in a row up to {brief(answer.id)} could not be had ({answer.code}: {answer.reason}); "
+                f"what is answered stays, the same command goes on{cure}"
+            )
+        yield answer

@@ -89,6 +89,15 @@ RuntimeName = Literal["onnxruntime", "openvino"]
 """Who computes. OpenVINO (`carspotter[openvino]`) reads the same file, in single precision too."""
 
 
+def runtime_version(kind: RuntimeName) -> str:
+    """Of who computes: another one may give other bits.
+
+    Raises:
+        MissingExtra: OpenVINO is not installed.
+    """
+    return str(_openvino().__version__ if kind == "openvino" else ort.__version__)
+
+
 def open_runtime(
     model: Path | bytes,
     *,
@@ -132,6 +141,14 @@ def _read(path: Path) -> tuple[bytes, str]:
         raise BundleError(f"cannot read {path}: {cause(fault)}; check the path") from None
 
 
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtra("the runtime openvino", "openvino") from None
+    return openvino
+
+
 def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -172,10 +189,7 @@ class _OpenVinoRuntime:
     """The same on OpenVINO: a request of its own for each thread, one core each, one photo after another."""
 
     def __init__(self, data: bytes, name: str, threads: int, bf16: bool) -> None:
-        try:
-            import openvino
-        except ImportError:
-            raise MissingExtra("the runtime openvino", "openvino") from None
+        openvino = _openvino()
         core, streams = openvino.Core(), threads if threads > 1 else usable_cores()
         try:
             model = core.read_model(data)

@@ -14,8 +14,11 @@ class Batch(Record):
 
     format_version: int = Field(1, ge=1)
     carspotter: str = Field(description="the version that answers; another one may answer differently")
+    pillow: str = Field(description="version of the decoder")
+    runtime_version: str = Field(description="version of who computes")
     bundle: str = Field(description="hash of the model")
     manifest: str = Field(description="sha256 of the manifest, hex")
+    folder: str = Field(description="that its relative places start from; empty where all are absolute")
     rows: int = Field(ge=1, description="rows of the manifest")
     chunk_rows: int = Field(ge=1, description="rows of each part but the last")
     tta: int = Field(ge=1, description="views per photo")
@@ -25,6 +28,10 @@ class Batch(Record):
     def chunks(self) -> int:
         """How many parts there will be."""
         return -(-self.rows // self.chunk_rows)
+
+    def rows_of(self, chunk: int) -> int:
+        """How many rows a part has."""
+        return min(self.chunk_rows, self.rows - chunk * self.chunk_rows)
 
     @property
     def hash(self) -> str:

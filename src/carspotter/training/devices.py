@@ -1,6 +1,6 @@
 """Where a training computes: a device, its arithmetic, and other processes that take part.
 
-Several processes are started from outside, by `accelerate launch` or `torchrun`. Process r of P computes the shards r,
+Several processes are started from outside, by `torchrun` or such. Process r of P computes the shards r,
 r + P, r + 2P, …; what they made is gathered, so that the head and the loss see the whole batch everywhere. Gradients
 and BatchNorm statistics are added up in the order of the shards, as one process adds them.
 """

@@ -21,7 +21,7 @@ class Job:
         strict: refuse sources with photos that cannot be used, those from outside too.
         deliver: export and validate a bundle; without it the run ends with the figures of the net itself.
         resume: id of an interrupted or failed run that this goes on with, in everything else as it began.
-        device: `auto` takes CUDA where there is one. Of several processes (`accelerate launch`) the first writes; the
+        device: `auto` takes CUDA where there is one. Of several processes (`torchrun`) the first writes; the
             others return its run as far as it is.
         watch: called with each finished epoch; what it raises ends the training.
         backbone: name under which the backbone is kept afterwards (`pretrain`); empty: it is not.

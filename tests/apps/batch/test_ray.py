@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 import time
@@ -13,12 +15,12 @@ from threading import Thread
 import pytest
 
 from carspotter.apps.batch.order import Order
-from carspotter.apps.batch.ray_engine import ALONE
+from carspotter.apps.batch.ray_engine import ACTOR_BYTES, ALONE, _room
 from carspotter.apps.batch.run import place_order
 from carspotter.apps.cli import main
 from carspotter.errors import EXIT_FAULT, EXIT_SOME_REFUSED, EXIT_UNUSABLE
 from helpers.absent import absent
-from helpers.lots import put_lot, read_parts
+from helpers.lots import PHOTOS, put_crashing_decoder, put_lot, put_manifest, read_parts
 
 CLUSTER = Path(__file__).with_name("cluster.py")
 
@@ -59,21 +61,49 @@ def parts(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_ray")
-def test_both_engines_give_the_same_bytes_and_go_on_with_each_other(tmp_path: Path) -> None:
+def test_both_engines_give_the_same_bytes_and_go_on_with_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a photo that ends the process which decodes it."""
     lot = put_lot(tmp_path, rows=95)
+    uris = [PHOTOS[at % len(PHOTOS)] for at in range(95)]
+    put_manifest(lot / "m.parquet", [*uris[:42], "crash.bmp", *uris[43:]], 95)
+    hooked(put_crashing_decoder(lot), monkeypatch)
     assert main(words(lot, "local", 10)) == EXIT_SOME_REFUSED
     ray = carspotter(*words(lot, "ray", 10), "--ray", "local")
     said = ray.communicate(timeout=600)[0]
     assert ray.returncode == EXIT_SOME_REFUSED, said
     lines = [line.partition(";")[0] for line in said.splitlines()]
     assert [line for line in lines if not line.startswith("parts: ")] == [
-        f"{lot / 'ray'}: 95 answers: 57 named, 38 bad_photo",
-        "38 of 95 photos were refused",
+        f"{lot / 'ray'}: 95 answers: 56 named, 39 bad_photo",
+        "39 of 95 photos were refused",
     ]
     assert parts(lot / "ray") == parts(lot / "local")
     (lot / "ray" / "part-00004.parquet").unlink()
     assert main(words(lot, "ray", 10)) == EXIT_SOME_REFUSED
     assert parts(lot / "ray") == parts(lot / "local")
+
+
+def hooked(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a folder at the beginning of the module path of this process and of those that are started."""
+    monkeypatch.syspath_prepend(hook)
+    monkeypatch.setenv("PYTHONPATH", hook, prepend=os.pathsep)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_ray")
+def test_an_actor_that_dies_again_and_again_of_one_part_ends_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself would begin the part anew without end."""
+    lot = put_lot(tmp_path, rows=3)
+    put_manifest(lot / "m.parquet", ["red.png", "crash.bmp"], 4)
+    hooked(put_crashing_decoder(lot, victim="os.getppid()"), monkeypatch)
+    ray = carspotter(*words(lot, "out", 4), "--ray", "local")
+    said = ray.communicate(timeout=900)[0]
+    assert ray.returncode == EXIT_FAULT, said
+    assert "error: the cluster gave up (" in said
+    assert list((lot / "out").glob("part-*")) == []
 
 
 @pytest.mark.slow
@@ -99,25 +129,31 @@ def test_a_node_that_dies_in_mid_run_costs_no_row(tmp_path: Path, cluster: tuple
 
 
 @pytest.mark.slow
-def test_a_fault_of_a_node_is_one_line(tmp_path: Path, cluster: tuple[subprocess.Popen[str], str]) -> None:
-    """The model changes between the order and the work; a folder that a node cannot write to reads the same way."""
+@pytest.mark.parametrize(
+    ("lost", "why"), [("tiny", "is no model folder"), ("out", "is not the folder of this batch on this machine")]
+)
+def test_a_fault_of_a_node_is_one_line(
+    tmp_path: Path, cluster: tuple[subprocess.Popen[str], str], lost: str, why: str
+) -> None:
+    """The model, or the folder of the parts, is away once it was ordered, as on a disk that is not mounted."""
     lot, (_, address) = put_lot(tmp_path, rows=30), cluster
     script = (
         "import sys, shutil; from pathlib import Path\n"
         "from carspotter.apps.batch.ray_engine import OnRay\n"
-        "from carspotter.apps.batch.run import carry_out, place_order\n"
+        "from carspotter.apps.batch.run import place_order\n"
         "from carspotter.apps.faults import exit_code\n"
+        "from carspotter.progress import silent\n"
         "lot = Path(sys.argv[1])\n"
         "order = place_order(lot / 'tiny', lot / 'm.parquet', lot / 'out', chunk_rows=10)\n"
-        "shutil.rmtree(lot / 'tiny')\n"
-        "sys.exit(exit_code(lambda: carry_out(order, OnRay(sys.argv[2]))))\n"
+        "shutil.rmtree(lot / sys.argv[3])\n"
+        "sys.exit(exit_code(lambda: list(OnRay(sys.argv[2])(order, {0: 10, 1: 10, 2: 10}, silent))))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(lot), address], capture_output=True, text=True, timeout=600, check=False
-    )
+    command = [sys.executable, "-c", script, str(lot), address, lost]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == EXIT_FAULT, done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: a node cannot go on: {lot / 'tiny'} is no model folder")
+    assert line.startswith(f"error: a node cannot go on ({platform.node()}): {lot / lost} {why}")
+    assert not (lot / lost).exists()
 
 
 @pytest.mark.slow
@@ -157,6 +193,17 @@ def test_ray_that_is_not_installed_is_one_line(
     assert 'a cluster needs an optional part: pip install "carspotter[ray]"' in capsys.readouterr().err
 
 
+def test_as_many_actors_as_have_a_core_and_the_memory() -> None:
+    """And at least one, whatever the machine is: an actor that is promised too much would wait without end."""
+    large, small, tiny = (
+        {"Alive": True, "Resources": {"CPU": 4.0, "memory": memory}} for memory in (2.5 * ACTOR_BYTES, 1e12, 1e8)
+    )
+    dead = {"Alive": False, "Resources": {"CPU": 64.0, "memory": 1e12}}
+    assert _room([large, small, tiny, dead]) == (ACTOR_BYTES, 2 + 4 + 0)
+    assert _room([tiny]) == (1e8, 1)
+    assert _room([]) == (0.0, 1)
+
+
 def test_another_version_or_model_is_no_part_of_the_batch(tmp_path: Path) -> None:
     """What a node with another installation says."""
     from dataclasses import replace
@@ -173,4 +220,7 @@ def test_another_version_or_model_is_no_part_of_the_batch(tmp_path: Path) -> Non
         changed(carspotter="9").load()
     with pytest.raises(BatchError, match="another model"):
         changed(bundle="0" * 64).load()
+    for library in ("pillow", "runtime_version"):
+        with pytest.raises(BatchError, match=f"of {library} 9, here it is"):
+            changed(**{library: "9"}).load()
     assert order.load(threads=1).threads == 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -93,5 +95,42 @@ def test_a_store_that_went_away_stops_the_batch(s3: str, tmp_path: Path, monkeyp
     put_manifest(tmp_path / "m.parquet", ["s3://lot/in/red.png"], 6)
     code, said = carspotter("batch", tmp_path / "tiny", tmp_path / "m.parquet", "-o", tmp_path / "out", "--chunk", "3")
     assert code == EXIT_FAULT
-    assert "error: none of 3 photos from 'car 0' on can be reached" in said
+    assert "error: 3 photos in a row up to car 2 could not be had (unreachable: the store does not give it (" in said
+    assert list((tmp_path / "out").glob("part-*")) == []
+
+
+class Expired(BaseHTTPRequestHandler):
+    """What S3 says to a token that has expired."""
+
+    def do_GET(self) -> None:
+        text = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_HEAD(self) -> None:
+        self.send_response(403)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.slow
+def test_an_expired_token_stops_the_batch(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no property of the photos."""
+    write_tiny_bundle(tmp_path / "tiny")
+    put_manifest(tmp_path / "m.parquet", ["s3://lot/in/red.png"], 6)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Expired) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        code, said = carspotter(
+            "batch", tmp_path / "tiny", tmp_path / "m.parquet", "-o", tmp_path / "out", "--chunk", "3"
+        )
+        server.shutdown()
+        thread.join()
+    assert code == EXIT_FAULT
+    assert "3 photos in a row up to car 2 could not be had (not_allowed: the store does not allow it; check the" in said
     assert list((tmp_path / "out").glob("part-*")) == []

@@ -255,5 +255,5 @@ def test_a_photo_is_not_blamed_for_an_end_from_outside(start: Callable[..., Runn
             said = f"carspotter_worker_restarts_total {ended}.0"
             wait_until(lambda: said in fresh.get("/metrics").text)  # noqa: B023 - asked at once
         (answer,) = asked.result().json()["answers"]
-        assert answer["reason"] == "unreadable: decoding it ended 2 worker processes; send another copy"
+        assert answer["reason"] == "crashed: reading it ended 2 worker processes; send another copy"
         wait_until(lambda: pool.ready == 2)

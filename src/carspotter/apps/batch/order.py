@@ -1,16 +1,19 @@
-"""What an engine is given, and what it gives back."""
+"""What an engine is given, and what decides its answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+import carspotter
 from carspotter.data.manifest import Manifest
 from carspotter.errors import BatchError
-from carspotter.evaluation.parts import Counts, Parts
+from carspotter.evaluation.parts import Parts
 from carspotter.inference.predictor import Predictor, load
+from carspotter.inference.runtime import RuntimeName, runtime_version
 from carspotter.progress import Progress
 
 
@@ -33,34 +36,43 @@ class Order:
 
         Raises:
             BundleError: it cannot be used here.
-            BatchError: what lies there is another model than the one that was ordered, or this is another version.
+            BatchError: what lies there is another model than the one that was ordered, or another version is here.
         """
-        import carspotter
-
-        if carspotter.__version__ != self.parts.batch.carspotter:
-            raise BatchError(
-                f"the batch is one of carspotter {self.parts.batch.carspotter}, here {carspotter.__version__} is "
-                "installed; install the same version everywhere"
-            )
-        predictor = load(self.model, threads=threads, runtime=self.parts.batch.runtime)
-        if predictor.bundle.hash != self.parts.batch.bundle:
+        batch = self.parts.batch
+        for name, here in versions(batch.runtime).items():
+            if here != (ordered := getattr(batch, name)):
+                raise BatchError(
+                    f"the batch is one of {name} {ordered}, here it is {here}; install the same version everywhere"
+                )
+        predictor = load(self.model, threads=threads, runtime=batch.runtime)
+        if predictor.bundle.hash != batch.bundle:
             raise BatchError(f"{self.model} is another model than the one that was ordered; copy the folder again")
         return predictor
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A part that is on disk: its chunk, and how many photos got which verdict."""
+def versions(runtime: RuntimeName) -> dict[str, str]:
+    """Field of `Batch` → what is installed here, of all that may answer otherwise in another version.
 
-    chunk: int
-    counts: Counts
+    Raises:
+        MissingExtra: the runtime is not installed.
+    """
+    return {
+        "carspotter": carspotter.__version__,
+        "pillow": version("pillow"),
+        "runtime_version": runtime_version(runtime),
+    }
 
 
 class Engine(Protocol):
     """Makes parts."""
 
-    def __call__(self, order: Order, chunks: Sequence[int], progress: Progress) -> Iterator[Made]:
-        """Make the parts of these chunks, in any order, each at least once; said when it is on disk.
+    def __call__(self, order: Order, work: Mapping[int, int], progress: Progress) -> Iterator[int]:
+        """Make parts, in any order; give the chunk of each when it is on disk.
+
+        Args:
+            order: what is made.
+            work: chunk → photos that are asked for.
+            progress: told as photos or parts are done.
 
         Raises:
             BundleError, SourceError, BatchError: it cannot go on; what was made stays.

@@ -1,27 +1,28 @@
 """The engine of many machines: Ray Data. The only module that knows Ray.
 
-The dataset is the numbers of the chunks. Each actor of a pool holds one model on one core, makes parts where it is,
-and gives back only counts; Ray sends the numbers that were with a lost node to the others. All nodes must see the
+The dataset is the numbers of the chunks. Each actor of a pool makes parts where it is, on one
+core, and gives back their numbers; Ray sends those that were with a lost node to the others. All nodes must see the
 model, the manifest, the photos and the folder of the parts under the same paths, and have the same carspotter.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import platform
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from warnings import catch_warnings
 
-from carspotter.apps.batch.order import Made, Order
+from carspotter.apps.batch.answerer import Answerer
+from carspotter.apps.batch.order import Order
 from carspotter.data.wording import brief, one_line
 from carspotter.errors import BatchError, CarspotterError, SourceError
 from carspotter.inference.batch import make_part
-from carspotter.inference.predictor import Predictor
 from carspotter.progress import Progress
 from carspotter.workers import usable_cores
 
@@ -35,6 +36,12 @@ ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's variable, read on every system: with 0 it takes this machine for 127.0.0.1 and listens there alone."""
 MAX_BLOCKS = 10_000
 """Pieces of the dataset. Assumption: enough that no core waits long for the last one, few enough for Ray to plan."""
+RETRIES = 3
+"""How often a part is begun anew when its actor dies; Ray itself would go on without end. Assumption: machines that
+fail, or are taken back, do so less often to one part."""
+ACTOR_BYTES = 1.3e9
+"""No more actors are begun on a node than have this memory. Measured: 175 MB of an actor's process and 91 of its child
+with a net of a few weights, 155 more with `cars`, 800 MB for the worst photo (benchmarks/bad_photos.py)."""
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """How a client of HTTP/2, which gRPC speaks, begins: with these words and an empty frame (RFC 9113, 3.4)."""
 SETTINGS = 4
@@ -53,49 +60,46 @@ class OnRay:
 
     address: str
 
-    def __call__(self, order: Order, chunks: Sequence[int], progress: Progress) -> Iterator[Made]:
-        """Make parts wherever there is a core."""
-        done, total = 0, len(chunks)
+    def __call__(self, order: Order, work: Mapping[int, int], progress: Progress) -> Iterator[int]:
+        """Make parts wherever there are a core and the memory."""
         with _cluster(self.address) as ray:
-            for row in _made(ray, order, chunks):
+            for done, row in enumerate(_made(ray, order, work), 1):
                 if row["fault"]:
-                    raise BatchError(f"a node cannot go on: {row['fault']}")
-                done += 1
-                progress("parts", done, total)
-                yield Made(int(row["chunk"]), json.loads(row["counts"]))
+                    raise BatchError(f"a node cannot go on ({row['node']}): {row['fault']}")
+                progress("parts", done, len(work))
+                yield int(row["chunk"])
 
 
 class Maker:
-    """One actor: it loads the model when the first chunk comes, so that a fault is an answer and not a dead actor."""
+    """One actor: a child of it holds the model and answers, so that photos end no actor."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._predictor: Predictor | None = None
+        self._ask = Answerer(order, threads=1)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Make the part of `row["chunk"]`."""
-        chunk = int(row["chunk"])
+        made = {"chunk": row["chunk"], "node": platform.node(), "fault": ""}
         try:
-            return {"chunk": chunk, "counts": json.dumps(self._make(chunk)), "fault": ""}
+            make_part(self._ask, self._order.manifest, self._order.parts, int(row["chunk"]))
         except CarspotterError as fault:
-            return {"chunk": chunk, "counts": "{}", "fault": " ".join(str(fault).split())}
-
-    def _make(self, chunk: int) -> Mapping[str, int]:
-        if self._predictor is None:
-            self._predictor = self._order.load(threads=1)
-        return make_part(self._predictor, self._order.manifest, self._order.parts, chunk)
+            made["fault"] = " ".join(str(fault).split())
+        return made
 
 
-def _made(ray: Any, order: Order, chunks: Sequence[int]) -> Iterator[Mapping[str, Any]]:
-    numbers = ray.data.from_items([{"chunk": chunk} for chunk in chunks], override_num_blocks=_blocks(chunks))
-    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+def _made(ray: Any, order: Order, work: Mapping[int, int]) -> Iterator[Mapping[str, Any]]:
+    numbers = ray.data.from_items([{"chunk": chunk} for chunk in work], override_num_blocks=min(len(work), MAX_BLOCKS))
+    memory, actors = _room(ray.nodes())
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
-        max_size=min(cores, len(chunks)),
-        initial_size=min(cores, len(chunks)),
+        max_size=min(actors, len(work)),
+        initial_size=min(actors, len(work)),
         max_tasks_in_flight_per_actor=2,  # the next one is there when one ends, and few wait behind a slow one
     )
-    rows = numbers.map(Maker, fn_constructor_args=(order,), compute=pool, num_cpus=1)
+    with catch_warnings(category=DeprecationWarning, action="ignore"):  # until Ray 2.64 has a name for this argument
+        rows = numbers.map(
+            Maker, fn_constructor_args=(order,), compute=pool, num_cpus=1, memory=memory, max_task_retries=RETRIES
+        )
     try:
         yield from rows.iter_rows()
     except ray.exceptions.RayError as fault:
@@ -104,8 +108,15 @@ def _made(ray: Any, order: Order, chunks: Sequence[int]) -> Iterator[Mapping[str
         ) from None
 
 
-def _blocks(chunks: Sequence[int]) -> int:
-    return min(len(chunks), MAX_BLOCKS)
+def _room(nodes: Sequence[Mapping[str, Any]]) -> tuple[float, int]:
+    """What an actor is promised, and how many there is room for: a core and `ACTOR_BYTES` each, but at least one.
+
+    An actor that is promised more than any node has would wait without end.
+    """
+    found = [node["Resources"] for node in nodes if node["Alive"]]
+    memory = min(ACTOR_BYTES, max((one.get("memory", 0.0) for one in found), default=0.0))
+    room = [min(one.get("CPU", 0), one.get("memory", 0.0) // max(memory, 1.0)) for one in found]
+    return memory, max(1, int(sum(map(int, room))))
 
 
 @contextmanager

@@ -35,6 +35,13 @@ Ray = Annotated[
         show_default=False,
     ),
 ]
+Gone = Annotated[
+    bool,
+    typer.Option(
+        "--gone",
+        help="Missing photos are gone for good: not asked for again, and any number of them in a row stops nothing.",
+    ),
+]
 ChunkRows = Annotated[int, typer.Option("--chunk", min=1, max=1_000_000, help="Photos of a part.")]
 
 
@@ -42,8 +49,10 @@ def batch(
     model: options.Model,
     manifest: ManifestFile,
     output: Folder,
+    *,
     ray: Ray = None,
     chunk: ChunkRows = CHUNK_ROWS,
+    gone: Gone = False,
     tta: options.Tta = 1,
     runtime: options.Runtime = "onnxruntime",
 ) -> None:
@@ -51,16 +60,17 @@ def batch(
 
     The folder gets part-00000.parquet and so on with the columns of `predict`. Interrupted or killed, the same command
     makes the parts that are missing; another model or manifest is refused. Photos that cannot be had or read become
-    rows with the verdict bad_photo and their reason; the exit code is then 3.
+    rows with the verdict bad_photo and their reason; the exit code is then 3. Those that could not be had (missing, out
+    of reach, not allowed) are asked for again by the same command; 32 of them in a row stop it with exit code 1.
     """
     from carspotter.apps.batch.local import make_here
     from carspotter.apps.batch.ray_engine import OnRay
     from carspotter.apps.batch.run import carry_out, place_order
 
-    order = place_order(model, manifest, output, chunk_rows=chunk, tta=tta, runtime=runtime)
+    order = place_order(model, manifest, output, chunk_rows=chunk, tta=tta, runtime=runtime, gone=gone)
     with progress() as show:
         summary = carry_out(order, make_here if ray is None else OnRay(ray), progress=show, note=note)
     say(f"{output}: {summary}")
     if summary.refused:
-        note(f"{summary.refused:,} of {order.manifest.rows:,} photos were refused; their rows say why")
+        note(summary.refusals)
         raise typer.Exit(EXIT_SOME_REFUSED)

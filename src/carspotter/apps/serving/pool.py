@@ -179,7 +179,7 @@ class Pool:
             if not isinstance(said, Lost):
                 return said
             ended += said is Lost.WITH_IT
-        return refused_for(Reason.UNREADABLE, f"decoding it ended {ENDED} worker processes; send another copy")
+        return refused_for(Reason.CRASHED, f"reading it ended {ENDED} worker processes; send another copy")
 
     async def _asked(self, hand: Hand, task: Task) -> Seen | Gone | Lost:
         self._began[hand] = time.monotonic()

@@ -199,5 +199,7 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.TIMEOUT: ("It took too long; send a smaller copy.", "Слишком долго; пришлите копию поменьше."),
     Reason.UNREACHABLE: ("It is out of reach; try later.", "До него не добраться; попробуйте позже."),
     Reason.TOO_MANY: ("There are too many.", "Их слишком много."),
+    Reason.NOT_ALLOWED: ("It may not be read here.", "Здесь его нельзя прочитать."),
+    Reason.CRASHED: ("Reading it failed; send another copy.", "Прочитать не удалось; пришлите другую копию."),
     Reason.MISSING_EXTRA: ("This server does not read its format.", "Этот сервер не читает такой формат."),
 }
