@@ -151,12 +151,27 @@ def test_a_locked_file_is_waited_for_and_then_named(tmp_path: Path, monkeypatch:
         other.close()
 
 
-def test_duckdb_fetches_no_part_of_itself_from_the_network(tmp_path: Path) -> None:
-    address = f"duckdb:///{tmp_path / 'a.db'}"
-    fill(address)
-    said = refusal(address, "SELECT * FROM 'https://127.0.0.1:1/ads.parquet'")
-    assert "Failed to download" not in said
-    assert "httpfs" in said
+@pytest.mark.parametrize(
+    ("kind", "query"),
+    [
+        ("duckdb", "COPY (SELECT 1 AS id) TO 'victim.csv'"),
+        ("duckdb", "ATTACH 'other.db' AS o (READ_WRITE); DELETE FROM o.ads; SELECT 1 AS id"),
+        ("duckdb", "SET enable_external_access = true; SELECT 1 AS id"),
+        ("duckdb", "SELECT * FROM 'https://127.0.0.1:1/ads.parquet'"),  # fetches a part of DuckDB, and runs it
+        ("sqlite", "ATTACH 'new.db' AS o"),
+        ("sqlite", "VACUUM INTO 'new.db'"),
+        ("sqlite", "PRAGMA journal_mode = WAL"),
+        ("sqlite", "SELECT id FROM ads; DELETE FROM ads"),
+    ],
+)
+def test_a_query_changes_no_file(kind: str, query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "victim.csv").write_text("as it was")
+    for name in ("a.db", "other.db"):
+        fill(f"{kind}:///{tmp_path / name}")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert "refused the query: " in refusal(f"{kind}:///{tmp_path / 'a.db'}", query)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 # ---- out ------------------------------------------------------------------------------------------------------------

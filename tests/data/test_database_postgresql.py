@@ -107,6 +107,21 @@ def test_what_is_wrong_is_one_line_without_the_password(postgresql: str) -> None
     assert 'role "nobody" does not exist' in refusal(other, "SELECT 1")
 
 
+@pytest.mark.parametrize("key", [None, "id"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS id; COMMIT; DELETE FROM ads; SELECT 1 AS id",
+        "SELECT 1 AS id) AS q; COMMIT; DELETE FROM ads; SELECT * FROM (SELECT 1 AS id",
+    ],
+)
+def test_a_query_cannot_leave_its_transaction(postgresql: str, query: str, key: str | None) -> None:
+    with asked(postgresql) as base:
+        base.execute("CREATE TABLE ads AS SELECT 1 AS id")
+    assert "refused the query: " in refusal(postgresql, query, key)
+    assert cells(postgresql, "SELECT id FROM ads") == (("1",),)
+
+
 def test_the_reading_side_cannot_write(postgresql: str) -> None:
     with asked(postgresql) as base:
         base.execute("CREATE TABLE ads (id int)")

@@ -70,6 +70,7 @@ class Sqlite:
         try:
             connection.execute(f"PRAGMA query_only = {int(read_only)}")
             connection.execute("PRAGMA schema_version").fetchone()  # the first look into the file
+            connection.set_authorizer(_reading if read_only else None)
         except sqlite3.Error:
             connection.close()
             raise
@@ -82,6 +83,12 @@ class Sqlite:
     def insert(self, connection: sqlite3.Connection, what: Upsert, rows: Sequence[Row]) -> None:
         """See `Engine`."""
         connection.executemany(what.statement(what.marks("?")), rows)
+
+
+def _reading(action: int, _: str | None, setting: str | None, *__: str | None) -> int:
+    """`query_only` lets a query attach another file, which makes it, and set what it likes, `query_only` included."""
+    sets = action == sqlite3.SQLITE_PRAGMA and setting is not None
+    return sqlite3.SQLITE_DENY if sets or action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def _decoded(data: bytes) -> str:
@@ -146,7 +153,9 @@ class Postgres:
 
     def select(self, connection: Any, query: str) -> Any:
         """See `Engine`."""
-        cursor = connection.cursor(name="carspotter")  # a name makes it the server's own: rows stay there until fetched
+        # A name makes it the server's own: rows stay there until fetched, and it takes one statement, which cannot end
+        # the transaction.
+        cursor = connection.cursor(name="carspotter")
         try:
             cursor.execute(query.encode())
         except self.faults:
@@ -185,13 +194,14 @@ class Duckdb:
 
     def connect(self, *, read_only: bool) -> Any:
         """See `Engine`."""
-        # Else a query that names a web address downloads a part of DuckDB and runs it.
-        settings = {"autoinstall_known_extensions": "false"}
+        # Else a query may write any file, change another database, or name a web address, for which a part of DuckDB is
+        # downloaded and run. No statement turns it on again.
+        settings = {"enable_external_access": "false"}
         return _client("duckdb", "a DuckDB database").connect(str(self._path), read_only=read_only, config=settings)
 
     def select(self, connection: Any, query: str) -> Any:
         """See `Engine`."""
-        return connection.execute(query)
+        return connection.cursor().execute(query)  # the connection's own rows end with the connection
 
     def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> None:
         """See `Engine`."""

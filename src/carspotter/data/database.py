@@ -144,16 +144,16 @@ def _check_query(query: str) -> None:
 def _check_keys(engine: Engine, connection: Any, query: str, key: str) -> None:
     """Rows with one key would become one row."""
     inner = query.rstrip(" \t\r\n;")
-    with closing(connection.cursor()) as cursor:
-        names = [column[0] for column in cursor.execute(f"SELECT * FROM (\n{inner}\n) AS q LIMIT 0").description]
+    with closing(engine.select(connection, f"SELECT * FROM (\n{inner}\n) AS q LIMIT 0")) as cursor:
+        names = [column[0] for column in cursor.description]
     if key not in names:
         raise SourceError(f"{engine}: the query gives no column '{brief(key)}' but {some(names, 10)}; {KEY_CURE}")
     keys = f"SELECT CAST(q.{quoted(key)} AS TEXT) AS k FROM (\n{inner}\n) AS q"
     odd = (
         f"SELECT k, count(*) FROM ({keys}) AS t GROUP BY k HAVING count(*) > 1 OR k IS NULL OR k = '' LIMIT {ODD_KEYS}"
     )
-    with closing(connection.cursor()) as cursor:
-        found = cursor.execute(odd).fetchall()
+    with closing(engine.select(connection, odd)) as cursor:
+        found = cursor.fetchall()
     if found:
         raise SourceError(f"{engine}: {_odd([(name or '', times) for name, times in found], key)}")
 
