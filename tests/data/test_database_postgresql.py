@@ -75,6 +75,16 @@ def test_a_long_result_stays_on_the_server(postgresql: str) -> None:
     pieces.close()
 
 
+def test_a_table_that_another_locks_is_waited_for_and_then_named(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carspotter.data.clients.PATIENCE", 0.1)
+    with asked(postgresql) as base:
+        base.execute("CREATE TABLE ads (id text)")
+        base.execute("BEGIN; LOCK TABLE ads")
+        assert "canceling statement due to lock timeout; check --query" in refusal(postgresql, "SELECT id FROM ads")
+
+
 def test_everything_that_is_asked_sees_one_moment(postgresql: str) -> None:
     with asked(postgresql) as base:
         base.execute("CREATE TABLE ads AS SELECT generate_series(1, 4) AS id")

@@ -149,7 +149,7 @@ class Postgres:
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         else:
             connection.autocommit = True
-            connection.execute(f"SET lock_timeout = '{PATIENCE}s'")
+        connection.execute(f"SET lock_timeout = '{PATIENCE}s'")
 
     def select(self, connection: Any, query: str) -> Any:
         """See `Engine`."""
