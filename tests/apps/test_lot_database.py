@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from carspotter.apps.cli import main
+from carspotter.data.clients import find_engine
 from carspotter.data.database import read_query, read_target, upsert
 from carspotter.data.table import Cell, read_table
 from helpers.tiny import colour_photo, write_tiny_bundle
@@ -170,3 +172,18 @@ def test_answers_go_into_a_table_too(lot: Path, capsys: pytest.CaptureFixture[st
     assert sorted(written.rows) == list(rows)
     with_numbers = read_query(out, "SELECT typeof(probability) FROM answers WHERE id = 'red1.png'", max_rows=9)
     assert with_numbers.rows == (("real",),)
+
+
+def test_answers_go_into_a_table_piece_by_piece(
+    lot: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was answered before a fault stays: here a table that takes no `red2.png`."""
+    monkeypatch.setattr("carspotter.apps.answering.CHUNK", 2)
+    out = f"sqlite:///{lot / 'out.db'}"
+    with closing(find_engine(out).connect(read_only=False)) as base:
+        probabilities = "probability REAL, probability2 REAL, probability3 REAL"
+        texts = "verdict TEXT, label TEXT, label2 TEXT, label3 TEXT, 'group' TEXT, reason TEXT"
+        base.execute(f"CREATE TABLE a (id TEXT PRIMARY KEY CHECK (id <> 'red2.png'), {texts}, {probabilities})")
+    assert main(["predict", str(lot / "model"), str(lot / "photos"), "-o", f"{out}#a"]) == 2
+    assert "refused the rows: CHECK constraint failed" in capsys.readouterr().err
+    assert [row[0] for row in table_of(out, "a")[1]] == ["green.png", "red1.png"]
