@@ -122,6 +122,34 @@ def test_a_file_becomes_a_table_by_its_key(lot: Path, capsys: pytest.CaptureFixt
     assert read_query(out, "SELECT ad, verdict FROM t ORDER BY ad", max_rows=9).rows == (("a", "match"), ("b", "match"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
+def test_columns_keep_their_kinds_and_what_is_null(lot: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    address = f"duckdb:///{lot / 'typed.db'}" if kind == "duckdb" else request.getfixturevalue(kind)
+    with closing(find_engine(address).connect(read_only=False)) as base:
+        base.execute(
+            "CREATE TABLE ads (id BIGINT, model TEXT, photos TEXT, price DOUBLE PRECISION, cost NUMERIC(9, 2))"
+        )
+        base.execute(
+            "INSERT INTO ads VALUES (1, 'red', 'red1.png', 1000.5, NULL), (20, 'green', 'green.png', NULL, 2.5)"
+        )
+    for _ in range(2):  # into a table that is made, and into one that is there
+        assert check(lot, address, f"{address}#checked", "--query", QUERY) == 0
+    joined = "SELECT checked.id, checked.price, checked.cost FROM ads JOIN checked ON ads.id = checked.id ORDER BY 1"
+    found = read_query(address, joined, max_rows=9)
+    assert found.rows == (("1", "1000.5", ""), ("20", "", "2.5"))
+    assert found.kinds == (int, float, float)
+    nulls = read_query(address, "SELECT id FROM checked WHERE price IS NULL", max_rows=9)
+    assert nulls.rows == (("20",),)
+
+
+def test_an_empty_cell_of_a_file_is_null_in_a_table(lot: Path) -> None:
+    (lot / "ads.csv").write_text("id,model,photos,price\n7,red,red1.png,\n8,red,red2.png,1.5\n")
+    out = f"sqlite:///{lot / 'out.db'}"
+    assert check(lot, str(lot / "ads.csv"), f"{out}#t") == 0
+    assert read_query(out, "SELECT typeof(price) FROM t ORDER BY id", max_rows=9).rows == (("null",), ("text",))
+
+
 def test_no_ads_are_no_fault(lot: Path) -> None:
     ads, out, none = f"sqlite:///{lot / 'ads.db'}", f"sqlite:///{lot / 'out.db'}", "SELECT * FROM ads WHERE 1 = 0"
     assert check(lot, ads, f"{out}#checked", "--query", none) == 0

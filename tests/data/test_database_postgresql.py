@@ -48,6 +48,7 @@ def test_cells_are_text(postgresql: str) -> None:
     )
     (piece,) = rows(postgresql, query)
     assert piece.columns == ("id", "nothing", "price", "f", "b", "d", "t", "percent", "n")
+    assert piece.kinds == (str, str, float, float, str, str, str, str, int)
     assert piece.rows == (("007", "", "1.50", "2.5", "True", "2020-02-01", "2020-02-01T03:04:00", "50%s %", "10"),)
     assert piece.path.startswith("postgresql://me:***@/test_")
 
@@ -83,6 +84,20 @@ def test_a_table_that_another_locks_is_waited_for_and_then_named(
         base.execute("CREATE TABLE ads (id text)")
         base.execute("BEGIN; LOCK TABLE ads")
         assert "canceling statement due to lock timeout; check --query" in refusal(postgresql, "SELECT id FROM ads")
+
+
+def test_keys_that_become_one_in_the_table_are_refused(postgresql: str) -> None:
+    with asked(postgresql) as base:
+        base.execute("CREATE TABLE t (id bigint PRIMARY KEY, n bigint)")
+        base.execute("CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+        base.execute("CREATE TABLE u (id text COLLATE caseless PRIMARY KEY, n bigint)")
+    for table, first, second in (("t", "7", "007"), ("u", "a", "A")):
+        with upsert(read_target(f"{postgresql}#{table}"), "id", {"id": str, "n": int}) as writer:
+            writer.write([(first, 1)])
+            for piece in ([(second, 2)], [(first, 2), (second, 2)]):
+                with pytest.raises(SourceError, match=f"{table} does not keep {second} as written, so that two rows"):
+                    writer.write(piece)
+        assert cells(postgresql, f"SELECT * FROM {table}") == ((first, "1"),)  # noqa: S608
 
 
 def test_everything_that_is_asked_sees_one_moment(postgresql: str) -> None:

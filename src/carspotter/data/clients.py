@@ -52,6 +52,7 @@ class Sqlite:
     turn = ""  # that lock is one
     secrets: frozenset[str] = frozenset()
     faults: type[Exception] = sqlite3.Error
+    numbers: Mapping[str, type] = {}  # a query's columns have no types: each cell is of its own
 
     def __init__(self, file: Path) -> None:
         self.file: Path | None = file
@@ -80,9 +81,10 @@ class Sqlite:
         """See `Engine`."""
         return connection.execute(query)
 
-    def insert(self, connection: sqlite3.Connection, what: Upsert, rows: Sequence[Row]) -> None:
+    def insert(self, connection: sqlite3.Connection, what: Upsert, rows: Sequence[Row]) -> set[str]:
         """See `Engine`."""
         connection.executemany(what.statement(what.marks("?")), rows)
+        return _firsts(connection.execute(what.kept("?", len(rows)), what.keys(rows)))
 
 
 def _reading(action: int, _: str | None, setting: str | None, *__: str | None) -> int:
@@ -113,6 +115,8 @@ class Postgres:
         "client_encoding": "utf8",
     }
     """Settings of libpq, where the address names none."""
+    # By the numbers of types in pg_type.dat: int8, int2, int4; float4, float8, numeric.
+    numbers: Mapping[str, type] = dict.fromkeys(("20", "21", "23"), int) | dict.fromkeys(("700", "701", "1700"), float)
     turn = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'carspot', 'big')})"  # `IF NOT EXISTS` takes no turns
 
     def __init__(self, url: str) -> None:
@@ -163,13 +167,14 @@ class Postgres:
             raise
         return cursor
 
-    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> set[str]:
         """See `Engine`."""
         # psycopg takes a lone per cent sign in a name for the place of a value.
         twice = [tuple(name.replace("%", "%%") for name in names) for names in (what.table, (what.key,), what.columns)]
         escaped = Upsert(twice[0], twice[1][0], twice[2])
         with connection.cursor() as cursor:
             cursor.executemany(escaped.statement(escaped.marks("%s")).encode(), rows)
+            return _firsts(cursor.execute(escaped.kept("%s", len(rows)).encode(), what.keys(rows)))
 
 
 class Duckdb:
@@ -178,6 +183,11 @@ class Duckdb:
     begin = "BEGIN"
     turn = ""
     secrets: frozenset[str] = frozenset()
+    # UBIGINT and HUGEINT hold more than the BIGINT of a table that we make.
+    numbers: Mapping[str, type] = {
+        **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"), int),
+        **dict.fromkeys(("FLOAT", "DOUBLE", "DECIMAL"), float),
+    }
 
     def __init__(self, file: Path) -> None:
         self.file: Path | None = file
@@ -203,7 +213,7 @@ class Duckdb:
         """See `Engine`."""
         return connection.cursor().execute(query)  # the connection's own rows end with the connection
 
-    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> set[str]:
         """See `Engine`."""
         # As an Arrow table: DuckDB binds single values at some 1 ms a row.
         import pyarrow
@@ -212,9 +222,14 @@ class Duckdb:
         connection.register("carspotter_rows", pyarrow.table(columns, names=[f"c{at}" for at in range(len(columns))]))
         try:
             connection.execute(what.statement("SELECT * FROM carspotter_rows"))
+            return _firsts(connection.execute(what.kept("?", len(rows)), what.keys(rows)))
         finally:
             with suppress(self.faults):
                 connection.unregister("carspotter_rows")
+
+
+def _firsts(cursor: Any) -> set[str]:
+    return {row[0] for row in cursor.fetchall()}
 
 
 def _client(module: str, what: str) -> Any:
