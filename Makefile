@@ -21,7 +21,7 @@ help:
 	@echo "make test-slow  the rest: whole trainings, a bare install, the real photos"
 	@echo "make test-all   both"
 	@echo "make storm      kills, failing disks and full memory by the hundred (FAULTS=200); needs root and strace"
-	@echo "make fuzz       random damage to photos, zips, tables, recipes and cards (MINUTES=60)"
+	@echo "make fuzz       random damage to photos, zips, tables, recipes and cards (MINUTES=60 CORPUS=folder)"
 	@echo "make lint       ruff, mypy, import layers"
 	@echo "make bench      print the figures of benchmarks/"
 	@echo "make docs       write docs/cli.md anew"
@@ -76,7 +76,7 @@ storm: .venv/dev.stamp
 	CARSPOTTER_STORM=$(FAULTS) $(PYTEST) -n 2 -m storm tests/storm
 
 fuzz: .venv/dev.stamp
-	$(BIN)/python tests/fuzz/all.py --minutes $(MINUTES) --keep fuzz-found
+	$(BIN)/python tests/fuzz/all.py --minutes $(MINUTES) --keep fuzz-found $(if $(CORPUS),--corpus $(CORPUS))
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from carspotter.apps.cli import main
+from carspotter.data.clients import find_engine
 from carspotter.data.database import read_query, read_target, upsert
 from carspotter.data.table import Cell, read_table
 from helpers.tiny import colour_photo, write_tiny_bundle
@@ -120,6 +122,34 @@ def test_a_file_becomes_a_table_by_its_key(lot: Path, capsys: pytest.CaptureFixt
     assert read_query(out, "SELECT ad, verdict FROM t ORDER BY ad", max_rows=9).rows == (("a", "match"), ("b", "match"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
+def test_columns_keep_their_kinds_and_what_is_null(lot: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    address = f"duckdb:///{lot / 'typed.db'}" if kind == "duckdb" else request.getfixturevalue(kind)
+    with closing(find_engine(address).connect(read_only=False)) as base:
+        base.execute(
+            "CREATE TABLE ads (id BIGINT, model TEXT, photos TEXT, price DOUBLE PRECISION, cost NUMERIC(9, 2))"
+        )
+        base.execute(
+            "INSERT INTO ads VALUES (1, 'red', 'red1.png', 1000.5, NULL), (20, 'green', 'green.png', NULL, 2.5)"
+        )
+    for _ in range(2):  # into a table that is made, and into one that is there
+        assert check(lot, address, f"{address}#checked", "--query", QUERY) == 0
+    joined = "SELECT checked.id, checked.price, checked.cost FROM ads JOIN checked ON ads.id = checked.id ORDER BY 1"
+    found = read_query(address, joined, max_rows=9)
+    assert found.rows == (("1", "1000.5", ""), ("20", "", "2.5"))
+    assert found.kinds == (int, float, float)
+    nulls = read_query(address, "SELECT id FROM checked WHERE price IS NULL", max_rows=9)
+    assert nulls.rows == (("20",),)
+
+
+def test_an_empty_cell_of_a_file_is_null_in_a_table(lot: Path) -> None:
+    (lot / "ads.csv").write_text("id,model,photos,price\n7,red,red1.png,\n8,red,red2.png,1.5\n")
+    out = f"sqlite:///{lot / 'out.db'}"
+    assert check(lot, str(lot / "ads.csv"), f"{out}#t") == 0
+    assert read_query(out, "SELECT typeof(price) FROM t ORDER BY id", max_rows=9).rows == (("null",), ("text",))
+
+
 def test_no_ads_are_no_fault(lot: Path) -> None:
     ads, out, none = f"sqlite:///{lot / 'ads.db'}", f"sqlite:///{lot / 'out.db'}", "SELECT * FROM ads WHERE 1 = 0"
     assert check(lot, ads, f"{out}#checked", "--query", none) == 0
@@ -170,3 +200,18 @@ def test_answers_go_into_a_table_too(lot: Path, capsys: pytest.CaptureFixture[st
     assert sorted(written.rows) == list(rows)
     with_numbers = read_query(out, "SELECT typeof(probability) FROM answers WHERE id = 'red1.png'", max_rows=9)
     assert with_numbers.rows == (("real",),)
+
+
+def test_answers_go_into_a_table_piece_by_piece(
+    lot: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was answered before a fault stays: here a table that takes no `red2.png`."""
+    monkeypatch.setattr("carspotter.apps.answering.CHUNK", 2)
+    out = f"sqlite:///{lot / 'out.db'}"
+    with closing(find_engine(out).connect(read_only=False)) as base:
+        probabilities = "probability REAL, probability2 REAL, probability3 REAL"
+        texts = "verdict TEXT, label TEXT, label2 TEXT, label3 TEXT, 'group' TEXT, reason TEXT"
+        base.execute(f"CREATE TABLE a (id TEXT PRIMARY KEY CHECK (id <> 'red2.png'), {texts}, {probabilities})")
+    assert main(["predict", str(lot / "model"), str(lot / "photos"), "-o", f"{out}#a"]) == 2
+    assert "refused the rows: CHECK constraint failed" in capsys.readouterr().err
+    assert [row[0] for row in table_of(out, "a")[1]] == ["green.png", "red1.png"]

@@ -48,6 +48,7 @@ def test_cells_are_text(postgresql: str) -> None:
     )
     (piece,) = rows(postgresql, query)
     assert piece.columns == ("id", "nothing", "price", "f", "b", "d", "t", "percent", "n")
+    assert piece.kinds == (str, str, float, float, str, str, str, str, int)
     assert piece.rows == (("007", "", "1.50", "2.5", "True", "2020-02-01", "2020-02-01T03:04:00", "50%s %", "10"),)
     assert piece.path.startswith("postgresql://me:***@/test_")
 
@@ -73,6 +74,30 @@ def test_a_long_result_stays_on_the_server(postgresql: str) -> None:
             break
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KB; 200,000 rows are 40 MB and more
     pieces.close()
+
+
+def test_a_table_that_another_locks_is_waited_for_and_then_named(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carspotter.data.clients.PATIENCE", 0.1)
+    with asked(postgresql) as base:
+        base.execute("CREATE TABLE ads (id text)")
+        base.execute("BEGIN; LOCK TABLE ads")
+        assert "canceling statement due to lock timeout; check --query" in refusal(postgresql, "SELECT id FROM ads")
+
+
+def test_keys_that_become_one_in_the_table_are_refused(postgresql: str) -> None:
+    with asked(postgresql) as base:
+        base.execute("CREATE TABLE t (id bigint PRIMARY KEY, n bigint)")
+        base.execute("CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+        base.execute("CREATE TABLE u (id text COLLATE caseless PRIMARY KEY, n bigint)")
+    for table, first, second in (("t", "7", "007"), ("u", "a", "A")):
+        with upsert(read_target(f"{postgresql}#{table}"), "id", {"id": str, "n": int}) as writer:
+            writer.write([(first, 1)])
+            for piece in ([(second, 2)], [(first, 2), (second, 2)]):
+                with pytest.raises(SourceError, match=f"{table} does not keep {second} as written, so that two rows"):
+                    writer.write(piece)
+        assert cells(postgresql, f"SELECT * FROM {table}") == ((first, "1"),)  # noqa: S608
 
 
 def test_everything_that_is_asked_sees_one_moment(postgresql: str) -> None:
@@ -105,6 +130,21 @@ def test_what_is_wrong_is_one_line_without_the_password(postgresql: str) -> None
     assert "cannot be opened: connection failed: " in refusal(absent, "SELECT 1")
     other = postgresql.replace("me:s3cret@", "nobody:s3cret@")
     assert 'role "nobody" does not exist' in refusal(other, "SELECT 1")
+
+
+@pytest.mark.parametrize("key", [None, "id"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS id; COMMIT; DELETE FROM ads; SELECT 1 AS id",
+        "SELECT 1 AS id) AS q; COMMIT; DELETE FROM ads; SELECT * FROM (SELECT 1 AS id",
+    ],
+)
+def test_a_query_cannot_leave_its_transaction(postgresql: str, query: str, key: str | None) -> None:
+    with asked(postgresql) as base:
+        base.execute("CREATE TABLE ads AS SELECT 1 AS id")
+    assert "refused the query: " in refusal(postgresql, query, key)
+    assert cells(postgresql, "SELECT id FROM ads") == (("1",),)
 
 
 def test_the_reading_side_cannot_write(postgresql: str) -> None:

@@ -1,8 +1,9 @@
 """Fuzz every target, two at a time, and say how it went.
 
-python tests/fuzz/all.py [--minutes 60] [--keep FOLDER]
+python tests/fuzz/all.py [--minutes 60] [--keep FOLDER] [--corpus FOLDER]
 
-Each minute is shared evenly; the whole takes so long. Ends with 77 where a promise was broken.
+Each minute is shared evenly; the whole takes so long. Ends with 77 where a promise was broken. With a corpus, each
+target goes on from what it found there, in a folder of its name, and leaves what it finds for the next time.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ SPARE = 600
 """Seconds on top, for starting and for a last slow input (assumption: a busy machine)."""
 
 
-def run(target: str, seconds: int, keep: Path, log: Path, seed: int = 0) -> int:
+def run(target: str, seconds: int, keep: Path, log: Path, seed: int = 0, corpus: Path | None = None) -> int:
     """One target, its words in a file; the exit code. Seed 0 is another one each time."""
     path = os.pathsep.join([*map(str, (HERE, HERE.parent)), *sys.path])
     words = [sys.executable, HERE / "fuzz.py", target, "--seconds", str(seconds), "--seed", str(seed), "--keep", keep]
+    words += ["--corpus", corpus / target] if corpus else []
     with log.open("wb") as said:
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
@@ -50,6 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"))
+    parser.add_argument("--corpus", type=Path)
     parser.add_argument("--side-by-side", type=int, default=2)
     asked = parser.parse_args()
     asked.keep.mkdir(parents=True, exist_ok=True)
@@ -57,7 +60,7 @@ def main() -> int:
 
     def one(target: str) -> int:
         log = asked.keep / f"{target}.log"
-        code = run(target, seconds, asked.keep, log)
+        code = run(target, seconds, asked.keep, log, corpus=asked.corpus)
         said = log.read_text(encoding="utf-8", errors="replace")
         sys.stdout.write(f"{target:<8}{'sound' if code == 0 else f'BROKEN, see {log}':<10}{figures(said)}\n")
         sys.stdout.flush()

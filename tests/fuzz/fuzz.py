@@ -1,11 +1,12 @@
 """Throw mutated inputs at a target until one breaks a promise, or time is up.
 
-    python tests/fuzz/fuzz.py TARGET [--seconds 60] [--keep FOLDER] [--plain]
+    python tests/fuzz/fuzz.py TARGET [--seconds 60] [--keep FOLDER] [--corpus FOLDER] [--plain]
 
 With atheris (Linux, Python 3.11 to 3.13) libFuzzer chooses inputs by the lines of ours that they reach, mutated half by
 itself and half by `mutations.py`; without it, or with --plain, by `mutations.py` alone. A broken promise ends it with
 its traceback and leaves the input in FOLDER, named by its kind and hash; so does an input that takes too long or too
-much memory.
+much memory. Inputs of a corpus are tried like the seeds; libFuzzer adds to it what reached something new, for the next
+run.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ def main() -> int:
     parser.add_argument("target")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"))
+    parser.add_argument("--corpus", type=Path, help="a folder of inputs; it need not exist")
     parser.add_argument("--seed", type=int, default=0, help="of chance; 0: another one each time")
     parser.add_argument("--plain", action="store_true")
     asked = parser.parse_args()
-    asked.keep.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (asked.keep, asked.corpus)):
+        folder.mkdir(parents=True, exist_ok=True)
     if asked.plain or find_spec("atheris") is None:
         return plain(asked)
     guided(asked)
@@ -54,15 +57,24 @@ def main() -> int:
 # ---- by what is reached ---------------------------------------------------------------------------------------------
 
 
+def import_all() -> Any:
+    """Everything of `INSTRUMENTED` that a target reaches, and the targets; what comes later is not instrumented."""
+    import openpyxl.packaging.extended
+    import openpyxl.reader.excel  # noqa: F401
+    from targets import TARGETS
+
+    return TARGETS
+
+
 def guided(asked: argparse.Namespace) -> None:
     """Never returns: libFuzzer ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=list(INSTRUMENTED)):
-        from targets import TARGETS
+        targets = import_all()
     from mutations import mutate
 
-    target = TARGETS[asked.target]
+    target = targets[asked.target]
     pool = list(target.seeds())
 
     def another(data: bytes, longest: int, seed: int) -> bytes:
@@ -71,10 +83,11 @@ def guided(asked: argparse.Namespace) -> None:
             return bytes(atheris.Mutate(data, longest))
         return mutate(data, rng, pool, target.words)[:longest]
 
-    with tempfile.TemporaryDirectory(prefix="carspotter-corpus-") as corpus:
+    with tempfile.TemporaryDirectory(prefix="carspotter-corpus-") as seeds:
         for at, data in enumerate(pool):
-            (Path(corpus) / f"{at:04d}").write_bytes(data)
-        atheris.Setup([sys.argv[0], *options(asked), corpus], target.check, custom_mutator=another)
+            (Path(seeds) / f"{at:04d}").write_bytes(data)
+        folders = [str(folder) for folder in (asked.corpus, seeds) if folder]  # libFuzzer writes into the first one
+        atheris.Setup([sys.argv[0], *options(asked), *folders], target.check, custom_mutator=another)
         atheris.Fuzz()
 
 
@@ -100,7 +113,7 @@ def plain(asked: argparse.Namespace) -> int:
     from targets import TARGETS
 
     target = TARGETS[asked.target]
-    pool = list(target.seeds())
+    pool = [*target.seeds(), *(path.read_bytes() for path in sorted(asked.corpus.iterdir() if asked.corpus else ()))]
     rng = random.Random(asked.seed or time.time_ns())  # noqa: S311
     signal.signal(signal.SIGALRM, too_slow)
     began, done = time.monotonic(), 0

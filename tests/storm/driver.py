@@ -3,7 +3,8 @@
 An order is a line of JSON. It is carried out by a fork of this process, so that the libraries, which take seconds to
 import, are imported once; the number of that process is said at once, and its exit code after a further line.
 
-train   the command line, with a checkpoint after every step
+train   the command line, with a checkpoint after every step; each that is on the disk, and each that a resume finds, is
+        acknowledged in a file
 save    writes a file of ours, stops itself until it is let go on, and writes the next one
 work    runs and checkpoints, one after another, each acknowledged on stdout; until it is killed
 look    says what of that is lost
@@ -25,6 +26,8 @@ import saves
 from carspotter.apps.cli import main
 from carspotter.apps.faults import exit_code
 
+STEPS = "steps"
+"""File of the acknowledged checkpoints, beside what a process says."""
 BEFORE_THE_FORK = (
     "carspotter.apps.training",
     "carspotter.training.train",
@@ -38,9 +41,7 @@ BEFORE_THE_FORK = (
 
 def carry_out(order: dict[str, Any]) -> int:
     if order["do"] == "train":
-        from carspotter.training import keeper
-
-        keeper.EPOCH_SECONDS = keeper.CHECKPOINT_SECONDS = 0.0
+        acknowledge_checkpoints(Path(order["said"]).with_name(STEPS))
         return main(order["words"])
     if order["do"] == "look":
         return exit_code(lambda: saves.look(*map(Path, order["words"])))
@@ -54,6 +55,32 @@ def carry_out(order: dict[str, Any]) -> int:
     code = exit_code(lambda: as_our_own(save))
     os.access(saves.ENDS, os.F_OK)
     return code
+
+
+def acknowledge_checkpoints(file: Path) -> None:
+    """The word, and where the training stands: stage, epoch, step; nothing where no checkpoint was found."""
+    from carspotter.training import keeper
+    from carspotter.training.checkpoint import Checkpoint, Checkpoints
+
+    class Acknowledged(Checkpoints):
+        def write(self, checkpoint: Checkpoint) -> None:
+            super().write(checkpoint)
+            tell("kept", checkpoint)
+
+        def newest(self) -> Checkpoint | None:
+            found = super().newest()
+            tell("found", found)
+            return found
+
+    def tell(word: str, checkpoint: Checkpoint | None) -> None:
+        facts = None if checkpoint is None else checkpoint.facts
+        standing = (facts and facts["standing"]) or {"epoch": 0, "step": 0}
+        where = [facts["stage"], standing["epoch"], standing["step"]] if facts else []
+        with file.open("ab", buffering=0) as steps:
+            steps.write(f"{word} {json.dumps(where)}\n".encode())  # in one call: a line that was begun is whole
+
+    keeper.Checkpoints = Acknowledged  # type: ignore[misc]
+    keeper.EPOCH_SECONDS = keeper.CHECKPOINT_SECONDS = 0.0
 
 
 def as_our_own(save: Callable[[int], object]) -> None:

@@ -29,6 +29,7 @@ class Driver:
 
     def __init__(self, folder: Path) -> None:
         self.said = folder / "said"
+        self.steps = folder / "steps"  # as driver.py names it
 
     def __enter__(self) -> Driver:
         path = os.pathsep.join([str(TESTS), *sys.path])  # as pytest has it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -28,6 +29,7 @@ class Training:
         self._driver = driver
         self._known = {run.id for run in open_store().list()}
         self._out = out
+        driver.steps.unlink(missing_ok=True)
         self._words = ["train", *words, "-o", out]
         self.kills = 0
 
@@ -51,7 +53,9 @@ class Training:
     def end(self) -> str | None:
         """Let it train to its end; what went wrong, if anything did."""
         code = 0 if self._finished() else self.begin().wait()
-        return f"exit code {code}: {self._driver.said.read_text()}" if code else None
+        if code:
+            return f"exit code {code}: {self._driver.said.read_text()}"
+        return lost_step(self._driver.steps.read_text().splitlines())
 
     def _finished(self) -> bool:
         run = self.run()
@@ -74,10 +78,31 @@ def test_any_moment_of_a_training(
             tally.count(training.end() or difference(training.run(), whole), training.kills)
 
 
+def lost_step(said: list[str]) -> str | None:
+    """A sentence where a resume began before a checkpoint that was acknowledged until then; see `driver.py`."""
+    newest: list[int] = []
+    for word, where in (line.split(" ", 1) for line in said):
+        stands = json.loads(where)
+        if word == "found" and stands < newest:
+            return f"the training stood at {newest} (stage, epoch, step) and was taken up at {stands}"
+        newest = max(newest, stands)
+    return None
+
+
+def test_a_lost_checkpoint_is_noticed() -> None:
+    kept = ["kept [0, 0, 1]", "kept [0, 1, 0]", "kept [1, 0, 0]"]
+    assert lost_step(["found []", *kept, "found [1, 0, 0]", "kept [1, 0, 1]"]) is None
+    assert lost_step([*kept, "found [0, 1, 0]"]) == (
+        "the training stood at [1, 0, 0] (stage, epoch, step) and was taken up at [0, 1, 0]"
+    )
+    assert lost_step([*kept, "found []"])
+
+
 def undisturbed(driver: Driver, folder: Path, *words: object) -> tuple[Run, float]:
     """The training that nobody kills, and how long it takes."""
     training, began = Training(driver, folder / "whole", *words), time.monotonic()
     assert training.end() is None
+    assert "kept [1, 0, 0]" in driver.steps.read_text().splitlines()  # whoever acknowledges nothing loses nothing
     run = training.run()
     assert run is not None
     return run, time.monotonic() - began

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from carspotter.errors import TrackingError
+from carspotter.recipe import Recipe
+from carspotter.records import Dataset, Machine
 from carspotter.tracking.address import read_address
 from carspotter.tracking.first_use import KEY, first_use
 from carspotter.tracking.runs import open_store
@@ -58,6 +60,39 @@ def test_many_writers_at_once_lose_nothing_in_postgresql(
     known = store._index.known()
     assert not any(one.is_open for one in known.values())
     assert all(store._index.steps(run.id, "train_loss") == {0, 1, 2} for run in runs)
+
+
+@pytest.mark.slow
+def test_the_first_run_settles_where_files_lie_and_looking_settles_nothing(
+    postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, dataset: Dataset, machine: Machine
+) -> None:
+    monkeypatch.setenv("CARSPOTTER_RUNS", postgresql)
+    for place in ("reader", "writer", "later"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        assert open_store().home == tmp_path / ("writer" if place == "later" else place) / "runs" / "artifacts"
+        if place == "writer":
+            with open_store().start(recipe, dataset, machine) as run:
+                run.finish()
+        assert len(open_store().list()) == (place != "reader")
+    assert [entry.name for entry in tmp_path.iterdir() if (entry / "runs").exists()] == ["writer"]
+
+
+@pytest.mark.slow
+def test_each_machine_may_name_where_it_has_the_files_of_a_server(
+    postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, dataset: Dataset, machine: Machine
+) -> None:
+    monkeypatch.setenv("CARSPOTTER_RUNS", postgresql)
+    monkeypatch.setenv("CARSPOTTER_ARTIFACTS", str(tmp_path / "disk"))
+    with open_store().start(recipe, dataset, machine) as run:
+        run.finish()
+    assert run.folder.is_relative_to(tmp_path / "disk")
+    (tmp_path / "disk").rename(tmp_path / "mounted elsewhere")
+    assert open_store().damaged()
+    monkeypatch.setenv("CARSPOTTER_ARTIFACTS", str(tmp_path / "mounted elsewhere"))
+    assert [found.id for found in open_store().list()] == [run.id]
+    monkeypatch.delenv("CARSPOTTER_ARTIFACTS")
+    assert open_store().home == tmp_path / "disk"
 
 
 @pytest.mark.slow

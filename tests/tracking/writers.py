@@ -24,6 +24,8 @@ from carspotter.records import Dataset, EpochRecord, Photo
 from carspotter.tracking.runs import open_store
 
 PATIENCE = 240.0  # seconds; tables are made in two, on an idle machine
+MORE_THAN_TIME_ALLOWS = 1000
+"""Runs that a writer is to write until it is killed."""
 RECIPE = Recipe(name="writer", stage=(Stage(name="head", epochs=2, height=64, width=64, lr=0.01),))
 DATASET = Dataset(
     photos=(Photo("1.jpg", b"", label="a", digest="0" * 64), Photo("2.jpg", b"", label="b", digest="1" * 64)),
@@ -53,7 +55,9 @@ def forked(work: Callable[[], None]) -> int:
 
 
 def worst_exit(children: list[int]) -> int:
-    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+    """Of those that did not end well, a signal's number negative; else 0."""
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return next(filter(None, codes), 0)
 
 
 def race(processes: int) -> None:
@@ -113,10 +117,11 @@ def kill9(kills: int) -> None:
     moments = random.Random(kills)  # noqa: S311
     steady = [forked(partial(write_telling, kills)) for _ in range(3)]
     for _ in range(kills):
-        victim = forked(write_telling)
+        victim = forked(partial(write_telling, MORE_THAN_TIME_ALLOWS))
         time.sleep(moments.uniform(0.05, 0.6))
         os.kill(victim, signal.SIGKILL)
-        os.waitpid(victim, 0)
+        if (code := worst_exit([victim])) != -signal.SIGKILL:
+            sys.exit(f"a writer ended by itself, with {code}, before it was killed")
     sys.exit(worst_exit(steady))
 
 

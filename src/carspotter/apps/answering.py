@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from carspotter.apps.console import notes, progress
 from carspotter.apps.places import Place
+from carspotter.data.database import CHUNK
 from carspotter.data.source import read_contest
 from carspotter.data.table import check_ending
 from carspotter.evaluation.answer import answer_rows
 from carspotter.evaluation.submission import write_submission
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.runtime import RuntimeName
+from carspotter.progress import Progress
 from carspotter.records import Answer, Dataset
 
 
@@ -22,16 +25,32 @@ def ask(predictor: Predictor, dataset: Dataset, tta: int = 1) -> tuple[Answer, .
 
 
 def write_answers(predictor: Predictor, dataset: Dataset, tta: int, place: Place) -> tuple[Answer, ...]:
-    """The same, written to a place that is tried before the work.
+    """The same, written to a place that is tried before the work; into a table of a database piece by piece.
 
     Raises:
         SourceError: it cannot be written.
     """
     kinds = {name: float if name.startswith("probability") else str for name in answer_rows(())[0]}
-    with place.open(kinds, "id") as write:
-        answers = ask(predictor, dataset, tta)
-        write(answer_rows(answers)[1])
-    return answers
+    total = len(dataset.photos)
+    starts = range(0, max(total, 1), CHUNK if place.target else max(total, 1))
+    answers: list[Answer] = []
+    with place.open(kinds, "id") as write, progress() as show:
+        for start in starts:
+            photos = dataset.photos[start : start + starts.step]
+            piece = replace(dataset, photos=photos, rejected=dataset.rejected if start == starts[-1] else ())
+            found = predictor.identify(piece, tta=tta, progress=_of_all(show, start, total))
+            write(answer_rows(found)[1])
+            answers += found
+    return tuple(answers)
+
+
+def _of_all(show: Progress, before: int, all_photos: int) -> Progress:
+    """The progress of a piece, shown as that of all."""
+
+    def shown(phase: str, done: int, total: int, said: str = "") -> None:  # noqa: ARG001 - of the piece
+        show(phase, before + done, all_photos, said)
+
+    return shown
 
 
 def answer_contest(model: Path, contest: Path, output: Path, tta: int = 1, runtime: RuntimeName = "onnxruntime") -> int:

@@ -97,7 +97,7 @@ def check_ads(
     """
     tally, first = Tally(), next(pieces)
     columns = find_columns(first, wanted.model, wanted.photos, wanted.price, wanted.year)
-    with place.open(kinds(first.columns, priced=columns.price is not None), wanted.key) as write:
+    with place.open(kinds(first, priced=columns.price is not None), wanted.key) as write:
         for given in chain([first], pieces):
             notes(given.notes)
             ads = find_ads(given.column(columns.model), given.column(columns.photos), listing)

@@ -79,9 +79,9 @@ def urgency(one: Listed, gaps: Gaps, at: int) -> tuple[float, float, int]:
     return 1, -worth, at
 
 
-def kinds(columns: Sequence[str], *, priced: bool) -> dict[str, type]:
+def kinds(given: Table, *, priced: bool) -> dict[str, type]:
     """The columns of what is written, with the kinds of their cells; an added name that is taken gets a prefix."""
-    found: dict[str, type] = dict.fromkeys(columns, str)
+    found: dict[str, type] = dict.fromkeys(given.columns, str) | dict(zip(given.columns, given.kinds, strict=False))
     for name, kind in (ADDED | GAP if priced else ADDED).items():
         while name in found:
             name = f"{OURS}{name}"  # noqa: PLW2901 - until it is free
@@ -91,7 +91,7 @@ def kinds(columns: Sequence[str], *, priced: bool) -> dict[str, type]:
 
 def written(given: Table, found: Sequence[Listed], gaps: Gaps) -> tuple[list[str], list[tuple[Cell, ...]]]:
     """The table with what was added, under the names of `kinds`."""
-    columns = list(kinds(given.columns, priced=gaps is not None))
+    columns = list(kinds(given, priced=gaps is not None))
     rows: list[tuple[Cell, ...]] = []
     for at, (row, one) in enumerate(zip(given.rows, found, strict=True)):
         cells: tuple[Cell, ...] = (one.verdict.value, one.recognised, one.probability, one.suspicion, one.reason)

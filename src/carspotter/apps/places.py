@@ -55,5 +55,6 @@ class Place:
 
 
 def _write(writer: Writer, rows: Sequence[Sequence[Cell]]) -> None:
+    """An empty cell is NULL, as NULL was read as an empty one: no column of numbers takes an empty text."""
     for start in range(0, len(rows), CHUNK):
-        writer.write(rows[start : start + CHUNK])
+        writer.write([[None if cell == "" else cell for cell in row] for row in rows[start : start + CHUNK]])

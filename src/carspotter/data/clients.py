@@ -52,6 +52,7 @@ class Sqlite:
     turn = ""  # that lock is one
     secrets: frozenset[str] = frozenset()
     faults: type[Exception] = sqlite3.Error
+    numbers: Mapping[str, type] = {}  # a query's columns have no types: each cell is of its own
 
     def __init__(self, file: Path) -> None:
         self.file: Path | None = file
@@ -70,6 +71,7 @@ class Sqlite:
         try:
             connection.execute(f"PRAGMA query_only = {int(read_only)}")
             connection.execute("PRAGMA schema_version").fetchone()  # the first look into the file
+            connection.set_authorizer(_reading if read_only else None)
         except sqlite3.Error:
             connection.close()
             raise
@@ -79,9 +81,16 @@ class Sqlite:
         """See `Engine`."""
         return connection.execute(query)
 
-    def insert(self, connection: sqlite3.Connection, what: Upsert, rows: Sequence[Row]) -> None:
+    def insert(self, connection: sqlite3.Connection, what: Upsert, rows: Sequence[Row]) -> set[str]:
         """See `Engine`."""
         connection.executemany(what.statement(what.marks("?")), rows)
+        return _firsts(connection.execute(what.kept("?", len(rows)), what.keys(rows)))
+
+
+def _reading(action: int, _: str | None, setting: str | None, *__: str | None) -> int:
+    """`query_only` lets a query attach another file, which makes it, and set what it likes, `query_only` included."""
+    sets = action == sqlite3.SQLITE_PRAGMA and setting is not None
+    return sqlite3.SQLITE_DENY if sets or action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def _decoded(data: bytes) -> str:
@@ -106,6 +115,8 @@ class Postgres:
         "client_encoding": "utf8",
     }
     """Settings of libpq, where the address names none."""
+    # By the numbers of types in pg_type.dat: int8, int2, int4; float4, float8, numeric.
+    numbers: Mapping[str, type] = dict.fromkeys(("20", "21", "23"), int) | dict.fromkeys(("700", "701", "1700"), float)
     turn = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'carspot', 'big')})"  # `IF NOT EXISTS` takes no turns
 
     def __init__(self, url: str) -> None:
@@ -142,11 +153,13 @@ class Postgres:
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         else:
             connection.autocommit = True
-            connection.execute(f"SET lock_timeout = '{PATIENCE}s'")
+        connection.execute(f"SET lock_timeout = '{PATIENCE}s'")
 
     def select(self, connection: Any, query: str) -> Any:
         """See `Engine`."""
-        cursor = connection.cursor(name="carspotter")  # a name makes it the server's own: rows stay there until fetched
+        # A name makes it the server's own: rows stay there until fetched, and it takes one statement, which cannot end
+        # the transaction.
+        cursor = connection.cursor(name="carspotter")
         try:
             cursor.execute(query.encode())
         except self.faults:
@@ -154,13 +167,14 @@ class Postgres:
             raise
         return cursor
 
-    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> set[str]:
         """See `Engine`."""
         # psycopg takes a lone per cent sign in a name for the place of a value.
         twice = [tuple(name.replace("%", "%%") for name in names) for names in (what.table, (what.key,), what.columns)]
         escaped = Upsert(twice[0], twice[1][0], twice[2])
         with connection.cursor() as cursor:
             cursor.executemany(escaped.statement(escaped.marks("%s")).encode(), rows)
+            return _firsts(cursor.execute(escaped.kept("%s", len(rows)).encode(), what.keys(rows)))
 
 
 class Duckdb:
@@ -169,6 +183,11 @@ class Duckdb:
     begin = "BEGIN"
     turn = ""
     secrets: frozenset[str] = frozenset()
+    # UBIGINT and HUGEINT hold more than the BIGINT of a table that we make.
+    numbers: Mapping[str, type] = {
+        **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"), int),
+        **dict.fromkeys(("FLOAT", "DOUBLE", "DECIMAL"), float),
+    }
 
     def __init__(self, file: Path) -> None:
         self.file: Path | None = file
@@ -185,15 +204,16 @@ class Duckdb:
 
     def connect(self, *, read_only: bool) -> Any:
         """See `Engine`."""
-        # Else a query that names a web address downloads a part of DuckDB and runs it.
-        settings = {"autoinstall_known_extensions": "false"}
+        # Else a query may write any file, change another database, or name a web address, for which a part of DuckDB is
+        # downloaded and run. No statement turns it on again.
+        settings = {"enable_external_access": "false"}
         return _client("duckdb", "a DuckDB database").connect(str(self._path), read_only=read_only, config=settings)
 
     def select(self, connection: Any, query: str) -> Any:
         """See `Engine`."""
-        return connection.execute(query)
+        return connection.cursor().execute(query)  # the connection's own rows end with the connection
 
-    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> set[str]:
         """See `Engine`."""
         # As an Arrow table: DuckDB binds single values at some 1 ms a row.
         import pyarrow
@@ -202,9 +222,14 @@ class Duckdb:
         connection.register("carspotter_rows", pyarrow.table(columns, names=[f"c{at}" for at in range(len(columns))]))
         try:
             connection.execute(what.statement("SELECT * FROM carspotter_rows"))
+            return _firsts(connection.execute(what.kept("?", len(rows)), what.keys(rows)))
         finally:
             with suppress(self.faults):
                 connection.unregister("carspotter_rows")
+
+
+def _firsts(cursor: Any) -> set[str]:
+    return {row[0] for row in cursor.fetchall()}
 
 
 def _client(module: str, what: str) -> Any:

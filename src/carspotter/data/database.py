@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from carspotter.data.address import SQLITE, shown
@@ -129,7 +129,7 @@ def read_query(url: str, query: str, *, key: str | None = None, max_rows: int) -
                     f"{piece.path} gives more than {max_rows:,} rows; narrow --query, or write to a table, "
                     "-o URL#TABLE, which takes any number"
                 )
-    return Table(piece.path, piece.columns, tuple(read), tuple(range(1, len(read) + 1)))
+    return replace(piece, rows=tuple(read), lines=tuple(range(1, len(read) + 1)))
 
 
 def _check_query(query: str) -> None:
@@ -144,16 +144,16 @@ def _check_query(query: str) -> None:
 def _check_keys(engine: Engine, connection: Any, query: str, key: str) -> None:
     """Rows with one key would become one row."""
     inner = query.rstrip(" \t\r\n;")
-    with closing(connection.cursor()) as cursor:
-        names = [column[0] for column in cursor.execute(f"SELECT * FROM (\n{inner}\n) AS q LIMIT 0").description]
+    with closing(engine.select(connection, f"SELECT * FROM (\n{inner}\n) AS q LIMIT 0")) as cursor:
+        names = [column[0] for column in cursor.description]
     if key not in names:
         raise SourceError(f"{engine}: the query gives no column '{brief(key)}' but {some(names, 10)}; {KEY_CURE}")
     keys = f"SELECT CAST(q.{quoted(key)} AS TEXT) AS k FROM (\n{inner}\n) AS q"
     odd = (
         f"SELECT k, count(*) FROM ({keys}) AS t GROUP BY k HAVING count(*) > 1 OR k IS NULL OR k = '' LIMIT {ODD_KEYS}"
     )
-    with closing(connection.cursor()) as cursor:
-        found = cursor.execute(odd).fetchall()
+    with closing(engine.select(connection, odd)) as cursor:
+        found = cursor.fetchall()
     if found:
         raise SourceError(f"{engine}: {_odd([(name or '', times) for name, times in found], key)}")
 
@@ -184,12 +184,14 @@ def _positions(engine: Engine, names: Sequence[str], wanted: Sequence[str] | Non
 
 def _pieces(engine: Engine, cursor: Any, names: Sequence[str], wanted: Sequence[int], chunk: int) -> Iterator[Table]:
     columns, start = tuple(names[at] for at in wanted), 1
+    types = [str(cursor.description[at][1]).partition("(")[0] for at in wanted]  # DECIMAL(10,2)
+    kinds = tuple(engine.numbers.get(name, str) for name in types)
     while True:
         fetched = cursor.fetchmany(chunk)
         if not fetched and start > 1:
             return
         cells = tuple(tuple(_text(engine, names[at], row[at]) for at in wanted) for row in fetched)
-        yield Table(str(engine), columns, cells, tuple(range(start, start + len(cells))))
+        yield Table(str(engine), columns, cells, tuple(range(start, start + len(cells))), kinds=kinds)
         start += len(cells)
         if len(fetched) < chunk:
             return
@@ -230,18 +232,30 @@ class Writer:
             SourceError: the database refuses them, or two have one key.
         """
         clean = [[_bindable(cell) for cell in row] for row in rows]
-        at = self._what.columns.index(self._what.key)
-        check_keys([row[at] for row in clean], self._what.key)
+        check_keys(self._what.keys(clean), self._what.key)
         # In one order everywhere: two programs that write the same rows would else wait for one another.
-        clean.sort(key=lambda row: str(row[at]))
+        clean.sort(key=lambda row: str(self._what.keys([row])[0]))
         with clear(self._engine, "refused the rows", f"{count(self.written, 'row')} written before stay"):
             self._write(clean)
         self.written += len(clean)
 
     def _write(self, rows: Sequence[Row]) -> None:
-        if rows:
-            with transaction(self._engine, self._connection):
-                self._engine.insert(self._connection, self._what, rows)
+        if not rows:
+            return
+        with transaction(self._engine, self._connection):
+            for start in range(0, len(rows), CHUNK):
+                piece = rows[start : start + CHUNK]
+                kept = self._engine.insert(self._connection, self._what, piece)
+                self._check_kept(kept, self._what.keys(piece))
+
+    def _check_kept(self, kept: Collection[str], keys: Sequence[Cell]) -> None:
+        """Every key must be in the table to the letter: where 007 becomes 7, or A is a, two rows become one."""
+        if changed := [brief(str(key)) for key in keys if str(key) not in kept]:
+            raise SourceError(
+                f"{self._engine}: the column {brief(self._what.key)} of {brief('.'.join(self._what.table))} does not "
+                f"keep {some(changed)} as written, so that two rows may become one; make it a text that tells every "
+                "letter apart"
+            )
 
 
 @contextmanager
@@ -293,14 +307,15 @@ def _ready(engine: Engine, connection: Any, what: Upsert, columns: Mapping[str, 
 
 
 def _make(engine: Engine, connection: Any, what: Upsert, columns: Mapping[str, type]) -> None:
-    kinds = [
-        f"{quoted(name)} {TYPES[kind]}{' NOT NULL PRIMARY KEY' if name == what.key else ''}"
-        for name, kind in columns.items()
-    ]
+    kinds = {name: TYPES[kind] for name, kind in columns.items()}
+    if columns[what.key] is float:
+        kinds[what.key] = TYPES[str]  # near numbers of a `numeric` would become one
+    kinds[what.key] += " NOT NULL PRIMARY KEY"
     with transaction(engine, connection):
         if engine.turn:
             connection.execute(engine.turn)
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {what.name} ({', '.join(kinds)})")
+        made = ", ".join(f"{quoted(name)} {kind}" for name, kind in kinds.items())
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {what.name} ({made})")
 
 
 def _bindable(cell: Cell) -> Cell:

@@ -41,6 +41,21 @@ class Upsert:
         update = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "NOTHING"
         return f"INSERT INTO {self.name} ({self.names}) {source} ON CONFLICT ({quoted(self.key)}) DO {update}"
 
+    def kept(self, mark: str, rows: int) -> str:
+        """As SQL: the keys of so many rows, as the table has them, as texts.
+
+        Args:
+            mark: the place of a value.
+            rows: how many.
+        """
+        key = quoted(self.key)
+        return f"SELECT CAST({key} AS TEXT) FROM {self.name} WHERE {key} IN ({', '.join([mark] * rows)})"
+
+    def keys(self, rows: Sequence[Row]) -> list[str | int | float | None]:
+        """Of rows."""
+        at = self.columns.index(self.key)
+        return [row[at] for row in rows]
+
     @property
     def name(self) -> str:
         """The table as SQL names it."""
@@ -69,12 +84,14 @@ class Engine(Protocol):
         begin: the statement that begins a transaction for writing.
         turn: the statement that lets several processes make one table at the same moment, or nothing.
         secrets: texts that no message may hold.
+        numbers: the client's name of a column's type → the kind of its cells; what is not here is text.
     """
 
     file: Path | None
     begin: str
     turn: str
     secrets: frozenset[str]
+    numbers: Mapping[str, type]
 
     @property
     def faults(self) -> type[Exception]:
@@ -90,8 +107,8 @@ class Engine(Protocol):
     def select(self, connection: Any, query: str) -> Any:
         """A cursor over the rows of a query, which are fetched piece by piece."""
 
-    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> None:
-        """Write rows, values bound."""
+    def insert(self, connection: Any, what: Upsert, rows: Sequence[Row]) -> set[str]:
+        """Write rows, values bound; the keys under which they are now there, as texts."""
 
 
 @contextmanager

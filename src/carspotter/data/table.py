@@ -41,6 +41,7 @@ class Table:
         rows: cells as text, each row as long as `columns`; blank rows are left out.
         lines: line number of each row in the file (a sheet's or Parquet file's row number, its header being 1).
         notes: what was decided while reading.
+        kinds: of the columns, where a database says them: `int`, `float` or `str`; empty: all are text.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    kinds: tuple[type, ...] = ()
 
     def column(self, name: str) -> tuple[str, ...]:
         """All cells of one column, in row order."""

@@ -6,6 +6,7 @@ it in.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ OWN_ID = "carspotter.run_id"
 
 ARTIFACTS = "artifacts"
 """MLflow's name for a run's folder, and ours for the folder of all runs."""
+PLACE = "CARSPOTTER_ARTIFACTS"
+"""Names that folder where a server keeps the index; beside an SQLite file it is where that is."""
 OPEN = ("RUNNING", "SCHEDULED")
 """MLflow's states of a run that has not ended."""
 End = Literal["FINISHED", "FAILED", "KILLED"]
@@ -88,6 +91,7 @@ class Index:
     def __init__(self, uri: str, patience: float = DEFAULT_PATIENCE) -> None:
         self.address = read_address(uri, "run database", "runs.db", "CARSPOTTER_RUNS or --store")
         self._patience = patience
+        self._found: Any = None
 
     @property
     def is_new(self) -> bool:
@@ -97,20 +101,23 @@ class Index:
     def begin(self, name: str, tags: Mapping[str, str]) -> str:
         """The id of a new run, whose files are to lie in its `folder`."""
         with self._clear():
-            run = self._client.create_run(self._experiment.experiment_id, run_name=name, tags=_short(tags))
+            run = self._client.create_run(self._made().experiment_id, run_name=name, tags=_short(tags))
             return str(run.info.run_id)
 
     @property
     def home(self) -> Path:
         """Where the folders of runs are made.
 
-        Beside an SQLite file, wherever that is now: MLflow stores the path of the day, and folders are moved. A server
-        keeps the one place that all its users share.
+        Beside an SQLite file, wherever that is now: MLflow stores the path of the day, and folders are moved. With a
+        server: where this machine's `PLACE` says; else where the first run of all was written, from whichever machine.
         """
         if self.address.file:
             return self.address.file.parent / ARTIFACTS
+        if named := os.environ.get(PLACE):
+            return Path(named).absolute()
         with self._clear():
-            return _local(self._experiment.artifact_location)
+            found = self._experiment()
+        return Path("runs").absolute() / ARTIFACTS if found is None else _local(found.artifact_location)
 
     def folder(self, run_id: str) -> Path:
         """Where the files of a run lie, or are to lie."""
@@ -118,6 +125,8 @@ class Index:
 
     def alone(self) -> Lock:
         """A lock for taking in runs of other stores, so that two at once do not enter the same one twice."""
+        with self._clear():
+            self._made()
         return Lock(self.home / "taking-in.lock")
 
     def adopt(self, run_id: str, name: str, born: int, tags: Mapping[str, str]) -> str:
@@ -134,7 +143,7 @@ class Index:
         """
         with self._clear():
             own = {**_short(tags), OWN_ID: run_id}
-            experiment = self._experiment.experiment_id
+            experiment = self._made().experiment_id
             run = self._client.create_run(experiment, start_time=born, run_name=name, tags=own)
             return str(run.info.run_id)
 
@@ -201,10 +210,13 @@ class Index:
         """MLflow's runs, the newest first."""
         from mlflow.entities import ViewType
 
+        experiment = self._experiment()
+        if experiment is None:
+            return
         token: str | None = ""
         while token is not None:
             page = self._client.search_runs(
-                [self._experiment.experiment_id],
+                [experiment.experiment_id],
                 run_view_type=ViewType.from_string(kind.lower()),
                 max_results=PAGE,
                 order_by=["attributes.start_time DESC"],
@@ -227,21 +239,23 @@ class Index:
                 database.check_server(self.address, known, head, patience=self._patience)
             return connect()
 
-    @cached_property
     def _experiment(self) -> Any:
+        """Ours among MLflow's, which bears the place of the runs' files; None on a server before the first run."""
+        if self._found is None:
+            self._found = self._client.get_experiment_by_name(EXPERIMENT)
+        return self._found
+
+    def _made(self) -> Any:
+        """The same, made by whoever is the first to write: one who only looks settles nothing for others."""
         from mlflow.exceptions import MlflowException
 
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
-            # The tables of an SQLite file are made with it; here they are a server's.
-            home = self.home if self.address.file else Path("runs").absolute() / ARTIFACTS
+        if self._experiment() is None:
             try:
-                self._client.create_experiment(EXPERIMENT, artifact_location=str(home))
+                self._client.create_experiment(EXPERIMENT, artifact_location=str(self.home))
             except MlflowException:  # another writer made it at the same moment, or it cannot be made at all
-                found = self._client.get_experiment_by_name(EXPERIMENT)
-                if found is None:
+                if self._experiment() is None:
                     raise
-        return found or self._client.get_experiment_by_name(EXPERIMENT)
+        return self._experiment()
 
     def _ready_sqlite(self, file: Path) -> None:
         if self.is_new:

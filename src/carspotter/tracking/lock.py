@@ -47,7 +47,8 @@ class Lock:
             self._wait(path, patience)
         except OSError as fault:
             raise TrackingError(
-                f"cannot lock {path} ({cause(fault)}); runs need a writable local disk, named by CARSPOTTER_RUNS"
+                f"cannot lock {path} ({cause(fault)}); runs need a writable local disk, named by CARSPOTTER_RUNS, "
+                "or by CARSPOTTER_ARTIFACTS where a server keeps their index"
             ) from None
 
     def _wait(self, path: Path, patience: float | None) -> None:

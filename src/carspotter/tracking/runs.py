@@ -42,7 +42,7 @@ def open_store(uri: str | None = None, *, patience: float = DEFAULT_PATIENCE) ->
 
     Args:
         uri: `sqlite:///PATH` or `postgresql://…`; by default $CARSPOTTER_RUNS, else `runs/runs.db` in the working
-            folder. Files of runs lie in `artifacts` beside an SQLite file, else in `runs/artifacts`.
+            folder. Files of runs lie in `artifacts` beside an SQLite file; see `Index.home` for a server's.
         patience: seconds to wait for another program that holds the database.
 
     Raises:
@@ -208,6 +208,11 @@ class RunStore:
     def folders(self) -> dict[str, Path]:
         """Where the files of every run lie, by its id."""
         return {run_id: known.folder for run_id, known in self._known().items()}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a server keeps the index: other machines then look for the files of runs where this one does."""
+        return self._index.address.file is None
 
     @property
     def home(self) -> Path:

@@ -85,6 +85,8 @@ def train(
         beginning = _beginning(resolved, photos, card, job, out, device)
         store = store or open_store()
         with begin(store, beginning, job.resume, device.peers) as run:
+            if store.is_shared:
+                progress("run", 0, 0, f"{run.id[:8]}, its files in {run.folder}")
             run.split(photos.split)
 
             # 2. The network, as it begins or as a checkpoint left it, then stage by stage.
