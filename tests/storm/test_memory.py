@@ -98,7 +98,10 @@ def test_a_worker_without_memory(start: Callable[..., Running], storm: Storm) ->
 def harm(running: Running, victim: int, large: bytes) -> str | None:
     """What is wrong with the answers while a worker has no memory and is ended, and after that."""
     answers = running.post("/v1/identify", ("large.png", large), ("r.png", RED)).json()["answers"]
-    if [answer["id"] for answer in answers] != ["large.png", "r.png"] or answers[0]["verdict"] != "bad_photo":
+    replaced = victim not in running.api.pool.pids  # it died of itself: another one was asked, which has memory
+    if [answer["id"] for answer in answers] != ["large.png", "r.png"] or (
+        answers[0]["verdict"] != "bad_photo" and not replaced
+    ):
         return f"without memory: {answers}"
     wait_until(lambda: running.api.pool.ready == 1)  # without memory it may have died of itself
     with ThreadPoolExecutor(1) as threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import socket
@@ -85,7 +86,9 @@ KINDS: dict[str, tuple[bytes, frozenset[int]]] = {
 def server(folder: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A server in a process of its own, and its port."""
     write_tiny_bundle(folder)
-    with subprocess.Popen([sys.executable, "-c", SERVER, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", SERVER, str(folder)]
+    env = os.environ | {"TMPDIR": str(folder.parent)}  # what ends it gives it no time to tidy up
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline())

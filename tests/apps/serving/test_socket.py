@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -50,7 +51,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the page, in a process of its own: NiceGUI looks at every object of its process."""
     folder = write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").folder
     command = [sys.executable, "-c", SERVER, str(folder), str(HEADER_SECONDS)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    env = os.environ | {"TMPDIR": str(folder.parent)}  # what ends it gives it no time to tidy up
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as server:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
         wait_until(lambda: answers(url))

@@ -68,6 +68,7 @@ class Pool:
         self._hands = [Hand(limits, runtime) for _ in range(limits.workers)]
         self._line: Line[Hand] = Line()
         self._pace = FIRST_PACE
+        self._up: set[Hand] = set()
         self._began: dict[Hand, float] = {}
         self._threads = ThreadPoolExecutor(2 * limits.workers, thread_name_prefix="hand")
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -81,7 +82,7 @@ class Pool:
     @property
     def ready(self) -> int:
         """Processes that can take a photo, or are at one."""
-        return self._line.free + self.working
+        return len(self._up)
 
     @property
     def waiting(self) -> int:
@@ -116,7 +117,7 @@ class Pool:
         first, *others = self._hands
         if faults := await self._on_thread(first.start, self._models()):
             raise BundleError(faults[0])
-        self._line.put(first)
+        self._add(first)
         for hand in others:
             self._keep(self._start(hand))
 
@@ -193,6 +194,7 @@ class Pool:
                 self._pace += MEMORY * (seconds - self._pace)
                 self._line.put(hand)
             else:
+                self._up.discard(hand)
                 self._keep(self._again(hand))
         return said
 
@@ -220,8 +222,12 @@ class Pool:
             else:
                 for fault in faults:  # of one model; the others need not wait for it
                     log.warning("a worker does without a model: %s", fault)
-                self._line.put(hand)
+                self._add(hand)
                 return
+
+    def _add(self, hand: Hand) -> None:
+        self._up.add(hand)
+        self._line.put(hand)
 
     async def _again(self, hand: Hand) -> None:
         self._restarted()

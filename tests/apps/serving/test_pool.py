@@ -1,0 +1,33 @@
+"""A pool of one worker, looked at in every step of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from carspotter.apps.serving.limits import Limits
+from carspotter.apps.serving.line import Turn
+from carspotter.apps.serving.pool import Pool
+from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.serving.worker import Seen, Task
+from helpers.tiny import colour_photo, write_tiny_bundle
+
+
+def test_a_worker_is_ready_while_it_goes_from_photo_to_photo(tmp_path: Path) -> None:
+    shelf = Shelf([write_tiny_bundle(tmp_path / "tiny").folder])
+    task = Task(shelf.model("tiny"), colour_photo(250, 0, 0))
+
+    async def work() -> None:
+        pool = Pool(Limits(workers=1), lambda: shelf.models)
+        assert pool.full  # nobody is there
+        await pool.start()
+        try:
+            asked = [asyncio.create_task(pool.run(task, Turn())) for _ in range(5)]
+            while not all(one.done() for one in asked):
+                assert pool.ready == 1
+                await asyncio.sleep(0)
+            assert all(isinstance(one.result(), Seen) for one in asked)
+        finally:
+            await pool.stop()
+
+    asyncio.run(work())
