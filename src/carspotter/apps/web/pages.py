@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 from nicegui import events, ui
@@ -32,6 +33,9 @@ body{font-family:system-ui,sans-serif}
 .answers img{width:100%;border-radius:.4rem;display:block}
 .like{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.4rem;width:100%}
 .like small{display:block;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.answers>*{scroll-margin:5rem 0 1rem}
+.pictures{aspect-ratio:4/3;overflow:auto}
+.pictures>*,.answers .pictures img{height:100%;object-fit:contain}
 .current{outline:3px solid currentColor}
 .sheet{width:100%;max-width:72rem;margin:0 auto}
 .takes-photos .q-uploader__list{display:none}
@@ -113,13 +117,16 @@ class _Page:
         with ui.column().classes("sheet q-pa-sm"):
             self._choose_model()
             shown = self._tabs()
-            with ui.tabs().classes("w-full") as tabs:
+            with ui.tabs(on_change=self._seen).classes("w-full") as tabs:
                 named = {name: ui.tab(name, label=words(name)) for name in shown}
-            with ui.tab_panels(tabs, value=named["photos"]).classes("w-full"):
+            with ui.tab_panels(tabs, value=named[self._visit.tab]).classes("w-full"):
                 for name, build in shown.items():
                     with ui.tab_panel(named[name]).classes("q-px-none"):
                         build()
             ui.label(words("private")).classes("text-caption")
+
+    def _seen(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        self._visit.tab = event.value
 
     def _tabs(self) -> dict[str, Callable[[], None]]:
         """Name → what builds it."""

@@ -87,8 +87,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "all": ("all", "все"),
     "kind": ("Kind of finding", "Вид находки"),
     "keys": (
-        "Keys: N, P (or ← →) move, K keep, D drop, R relabel as suggested, U undo. Each decision is saved at once.",
-        "Клавиши: N, P (или ← →) ходить, K оставить, D убрать, R назвать иначе, U отменить. Сохраняется сразу.",
+        "Keys: N, P (or ← →) move, K keep, D drop, R relabel as suggested, U undo the latest; on disk at once.",
+        "Клавиши: N, P (или ← →) ходить, K оставить, D убрать, R назвать иначе, U отменить последнее; на диске сразу.",
     ),
     "keys_on": ("Keys decide", "Решать клавишами"),
     "previous": ("Previous findings", "Предыдущие находки"),

@@ -24,6 +24,10 @@ class Visit:
         desk: that is asked.
         limits: of the server.
         words: of the visitor's language.
+
+    Attributes:
+        model: that is chosen.
+        tab: that is seen.
     """
 
     def __init__(self, desk: Desk, limits: Limits, words: Words) -> None:
@@ -31,6 +35,7 @@ class Visit:
         self.limits = limits
         self.words = words
         self.model = desk.models[0]
+        self.tab = "photos"
 
     def uploader(
         self,
