@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 from playwright.sync_api import Browser, Page
 
@@ -15,9 +17,23 @@ from helpers.tiny import colour_photo
 PATIENCE = 60_000  # milliseconds; two shared cores, a browser and a server
 
 
+class Server(NamedTuple):
+    """Where a server is, and its process."""
+
+    url: str
+    pid: int
+
+    @property
+    def workers(self) -> list[int]:
+        """Its processes that look at photos."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        children = [pid for task in tasks for pid in (task / "children").read_text().split()]
+        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 @contextmanager
-def served(*words: str, code: str = "from carspotter.apps.cli import main; main()") -> Iterator[str]:
-    """`carspotter serve` with its options; its address.
+def served(*words: str, code: str = "from carspotter.apps.cli import main; main()") -> Iterator[Server]:
+    """`carspotter serve` with its options.
 
     Args:
         words: of the command line.
@@ -28,7 +44,7 @@ def served(*words: str, code: str = "from carspotter.apps.cli import main; main(
         assert server.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
         assert found
-        yield found[0]
+        yield Server(found[0], server.pid)
         server.terminate()
         server.wait(60)
 

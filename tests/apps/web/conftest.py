@@ -60,4 +60,4 @@ def url(place: Path) -> Iterator[str]:
         "--runs": f"sqlite:///{place / 'runs.db'}",
     }
     with served(str(place / "tiny"), *(word for pair in options.items() for word in pair)) as found:
-        yield found
+        yield found.url

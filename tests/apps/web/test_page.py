@@ -56,7 +56,7 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     page.locator("input[accept*=zip]").set_input_files(
         {"name": "p.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
     )
-    page.wait_for_timeout(1000)
+    page.get_by_text("p.zip, 0.0 MB").wait_for()
     page.get_by_role("button", name="Проверить партию" if russian else "Check the lot").click()
     page.get_by_text("не совпадает" if russian else "mismatch").wait_for()
     heads = page.locator(".q-table th:visible").all_inner_texts()
@@ -71,6 +71,70 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
         assert foreign_words(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out sideways
     assert outside == []
+    page.context.close()
+
+
+def test_files_are_chosen_by_a_button_dropped_and_pasted(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, "en", 1280)
+    with page.expect_file_chooser() as waited:
+        page.get_by_role("button", name="Drop photos here, paste them, or choose").press("Enter")
+    waited.value.set_files([photo(250, 0, 0, "chosen.png")])
+    page.get_by_role("article").filter(has_text="chosen.png").get_by_text("It is a red.").wait_for()
+    given = """name => {
+        const data = new DataTransfer(), picture = document.createElement('canvas');
+        picture.width = picture.height = 40;
+        const bytes = Uint8Array.from(atob(picture.toDataURL('image/png').split(',')[1]), c => c.charCodeAt(0));
+        data.items.add(new File([bytes], name, {type: 'image/png'}));
+        return data;
+    }"""
+    page.evaluate(f"document.dispatchEvent(new ClipboardEvent('paste', {{clipboardData: ({given})('pasted.png')}}))")
+    page.get_by_role("article").filter(has_text="pasted.png").get_by_role("button", name="Why?").wait_for()
+    page.locator(".takes-photos:visible").dispatch_event("dragover")
+    dropped = page.evaluate_handle(f"({given})('dropped.png')")
+    page.locator(".q-uploader__dnd").dispatch_event("drop", {"dataTransfer": dropped})
+    page.get_by_role("article").filter(has_text="dropped.png").get_by_role("button", name="Why?").wait_for()
+    page.context.close()
+
+
+def test_what_is_not_taken_is_named_with_the_reason(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, "en", 1280)
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": "ad.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"}
+    )
+    page.get_by_text("ad.pdf: not taken here; JPEG, PNG, WEBP are.").wait_for()
+    page.route("**/upload/*", lambda route: route.abort())  # as when a phone loses its net
+    page.locator("input[type=file]").first.set_input_files(photo(250, 0, 0, "lost.png"))
+    page.get_by_text("lost.png: did not arrive").wait_for()
+    page.unroute("**/upload/*")
+    page.get_by_role("tab", name="Listing").click()
+    many = page.locator(".takes-photos input[type=file]").last
+    many.set_input_files([photo(250, 0, 0, f"{at}.png") for at in range(51)])
+    page.get_by_text("50.png: left out; 50 files are taken at a time.").wait_for()
+    page.get_by_text("Photos: 50", exact=True).wait_for()
+    many.set_input_files([photo(250, 0, 0, "one.png"), photo(250, 0, 0, "two.png")])
+    page.get_by_text("Photos: 50. Left out, an ad may have 50: 2").wait_for()
+    page.get_by_role("tab", name="Lot").click()
+    large = {"name": "ads.csv", "mimeType": "text/csv", "buffer": b"x" * (11 * 2**20)}
+    page.locator("input[accept*=csv]").set_input_files(large)
+    page.get_by_text("ads.csv: too large; a file may have 10 MB.").wait_for()
+    page.context.close()
+
+
+def test_a_lot_of_single_photos(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, "en", 1280)
+    page.get_by_role("tab", name="Lot").click()
+    table = b"model,photos\nblue,r.png\nred,b.png\n"
+    page.locator("input[accept*=csv]").set_input_files({"name": "ads.csv", "mimeType": "text/csv", "buffer": table})
+    page.get_by_text("ads.csv, ads: 2").wait_for()
+    sent = [photo(250, 0, 0, "r.png"), photo(0, 0, 250, "b.png")]
+    page.locator("input[accept*=zip]").set_input_files(sent)
+    page.get_by_text("Photos: 2", exact=True).wait_for()
+    page.get_by_role("button", name="Check the lot").dblclick()  # the second press begins nothing
+    page.get_by_text("2 of 2 photos").wait_for()
+    page.get_by_text("The photos were looked at and forgotten").wait_for()
+    assert page.get_by_role("button", name="Download the table").count() == 1
+    page.get_by_role("button", name="Check the lot").click()
+    page.get_by_text("Choose a table and its photos first.").wait_for()  # they are no longer there
     page.context.close()
 
 

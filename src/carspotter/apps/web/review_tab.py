@@ -6,12 +6,12 @@ import asyncio
 
 from nicegui import events, ui
 
-from carspotter.apps.web.desk import Upload
+from carspotter.apps.web.held import Upload
 from carspotter.apps.web.review import Review, Suspect
 from carspotter.apps.web.visit import ENGLISH, Visit
 from carspotter.data.wording import brief
 from carspotter.evaluation.page import data_url, text
-from carspotter.records import Kind, Verb
+from carspotter.records import Kind, Rejected, Verb
 
 PAGE = 12
 """Findings shown at once: what fits a desk's screen twice over."""
@@ -155,14 +155,14 @@ class ReviewTab:
     async def _pictures(self, place: ui.row, names: list[str]) -> None:
         for name in names:
             data = await self._review.bytes_of(name)
-            drawn: bytes | str = data
+            drawn: bytes | Rejected = data
             if isinstance(data, bytes):
                 drawn = await self._desk.picture(self._desk.models[0], Upload(name, data), "thumbnail")
             with place:
                 if isinstance(drawn, bytes):
                     ui.html(f'<img alt="{text(name)}" src="{data_url(drawn)}">', sanitize=False).classes("col")
                 else:
-                    ui.label(drawn).props(ENGLISH)
+                    ui.label(f"{brief(name)}: {self._words.reason(drawn.reason)}")
 
     # ---- decisions ------------------------------------------------------------------------------------------------
 
