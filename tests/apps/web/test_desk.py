@@ -123,11 +123,13 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
             await desk.check_lot("tiny", given, [photos], LotColumns("model", "photos", "preis"), lambda *_: None)
         loose = await desk.check_lot("tiny", given, [RED, BLUE, BAD], columns, lambda *_: None)
         assert loose.rows == ready.rows
-        with pytest.raises(SourceError):
+        with pytest.raises(Said, match=r"p\.zip: this zip cannot be used"):
             await desk.check_lot("tiny", given, [Upload("p.zip", b"PK\x03\x04 no zip")], columns, lambda *_: None)
         monkeypatch.setattr(module, "MAX_ADS", 2)
-        with pytest.raises(SourceError, match="2"):
+        with pytest.raises(Said, match="3 ads; this page takes 2"):
             await desk.read_lot(table)
+        with pytest.raises(Said, match=r"no table that can be read(.|\n)*line 2 has 1"):
+            await desk.read_lot(Upload("ads.csv", b"model,photos\nred\n"))
         monkeypatch.setattr(module, "MAX_TABLE_BYTES", 10)
         with pytest.raises(Said, match=r"ads\.csv: too large"):
             await desk.read_lot(table)

@@ -56,7 +56,7 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     page.locator("input[accept*=zip]").set_input_files(
         {"name": "p.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
     )
-    page.get_by_text("p.zip, 0.0 MB").wait_for()
+    page.get_by_text("p.zip, 0.0").wait_for()
     page.get_by_role("button", name="Проверить партию" if russian else "Check the lot").click()
     page.get_by_text("не совпадает" if russian else "mismatch").wait_for()
     heads = page.locator(".q-table th:visible").all_inner_texts()
@@ -117,6 +117,30 @@ def test_what_is_not_taken_is_named_with_the_reason(browser: Browser, url: str) 
     large = {"name": "ads.csv", "mimeType": "text/csv", "buffer": b"x" * (11 * 2**20)}
     page.locator("input[accept*=csv]").set_input_files(large)
     page.get_by_text("ads.csv: too large; a file may have 10 MB.").wait_for()
+    page.context.close()
+
+
+def test_a_russian_reader_is_told_in_russian_what_is_wrong_with_his_files(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, "ru", 390)
+    page.get_by_role("tab", name="Партия").click()
+    for table in (b"model,photos\nred\n", b"PK\3\4 no workbook"):
+        page.locator("input[accept*=csv]").set_input_files({"name": "ads.csv", "mimeType": "text/csv", "buffer": table})
+        said = page.get_by_role("alert").filter(has_text="ads.csv: такую таблицу не прочесть")
+        said.wait_for()
+        page.locator(".q-notification[lang=en]").first.wait_for()  # the details
+        assert foreign_words(page) == []
+        said.wait_for(state="hidden")
+    page.locator("input[accept*=csv]").set_input_files(
+        {"name": "ads.csv", "mimeType": "text/csv", "buffer": b"model,photos\nred,r.png\n"}
+    )
+    page.get_by_text("ads.csv, объявлений: 1").wait_for()
+    page.locator("input[accept*=zip]").set_input_files(
+        {"name": "p.zip", "mimeType": "application/zip", "buffer": b"PK\3\4 no zip"}
+    )
+    page.get_by_text("p.zip, 0.0").wait_for()
+    page.get_by_role("button", name="Проверить партию").click()
+    page.get_by_role("alert").filter(has_text="p.zip: такой архив не годится").wait_for()
+    assert foreign_words(page) == []
     page.context.close()
 
 

@@ -33,6 +33,8 @@ MAX_TABLE_BYTES = 10 * 2**20
 """Of a table that is uploaded. Assumption: thousands of ads take less."""
 MAX_ADS = 2_000
 """Of one lot on the page; the command line takes any number. Assumption: more than a manager looks through."""
+MAX_READ = 20_000
+"""Of a table, so that it can be said how many ads it has (assumption: read in a second or two)."""
 PATIENCE = 60.0
 """Seconds that a photo of the page waits for its turn (assumption: longer, and nobody looks any more)."""
 TRIES = 3
@@ -176,11 +178,17 @@ class Desk:
         """A table of ads.
 
         Raises:
-            SourceError: it is none, or too large.
+            Said: it is none, or too large.
         """
         if len(upload.data) > MAX_TABLE_BYTES:
             raise Said("too_large", names=brief(upload.name), megabytes=MAX_TABLE_BYTES // 2**20)
-        return await asyncio.to_thread(_table, upload)
+        try:
+            found = await asyncio.to_thread(_table, upload)
+        except SourceError as fault:
+            raise Said("bad_table", fault.problems, name=brief(upload.name)) from None
+        if len(found.rows) > MAX_ADS:
+            raise Said("too_many_ads", name=brief(upload.name), count=len(found.rows), most=MAX_ADS)
+        return found
 
     async def check_lot(
         self,
@@ -320,8 +328,11 @@ def _listing(sent: Sequence[Upload], place: Path) -> Listing:
             continue
         path = place / f"{number}.zip"
         path.write_bytes(one.data)
-        with _named(path, one.name):
-            found = list_place(path)
+        try:
+            with _named(path, one.name):
+                found = list_place(path)
+        except SourceError as fault:
+            raise Said("bad_zip", fault.problems, name=brief(one.name)) from None
         photos += found.photos
         notes += [note.replace(str(path), brief(one.name)) for note in found.notes]
     return Listing(tuple(photos), notes=tuple(notes))
@@ -338,5 +349,5 @@ def _table(upload: Upload) -> Table:
         file.write(upload.data)
         file.flush()
         with _named(Path(file.name), upload.name):
-            found = read_table(file.name, max_rows=MAX_ADS)
+            found = read_table(file.name, max_rows=MAX_READ)
     return Table(brief(upload.name), found.columns, found.rows, found.lines, found.notes)

@@ -76,7 +76,7 @@ class LotTab:
         words = self._words
         photos = [file for file in self._sent.values() if not is_zip_name(file.name)]
         told = [
-            f"{brief(file.name)}, {len(file.data) / 2**20:.1f} MB"
+            words("sized", name=brief(file.name), megabytes=len(file.data) / 2**20)
             for file in self._sent.values()
             if is_zip_name(file.name)
         ]

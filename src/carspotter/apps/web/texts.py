@@ -71,9 +71,22 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "photos_done": ("{done} of {total} photos", "Снимков: {done} из {total}"),
     "need_both": ("Choose a table and its photos first.", "Сначала выберите таблицу и снимки к ней."),
     "ads": ("ads: {count}", "объявлений: {count}"),
+    "sized": ("{name}, {megabytes:.1f} MB", "{name}, {megabytes:.1f} МБ"),
     "forgotten": (
         "The photos were looked at and forgotten; choose them again for another check.",
         "Снимки просмотрены и забыты; для новой проверки выберите их снова.",
+    ),
+    "bad_table": (
+        "{name}: no table that can be read; save it as CSV (UTF-8) or XLSX, and choose it again.",
+        "{name}: такую таблицу не прочесть; сохраните её как CSV (UTF-8) или XLSX и выберите снова.",
+    ),
+    "bad_zip": (
+        "{name}: this zip cannot be used; pack the photos again, and choose it again.",
+        "{name}: такой архив не годится; упакуйте снимки заново и выберите его снова.",
+    ),
+    "too_many_ads": (
+        "{name}: {count} ads; this page takes {most}, `carspotter lot` any number.",
+        "{name}: объявлений {count}; страница берёт до {most}, а `carspotter lot` сколько угодно.",
     ),
     "too_large": (
         "{names}: too large; a file may have {megabytes} MB.",

@@ -136,9 +136,10 @@ class Visit:
 
     def _sentences(self, fault: CarspotterError) -> list[tuple[str, str]]:
         """What went wrong, each sentence with its language."""
+        told = [(problem, "en") for problem in str(fault).splitlines()[:SHOWN_FAULTS]]
         if isinstance(fault, Said):
-            return [(self.words(fault.key, **fault.values), self.words.language)]
-        return [(problem, "en") for problem in str(fault).splitlines()[:SHOWN_FAULTS]]
+            told[0] = (self.words(fault.key, **fault.values), self.words.language)
+        return told
 
     @contextmanager
     def _awaited(self) -> Iterator[None]:
