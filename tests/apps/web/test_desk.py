@@ -18,12 +18,13 @@ from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.shelf import Shelf
 from carspotter.apps.web import desk as module
-from carspotter.apps.web.desk import Desk, Upload
+from carspotter.apps.web.desk import Desk
+from carspotter.apps.web.held import Upload
 from carspotter.apps.web.texts import CELLS, COLUMNS, KINDS, LISTINGS, REASONS, STANDINGS, TEXTS, VERBS, VERDICTS
 from carspotter.apps.web.words import Said, Words, choose_language
 from carspotter.data.source import read_source
 from carspotter.errors import Reason, SourceError
-from carspotter.records import Kind, ListingVerdict, Verb, Verdict
+from carspotter.records import Kind, ListingVerdict, Rejected, Verb, Verdict
 from carspotter.tracking import leaderboard
 from helpers.tiny import colour_photo, write_remembering_bundle, write_tiny_bundle
 
@@ -88,9 +89,13 @@ def test_pictures_are_drawn_anew(at_the_desk: Callable[..., None]) -> None:
         assert b"where it was taken" not in small
         with Image.open(io.BytesIO(small)) as image:
             assert image.size == (240, 160)
-        assert "none of JPEG" in str(await desk.picture("tiny", BAD, "thumbnail"))
+        refused = await desk.picture("tiny", BAD, "thumbnail")
+        assert isinstance(refused, Rejected)
+        assert refused.reason is Reason.NOT_A_PHOTO
         # The tiny net's head lies nowhere as rows, so a map would need torch.
-        assert "carspotter[train]" in str(await desk.picture("tiny", RED, "why"))
+        undrawn = await desk.picture("tiny", RED, "why")
+        assert isinstance(undrawn, Rejected)
+        assert undrawn.reason is Reason.MISSING_EXTRA
 
     at_the_desk(ask)
 
@@ -107,25 +112,59 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
         given = await desk.read_lot(table)
         seen: list[tuple[int, int]] = []
         columns = LotColumns("model", "photos", "price")
-        ready = await desk.check_lot("tiny", given, photos, columns, lambda *done: seen.append(done))
-        assert seen == [(1, 3), (2, 3), (3, 3)]
+        ready = await desk.check_lot("tiny", given, [photos], columns, lambda *done: seen.append(done))
+        assert seen == [(1, 3), (2, 3), (3, 3)]  # photos; one is in two ads
         assert [row[3] for row in ready.rows] == ["mismatch", "match", "match"]
         assert ready.columns[:4] == ("model", "photos", "price", "verdict")
         assert any("without a number" in sentence for sentence in ready.notes)
         assert (ready.given, [one.verdict.value for one in ready.listed]) == (3, ["mismatch", "match", "match"])
         assert b"'=1+1" in ready.as_csv()  # a spreadsheet runs nothing of it
         with pytest.raises(SourceError, match="has no column 'preis'"):
-            await desk.check_lot("tiny", given, photos, LotColumns("model", "photos", "preis"), lambda *_: None)
-        with pytest.raises(SourceError):
-            await desk.check_lot("tiny", given, Upload("p.zip", b"PK\x03\x04 no zip"), columns, lambda *_: None)
+            await desk.check_lot("tiny", given, [photos], LotColumns("model", "photos", "preis"), lambda *_: None)
+        loose = await desk.check_lot("tiny", given, [RED, BLUE, BAD], columns, lambda *_: None)
+        assert loose.rows == ready.rows
+        with pytest.raises(Said, match=r"p\.zip: this zip cannot be used"):
+            await desk.check_lot("tiny", given, [Upload("p.zip", b"PK\x03\x04 no zip")], columns, lambda *_: None)
         monkeypatch.setattr(module, "MAX_ADS", 2)
-        with pytest.raises(SourceError, match="2"):
+        with pytest.raises(Said, match="3 ads; this page takes 2"):
             await desk.read_lot(table)
+        with pytest.raises(Said, match=r"no table that can be read(.|\n)*line 2 has 1"):
+            await desk.read_lot(Upload("ads.csv", b"model,photos\nred\n"))
         monkeypatch.setattr(module, "MAX_TABLE_BYTES", 10)
-        with pytest.raises(SourceError, match=r"ads\.csv has more than"):
+        with pytest.raises(Said, match=r"ads\.csv: too large"):
             await desk.read_lot(table)
 
     at_the_desk(ask)
+
+
+def test_as_many_photos_of_a_lot_are_in_work_as_there_are_workers(tmp_path: Path) -> None:
+    api = Api(Shelf([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=2).resolved())
+    sent = [Upload(f"{at}.png", colour_photo(250, 0, at, (1500, 1000))) for at in range(8)]
+    named = ";".join(one.name for one in sent)
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, api.pool.working)
+            await asyncio.sleep(0)
+
+    async def ask() -> None:
+        await api.pool.start()
+        watching = asyncio.create_task(watch())
+        try:
+            while api.pool.ready < 2:
+                await asyncio.sleep(0.01)
+            desk = Desk(api)
+            given = await desk.read_lot(Upload("ads.csv", f"model,photos\nred,{named}\n".encode()))
+            ready = await desk.check_lot("tiny", given, sent, LotColumns("model", "photos"), lambda *_: None)
+            assert [row[2] for row in ready.rows] == ["match"]
+        finally:
+            watching.cancel()
+            await api.pool.stop()
+
+    asyncio.run(ask())
+    assert most == 2
 
 
 def test_like_training_photos_are_shown_as_far_as_they_are_there(tmp_path: Path) -> None:

@@ -3,109 +3,16 @@
 from __future__ import annotations
 
 import io
-import re
-import shutil
-import subprocess
-import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
-from carspotter.tracking.decisions import read_decisions
-from helpers.absent import absent
-from helpers.tiny import colour_photo, write_remembering_bundle
+from helpers.browsing import PATIENCE, foreign_words, open_page, photo
+from helpers.tiny import colour_photo
 
 pytestmark = pytest.mark.slow
-PATIENCE = 60_000  # milliseconds; two shared cores, a browser and a server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        absent("no Chromium: apt-get install chromium", "CARSPOTTER_REQUIRE_SERVERS")
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("day")
-
-
-@pytest.fixture(scope="module")
-def url(place: Path) -> Iterator[str]:
-    for name, colour in (("red/1.png", (250, 0, 0)), ("red/2.png", (0, 0, 250)), ("blue/3.png", (0, 0, 240))):
-        (place / "set" / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / "set" / name).write_bytes(colour_photo(*colour))
-    folder = write_remembering_bundle(place / "tiny", place / "set")
-    (place / "findings.csv").write_text(
-        "id,kind,score,is_issue,why,suggestion\n"
-        "red/2.png,label_error,0.01,1,others say blue,blue\n"
-        "red/1.png,near_duplicate,0.2,1,as blue/3.png,blue/3.png\n"
-        "blue/3.png,dark,0.3,0,not so dark,\n"
-        "red,class_overlap,0.3,1,overlaps,blue\n"
-    )
-    command = [sys.executable, "-m", "carspotter", "serve", str(folder), "--port", "0", "--workers", "1"]
-    command += ["--findings", str(place / "findings.csv"), "--photos", str(place / "set")]
-    command += ["--decisions", str(place / "decisions.csv"), "--who", "the manager"]
-    command += ["--runs", f"sqlite:///{place / 'runs.db'}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
-        assert found
-        yield found[0]
-        server.terminate()
-        server.wait(60)
-
-
-def open_page(browser: Browser, url: str, language: str, width: int) -> tuple[Page, list[str]]:
-    """A page, and what it asks of anybody else."""
-    page = browser.new_context(viewport={"width": width, "height": 800}).new_page()
-    page.set_default_timeout(PATIENCE)
-    outside: list[str] = []
-    ours = (url, url.replace("http", "ws", 1), "data:", "blob:")
-    page.on("request", lambda asked: None if asked.url.startswith(ours) else outside.append(asked.url))
-    page.goto(f"{url}/?lang={language}")
-    page.wait_for_selector("input[type=file]", state="attached")
-    page.wait_for_function("window.carspotterPaste === true")  # it talks to the server by now
-    return page, outside
-
-
-TEXTS_SHOWN = """
-() => {
-  const skip = element => element.closest('[lang=en],i,script,style,[aria-hidden=true]');
-  const found = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    if (!skip(walker.currentNode.parentElement)) found.push(walker.currentNode.textContent.trim());
-  }
-  for (const element of document.querySelectorAll('*')) {
-    if (skip(element)) continue;
-    for (const name of ['aria-label', 'alt', 'title', 'placeholder']) {
-      if (element.hasAttribute(name)) found.push(element.getAttribute(name).trim());
-    }
-  }
-  return found;
-}
-"""
-OURS = re.compile(r"carspotter|[\w/]+\.png|red|green|blue|tiny|model|photos|the manager|\d[\d-]+T[\d:+]+|[KMG]?B\b")
-"""What has no language: names of files, models, classes and people, times, sizes."""
-
-
-def foreign_words(page: Page) -> list[str]:
-    """Texts of a Russian page, those for screen readers too, that are not Russian and are not marked as English."""
-    shown = [OURS.sub("", said) for said in page.evaluate(TEXTS_SHOWN)]
-    return [said for said in shown if re.search("[A-Za-z]{2}", said) and not re.search("[А-Яа-я]", said)]
-
-
-def photo(red: int, green: int, blue: int, name: str) -> dict[str, object]:
-    return {"name": name, "mimeType": "image/png", "buffer": colour_photo(red, green, blue)}
 
 
 @pytest.mark.parametrize(("language", "width"), [("en", 1280), ("ru", 390)])
@@ -149,7 +56,7 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     page.locator("input[accept*=zip]").set_input_files(
         {"name": "p.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
     )
-    page.wait_for_timeout(1000)
+    page.get_by_text("p.zip, 0.0").wait_for()
     page.get_by_role("button", name="Проверить партию" if russian else "Check the lot").click()
     page.get_by_text("не совпадает" if russian else "mismatch").wait_for()
     heads = page.locator(".q-table th:visible").all_inner_texts()
@@ -167,74 +74,91 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     page.context.close()
 
 
-def test_a_review_survives_a_reload(browser: Browser, url: str, place: Path) -> None:
-    page, outside = open_page(browser, url, "en", 1280)
-    page.get_by_role("tab", name="Review").click()
-    page.get_by_text("0 of 2 decided").wait_for()
-    page.get_by_text("Keys: N, P").wait_for()
-    page.keyboard.press("r")  # as suggested
-    page.get_by_text("1 of 2 decided").wait_for()
-    page.keyboard.press("d")
-    page.get_by_text("2 of 2 decided").wait_for()
-    made = [(d.id, d.decision.value, d.label, d.who) for d in read_decisions(place / "decisions.csv")]
-    assert made == [("red/2.png", "relabel", "blue", "the manager"), ("red/1.png", "drop", "", "the manager")]
-    page.reload()
-    page.wait_for_function("window.carspotterPaste === true")
-    page.get_by_role("tab", name="Review").click()
-    page.get_by_text("2 of 2 decided").wait_for()
-    page.get_by_text("Keys: N, P").wait_for()
-    page.keyboard.press("n")
-    page.keyboard.press("u")
-    page.get_by_text("1 of 2 decided").wait_for()
-    assert [d.id for d in read_decisions(place / "decisions.csv")] == ["red/2.png"]
-    page.get_by_role("button", name="Keep").first.click()
-    page.get_by_text("keep", exact=False).first.wait_for()
-    assert page.locator(".answers:visible img").count() == 3  # a copy beside its original
-    page.get_by_role("tab", name="Runs").click()
-    page.get_by_role("button", name="Show the runs").click()
-    page.wait_for_timeout(2000)
-    assert outside == []
-    page.context.close()
-
-
-def test_a_russian_review_and_runs_are_russian(browser: Browser, url: str) -> None:
-    page, _ = open_page(browser, url, "ru", 1280)
-    page.get_by_role("tab", name="Разбор").click()
-    page.get_by_text("red: возможно, неверная метка").wait_for()
-    page.get_by_role("button", name="Оставить").first.click()
-    page.get_by_text("оставлено").wait_for()
-    page.locator(".answers:visible img").nth(2).wait_for()
-    assert foreign_words(page) == []
-    page.get_by_role("button", name="Отменить").first.click()
-    page.get_by_text("оставлено").wait_for(state="hidden")
-    page.get_by_role("tab", name="Запуски").click()
-    page.get_by_role("button", name="Показать запуски").click()
-    page.wait_for_timeout(2000)
-    assert foreign_words(page) == []
-    page.context.close()
-
-
-def test_keys_are_switched_off_for_good(browser: Browser, url: str, place: Path) -> None:
+def test_files_are_chosen_by_a_button_dropped_and_pasted(browser: Browser, url: str) -> None:
     page, _ = open_page(browser, url, "en", 1280)
-    decisions = place / "decisions.csv"
-    before = decisions.read_bytes() if decisions.exists() else b""
-    page.get_by_role("tab", name="Review").click()
-    page.get_by_text("Keys: N, P").wait_for()
-    page.get_by_role("switch", name="Keys decide").click()
-    page.get_by_text("Keys: N, P").wait_for(state="hidden")
-    page.keyboard.press("d")
-    page.reload()
-    page.wait_for_function("window.carspotterPaste === true")
-    page.get_by_role("tab", name="Review").click()
-    switch = page.get_by_role("switch", name="Keys decide")
-    switch.wait_for()
-    page.wait_for_timeout(1000)  # in which they would have been switched on
-    assert switch.get_attribute("aria-checked") == "false"
-    page.keyboard.press("d")
-    page.wait_for_timeout(1000)
-    assert (decisions.read_bytes() if decisions.exists() else b"") == before
-    switch.click()
-    page.get_by_text("Keys: N, P").wait_for()
+    with page.expect_file_chooser() as waited:
+        page.get_by_role("button", name="Drop photos here, paste them, or choose").press("Enter")
+    waited.value.set_files([photo(250, 0, 0, "chosen.png")])
+    page.get_by_role("article").filter(has_text="chosen.png").get_by_text("It is a red.").wait_for()
+    given = """name => {
+        const data = new DataTransfer(), picture = document.createElement('canvas');
+        picture.width = picture.height = 40;
+        const bytes = Uint8Array.from(atob(picture.toDataURL('image/png').split(',')[1]), c => c.charCodeAt(0));
+        data.items.add(new File([bytes], name, {type: 'image/png'}));
+        return data;
+    }"""
+    page.evaluate(f"document.dispatchEvent(new ClipboardEvent('paste', {{clipboardData: ({given})('pasted.png')}}))")
+    page.get_by_role("article").filter(has_text="pasted.png").get_by_role("button", name="Why?").wait_for()
+    page.locator(".takes-photos:visible").dispatch_event("dragover")
+    dropped = page.evaluate_handle(f"({given})('dropped.png')")
+    page.locator(".q-uploader__dnd").dispatch_event("drop", {"dataTransfer": dropped})
+    page.get_by_role("article").filter(has_text="dropped.png").get_by_role("button", name="Why?").wait_for()
+    page.context.close()
+
+
+def test_what_is_not_taken_is_named_with_the_reason(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, "en", 1280)
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": "ad.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"}
+    )
+    page.get_by_text("ad.pdf: not taken here; JPEG, PNG, WEBP are.").wait_for()
+    page.route("**/upload/*", lambda route: route.abort())  # as when a phone loses its net
+    page.locator("input[type=file]").first.set_input_files(photo(250, 0, 0, "lost.png"))
+    page.get_by_text("lost.png: did not arrive").wait_for()
+    page.unroute("**/upload/*")
+    page.get_by_role("tab", name="Listing").click()
+    many = page.locator(".takes-photos input[type=file]").last
+    many.set_input_files([photo(250, 0, 0, f"{at}.png") for at in range(51)])
+    page.get_by_text("50.png: left out; 50 files are taken at a time.").wait_for()
+    page.get_by_text("Photos: 50", exact=True).wait_for()
+    many.set_input_files([photo(250, 0, 0, "one.png"), photo(250, 0, 0, "two.png")])
+    page.get_by_text("Photos: 50. Left out, an ad may have 50: 2").wait_for()
+    page.get_by_role("tab", name="Lot").click()
+    large = {"name": "ads.csv", "mimeType": "text/csv", "buffer": b"x" * (11 * 2**20)}
+    page.locator("input[accept*=csv]").set_input_files(large)
+    page.get_by_text("ads.csv: too large; a file may have 10 MB.").wait_for()
+    page.context.close()
+
+
+def test_a_russian_reader_is_told_in_russian_what_is_wrong_with_his_files(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, "ru", 390)
+    page.get_by_role("tab", name="Партия").click()
+    for table in (b"model,photos\nred\n", b"PK\3\4 no workbook"):
+        page.locator("input[accept*=csv]").set_input_files({"name": "ads.csv", "mimeType": "text/csv", "buffer": table})
+        said = page.get_by_role("alert").filter(has_text="ads.csv: такую таблицу не прочесть")
+        said.wait_for()
+        page.locator(".q-notification[lang=en]").first.wait_for()  # the details
+        assert foreign_words(page) == []
+        said.wait_for(state="hidden")
+    page.locator("input[accept*=csv]").set_input_files(
+        {"name": "ads.csv", "mimeType": "text/csv", "buffer": b"model,photos\nred,r.png\n"}
+    )
+    page.get_by_text("ads.csv, объявлений: 1").wait_for()
+    page.locator("input[accept*=zip]").set_input_files(
+        {"name": "p.zip", "mimeType": "application/zip", "buffer": b"PK\3\4 no zip"}
+    )
+    page.get_by_text("p.zip, 0.0").wait_for()
+    page.get_by_role("button", name="Проверить партию").click()
+    page.get_by_role("alert").filter(has_text="p.zip: такой архив не годится").wait_for()
+    assert foreign_words(page) == []
+    page.context.close()
+
+
+def test_a_lot_of_single_photos(browser: Browser, url: str) -> None:
+    page, _ = open_page(browser, url, "en", 1280)
+    page.get_by_role("tab", name="Lot").click()
+    table = b"model,photos\nblue,r.png\nred,b.png\n"
+    page.locator("input[accept*=csv]").set_input_files({"name": "ads.csv", "mimeType": "text/csv", "buffer": table})
+    page.get_by_text("ads.csv, ads: 2").wait_for()
+    sent = [photo(250, 0, 0, "r.png"), photo(0, 0, 250, "b.png")]
+    page.locator("input[accept*=zip]").set_input_files(sent)
+    page.get_by_text("Photos: 2", exact=True).wait_for()
+    page.get_by_role("button", name="Check the lot").dblclick()  # the second press begins nothing
+    page.get_by_text("2 of 2 photos").wait_for()
+    page.get_by_text("The photos were looked at and forgotten").wait_for()
+    assert page.get_by_role("button", name="Download the table").count() == 1
+    page.get_by_role("button", name="Check the lot").click()
+    page.get_by_text("Choose a table and its photos first.").wait_for()  # they are no longer there
     page.context.close()
 
 

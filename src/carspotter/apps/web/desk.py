@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,10 @@ from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.line import Turn
 from carspotter.apps.serving.pool import Full
 from carspotter.apps.serving.worker import Gone, Model, Seen, Task, Want, together
+from carspotter.apps.web.held import MAX_HELD, Held, Upload
 from carspotter.apps.web.words import Said
 from carspotter.data.archive import forget_archives
-from carspotter.data.listing import list_place
+from carspotter.data.listing import Listing, list_place
 from carspotter.data.photo import read_bytes
 from carspotter.data.table import Cell, Table, read_table, write_table
 from carspotter.data.wording import brief
@@ -32,17 +33,11 @@ MAX_TABLE_BYTES = 10 * 2**20
 """Of a table that is uploaded. Assumption: thousands of ads take less."""
 MAX_ADS = 2_000
 """Of one lot on the page; the command line takes any number. Assumption: more than a manager looks through."""
+MAX_READ = 20_000
+"""Of a table, so that it can be said how many ads it has (assumption: read in a second or two)."""
 PATIENCE = 60.0
 """Seconds that a photo of the page waits for its turn (assumption: longer, and nobody looks any more)."""
 TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One photo as sent: its name and bytes."""
-
-    name: str
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +89,14 @@ class Desk:
     Args:
         api: of the server.
         training: photos by id, among them those that trained its models; None where none are shown.
+
+    Attributes:
+        held: visitors' files that may be asked about again.
     """
 
     def __init__(self, api: Api, training: Mapping[str, Photo] | None = None) -> None:
         self._api = api
+        self.held = Held(MAX_HELD)
         self._training = training
 
     @property
@@ -138,12 +137,10 @@ class Desk:
         bundle, seen = await self._ask(model, [photo.data for photo in photos])
         return _listed(bundle, declared, seen)
 
-    async def picture(self, model: str, photo: Upload, want: Want) -> bytes | str:
-        """A small picture of a photo, or of why it was named so; a sentence where there is none."""
+    async def picture(self, model: str, photo: Upload, want: Want) -> bytes | Rejected:
+        """A small picture of a photo, or of why it was named so; the reason where there is none."""
         _, (seen,) = await self._ask(model, [photo.data], want)
-        if seen.picture is not None:
-            return seen.picture
-        return seen.rejected.sentence if seen.rejected else ""
+        return seen.rejected or seen.picture or b""
 
     async def like(self, model: str, photo: Upload) -> tuple[Like, ...]:
         """The training photos that are most like a photo: of its class, then of the runner-up.
@@ -181,65 +178,89 @@ class Desk:
         """A table of ads.
 
         Raises:
-            SourceError: it is none, or too large.
+            Said: it is none, or too large.
         """
         if len(upload.data) > MAX_TABLE_BYTES:
-            raise SourceError(f"{brief(upload.name)} has more than {MAX_TABLE_BYTES // 2**20} MB")
-        return await asyncio.to_thread(_table, upload)
+            raise Said("too_large", names=brief(upload.name), megabytes=MAX_TABLE_BYTES // 2**20)
+        try:
+            found = await asyncio.to_thread(_table, upload)
+        except SourceError as fault:
+            raise Said("bad_table", fault.problems, name=brief(upload.name)) from None
+        if len(found.rows) > MAX_ADS:
+            raise Said("too_many_ads", name=brief(upload.name), count=len(found.rows), most=MAX_ADS)
+        return found
 
     async def check_lot(
-        self, model: str, given: Table, archive: Upload, columns: LotColumns, progress: Callable[[int, int], None]
+        self,
+        model: str,
+        given: Table,
+        sent: Sequence[Upload],
+        columns: LotColumns,
+        progress: Callable[[int, int], None],
     ) -> Ready:
         """Every ad of a table against its photos; a photo of several ads is answered once.
 
+        Args:
+            model: that is asked.
+            given: the table.
+            sent: photos, and zips of photos.
+            columns: of the table.
+            progress: told how many photos of how many are answered.
+
         Raises:
-            SourceError: the columns are not there, or the archive is refused.
+            SourceError: the columns are not there, or a zip is refused.
         """
         find_columns(given, columns.model, columns.photos, columns.price, columns.year)
         with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
-            path = Path(place) / "photos.zip"
-            with _named(path, archive.name):
-                try:
-                    await asyncio.to_thread(path.write_bytes, archive.data)
-                    listing = await asyncio.to_thread(list_place, path)
-                    ads = await asyncio.to_thread(
-                        find_ads, given.column(columns.model), given.column(columns.photos), listing
-                    )
-                    found = await self._all(model, ads, progress)
-                finally:
-                    forget_archives()  # they would hold the deleted file
-        notes = tuple(note.replace(str(path), brief(archive.name)) for note in listing.notes)
+            try:
+                listing = await asyncio.to_thread(_listing, sent, Path(place))
+                ads = await asyncio.to_thread(
+                    find_ads, given.column(columns.model), given.column(columns.photos), listing
+                )
+                found = await self._all(model, ads, progress)
+            finally:
+                forget_archives()  # they would hold the deleted file
         gaps, remarks = gaps_of(given, found, columns)
         order = sorted(range(len(found)), key=lambda at: urgency(found[at], gaps, at))
         names, rows = await asyncio.to_thread(written, given, found, gaps)
         return Ready(
             columns=tuple(names),
             rows=tuple(rows[at] for at in order),
-            notes=(*notes, *remarks),
+            notes=(*listing.notes, *remarks),
             given=len(given.columns),
             listed=tuple(found[at] for at in order),
         )
 
     async def _all(self, model: str, ads: Sequence[Ad], progress: Callable[[int, int], None]) -> list[Listed]:
         """By one version of the model; where it is replaced meanwhile, all of it again."""
+        photos = {photo.id: photo for ad in ads for photo in ad.photos}
         for _ in range(TRIES):
-            bundle, current, turn = *self._api.shelf.now(model), Turn()
-            answered: dict[str, Seen | Gone] = {}
-            found = []
-            for number, ad in enumerate(ads):
-                for photo in ad.photos:
-                    if photo.id not in answered:
-                        answered[photo.id] = await self._read(current, photo, turn)
-                seen = [answered[photo.id] for photo in ad.photos]
-                if any(isinstance(one, Gone) for one in seen):
-                    break
-                missing = [Seen(rejected=one) for one in ad.missing]
-                found.append(_listed(bundle, ad.declared, [*(s for s in seen if isinstance(s, Seen)), *missing]))
-                progress(number + 1, len(ads))
-            if len(found) == len(ads):
-                return found
+            bundle, current = self._api.shelf.now(model)
+            answered = await self._answered(current, photos.values(), progress)
+            if answered is not None:
+                return await asyncio.to_thread(_judged, bundle, ads, answered)
             await self._api.refresh()
         raise Said("replaced")
+
+    async def _answered(
+        self, current: Model, photos: Collection[Photo], progress: Callable[[int, int], None]
+    ) -> dict[str, Seen] | None:
+        """What each shows, as many at a time as there are workers; None where the model is gone meanwhile."""
+        turn, left, gone = Turn(), iter(photos), False
+        answered: dict[str, Seen] = {}
+
+        async def one_after_another() -> None:
+            nonlocal gone
+            for photo in left:
+                said = await self._read(current, photo, turn)
+                gone = gone or isinstance(said, Gone)
+                if gone or isinstance(said, Gone):
+                    return
+                answered[photo.id] = said
+                progress(len(answered), len(photos))
+
+        await asyncio.gather(*(one_after_another() for _ in range(self._api.limits.workers)))
+        return None if gone else answered
 
     async def _read(self, current: Model, photo: Photo, turn: Turn) -> Seen | Gone:
         """One photo of an archive; it waits for its turn among everybody's."""
@@ -271,6 +292,17 @@ class Desk:
         raise Said("replaced")
 
 
+def _judged(bundle: Bundle, ads: Sequence[Ad], answered: Mapping[str, Seen]) -> list[Listed]:
+    return [
+        _listed(
+            bundle,
+            ad.declared,
+            [*(answered[photo.id] for photo in ad.photos), *(Seen(rejected=one) for one in ad.missing)],
+        )
+        for ad in ads
+    ]
+
+
 def _listed(bundle: Bundle, declared: str, seen: Sequence[Seen]) -> Listed:
     card = bundle.card
     scores, strangers = together(seen, [str(at) for at in range(len(seen))], len(card.classes))
@@ -286,11 +318,36 @@ def _named(path: Path, name: str) -> Iterator[None]:
         raise SourceError([problem.replace(str(path), brief(name)) for problem in fault.problems]) from None
 
 
+def _listing(sent: Sequence[Upload], place: Path) -> Listing:
+    """The photos that were sent, and those in zips, which are written to a folder."""
+    photos: list[Photo] = []
+    notes: list[str] = []
+    for number, one in enumerate(sent):
+        if not is_zip_name(one.name):
+            photos.append(Photo(one.name, one.data))
+            continue
+        path = place / f"{number}.zip"
+        path.write_bytes(one.data)
+        try:
+            with _named(path, one.name):
+                found = list_place(path)
+        except SourceError as fault:
+            raise Said("bad_zip", fault.problems, name=brief(one.name)) from None
+        photos += found.photos
+        notes += [note.replace(str(path), brief(one.name)) for note in found.notes]
+    return Listing(tuple(photos), notes=tuple(notes))
+
+
+def is_zip_name(name: str) -> bool:
+    """Whether a file that was sent is one of many photos."""
+    return name.casefold().endswith(".zip")
+
+
 def _table(upload: Upload) -> Table:
     suffix = Path(upload.name).suffix.casefold()
     with tempfile.NamedTemporaryFile(suffix=suffix if suffix in {".csv", ".tsv", ".xlsx"} else ".csv") as file:
         file.write(upload.data)
         file.flush()
         with _named(Path(file.name), upload.name):
-            found = read_table(file.name, max_rows=MAX_ADS)
+            found = read_table(file.name, max_rows=MAX_READ)
     return Table(brief(upload.name), found.columns, found.rows, found.lines, found.notes)

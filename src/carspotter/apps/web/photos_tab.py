@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from nicegui import events, ui
+from collections.abc import Callable
 
-from carspotter.apps.web.desk import Like, Upload
-from carspotter.apps.web.visit import ENGLISH, Visit
+from nicegui import ui
+
+from carspotter.apps.web.desk import Like
+from carspotter.apps.web.held import Upload
+from carspotter.apps.web.uploader import add_uploader
+from carspotter.apps.web.visit import Visit
+from carspotter.apps.web.words import Said
 from carspotter.data.wording import brief
+from carspotter.errors import Reason
 from carspotter.evaluation.page import data_url, text
-from carspotter.records import Answer, Verdict
+from carspotter.records import Answer, Rejected, Verdict
 
 COLOURS = {Verdict.NAMED: "positive", Verdict.ONE_OF: "primary", Verdict.BAD_PHOTO: "grey-8"}
 USUAL = "warning"
+INSTALL = 'pip install "carspotter[train]"'
 
 
 class PhotosTab:
@@ -23,38 +30,92 @@ class PhotosTab:
 
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
-        self._desk = visit.desk
-        self._words = visit.words
+        self._cards: list[_Card] = []
 
     def build(self) -> None:
         """Put it onto the page."""
+        visit = self._visit
+        add_uploader(visit, visit.words("drop"), self._take, files=visit.limits.photos, most=visit.limits.photo_bytes)
+        self._shown = ui.element("div").classes("answers").props("aria-live=polite")
+        ui.button(visit.words("clear"), on_click=self._clear).props("flat")
 
-        async def named(event: events.UploadEventArguments) -> None:
-            photo = Upload(event.file.name, await event.file.read())
-            with shown:
-                card = ui.card().props("role=article aria-live=polite")
-            await self._visit.guarded(lambda: self._fill(card, photo))
+    async def _take(self, photo: Upload) -> None:
+        with self._shown:
+            card = _Card(self._visit, photo)
+        self._cards.append(card)
+        await card.ask()
 
-        self._visit.uploader(self._words("drop"), named)
-        shown = ui.element("div").classes("answers").props("aria-live=polite")
-        ui.button(self._words("clear"), on_click=shown.clear).props("flat")
+    def _clear(self) -> None:
+        for card in self._cards:
+            card.forget()
+        self._cards.clear()
+        self._shown.clear()
 
-    async def _fill(self, card: ui.card, photo: Upload) -> None:
-        """One photo's answer, as it comes."""
-        model = self._visit.model
-        with card:
-            waiting = ui.label(f"{brief(photo.name)}: {self._words('working')}")
-        found = await self._desk.identify(model, photo)
-        usable = found.verdict is not Verdict.BAD_PHOTO
-        picture = await self._desk.picture(model, photo, "thumbnail") if usable else None
-        waiting.delete()
-        with card:
-            if isinstance(picture, bytes):
-                ui.html(f'<img alt="" src="{data_url(picture)}">', sanitize=False)
-            self._say(found)
+
+class _Card:
+    """One photo. Its bytes are held until nothing more can be asked about it, or until they are let go to make room."""
+
+    def __init__(self, visit: Visit, photo: Upload) -> None:
+        self._visit = visit
+        self._desk = visit.desk
+        self._words = visit.words
+        self._model = visit.model
+        self._held: Upload | None = photo
+        with ui.card().props("role=article aria-live=polite"):
+            self._picture = ui.column().classes("w-full")
+            self._said = ui.column().classes("w-full")
             ui.label(brief(photo.name)).classes("text-caption")
-            if isinstance(picture, bytes):
-                self._offer_why(model, photo)
+            self._why = ui.column().classes("w-full")
+        visit.keep(photo, self._lose)
+
+    async def ask(self) -> None:
+        """The answer as it comes, then a picture."""
+        if await self._visit.attempt(self._said, self._answer, self.ask) and self._held is not None:
+            await self._visit.attempt(self._picture, self._draw)
+
+    def forget(self) -> None:
+        """Nothing more is asked."""
+        if self._held is not None:
+            self._visit.drop(self._held)
+            self._held = None
+
+    def _lose(self) -> None:
+        self._held = None
+        self._why.clear()
+        with self._why:
+            ui.label(self._words("let_go")).classes("text-caption")
+
+    @property
+    def _photo(self) -> Upload:
+        if self._held is None:
+            raise Said("let_go")
+        return self._held
+
+    async def _answer(self) -> Callable[[], None]:
+        found = await self._desk.identify(self._model, self._photo)
+        if found.verdict is Verdict.BAD_PHOTO:
+            self.forget()
+        return lambda: self._say(found)
+
+    async def _draw(self) -> Callable[[], None]:
+        drawn = await self._desk.picture(self._model, self._photo, "thumbnail")
+
+        def show() -> None:
+            if isinstance(drawn, Rejected):
+                ui.label(self._words.reason(drawn.reason)).classes("text-caption")
+                return
+            ui.html(f'<img alt="" src="{data_url(drawn)}">', sanitize=False).classes("w-full")
+            if self._held is not None:
+                with self._why:
+                    self._offer_why()
+
+        return show
+
+    def _offer_why(self) -> None:
+        def ask() -> object:
+            return self._visit.attempt(self._why, self._explain)
+
+        ui.button(self._words("why"), on_click=ask).props("outline dense")
 
     def _say(self, found: Answer) -> None:
         labels = [guess.label for guess in found.top[: max(1, found.claimed)]]
@@ -70,40 +131,35 @@ class PhotosTab:
         elif found.group:
             ui.label(self._words("family", group=found.group)).classes("text-caption")
 
-    def _offer_why(self, model: str, photo: Upload) -> None:
-        async def show() -> None:
-            button.disable()
-            try:
-                await self._show_map(place, model, photo)
-                if self._desk.shows_training:
-                    await self._show_like(place, model, photo)
-            except Exception:
-                place.clear()
-                button.enable()  # it may be asked again
-                raise
+    async def _explain(self) -> Callable[[], None]:
+        photo = self._photo
+        drawn = await self._desk.picture(self._model, photo, "why")
+        like = await self._desk.like(self._model, photo) if self._desk.shows_training else None
+        self.forget()
 
-        button = ui.button(self._words("why"), on_click=lambda: self._visit.guarded(show)).props("outline dense")
-        place = ui.column().classes("w-full")
+        def show() -> None:
+            self._show_map(drawn)
+            if like is not None:
+                self._show_like(like)
 
-    async def _show_map(self, place: ui.column, model: str, photo: Upload) -> None:
-        drawn = await self._desk.picture(model, photo, "why")
-        with place:
-            if isinstance(drawn, bytes):
-                ui.html(f'<img alt="{self._words("why_alt")}" src="{data_url(drawn)}">', sanitize=False)
-                ui.label(self._words("why_alt")).classes("text-caption")
-            elif "linear" in drawn:
-                ui.label(self._words("no_map"))
-            else:
-                ui.label(drawn).props(ENGLISH)
+        return show
 
-    async def _show_like(self, place: ui.column, model: str, photo: Upload) -> None:
-        found = await self._desk.like(model, photo)
-        with place:
-            for one in found:
-                if one.shown or one.absent or one.others:  # a class may have no photo that trained
-                    self._like(one)
-            if not found:
-                ui.label(self._words("no_like")).classes("text-caption")
+    def _show_map(self, drawn: bytes | Rejected) -> None:
+        words = self._words
+        if isinstance(drawn, bytes):
+            ui.html(f'<img alt="{words("why_alt")}" src="{data_url(drawn)}">', sanitize=False).classes("w-full")
+            ui.label(words("why_alt")).classes("text-caption")
+        elif drawn.reason is Reason.MISSING_EXTRA:  # the photo itself was read before
+            ui.label(words("no_map", install=INSTALL))
+        else:
+            ui.label(words.reason(drawn.reason))
+
+    def _show_like(self, found: tuple[Like, ...]) -> None:
+        for one in found:
+            if one.shown or one.absent or one.others:  # a class may have no photo that trained
+                self._like(one)
+        if not found:
+            ui.label(self._words("no_like")).classes("text-caption")
 
     def _like(self, like: Like) -> None:
         words = self._words

@@ -11,8 +11,8 @@ from pathlib import Path
 from carspotter.data.photo import read_bytes
 from carspotter.data.table import neutral, read_table
 from carspotter.data.wording import brief, some
-from carspotter.errors import PhotoRefused, SourceError
-from carspotter.records import Dataset, Decision, Kind, Photo, Verb
+from carspotter.errors import PhotoRefused, Reason, SourceError
+from carspotter.records import Dataset, Decision, Kind, Photo, Rejected, Verb
 from carspotter.tracking.decisions import decide, decided_so_far, undo
 
 NEEDED = ("id", "kind", "is_issue", "why", "suggestion")
@@ -88,14 +88,14 @@ class Review:
         """What was decided about a finding."""
         return self.decided.get((str(neutral(suspect.id)), suspect.kind))
 
-    async def bytes_of(self, photo: str) -> bytes | str:
-        """A photo as it lies in the source; a sentence where it does not."""
+    async def bytes_of(self, photo: str) -> bytes | Rejected:
+        """A photo as it lies in the source; the reason where it does not."""
         if photo not in self.photos:
-            return f"{brief(photo)} is not in this source"
+            return Rejected(photo, Reason.MISSING, "is not in this source")
         try:
             return await asyncio.to_thread(read_bytes, self.photos[photo].where)
         except PhotoRefused as refused:
-            return refused.sentence
+            return Rejected(photo, refused.reason, refused.sentence)
 
 
 def _by_finding(decisions: Sequence[Decision]) -> dict[tuple[str, Kind], Decision]:

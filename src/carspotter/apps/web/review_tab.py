@@ -6,12 +6,12 @@ import asyncio
 
 from nicegui import events, ui
 
-from carspotter.apps.web.desk import Upload
+from carspotter.apps.web.held import Upload
 from carspotter.apps.web.review import Review, Suspect
 from carspotter.apps.web.visit import ENGLISH, Visit
 from carspotter.data.wording import brief
 from carspotter.evaluation.page import data_url, text
-from carspotter.records import Kind, Verb
+from carspotter.records import Kind, Rejected, Verb
 
 PAGE = 12
 """Findings shown at once: what fits a desk's screen twice over."""
@@ -19,6 +19,13 @@ ASK_KEYS = "return localStorage.getItem('carspotter-keys') !== 'off'"
 KEEP_KEYS = "localStorage.setItem('carspotter-keys', '{}')"
 """Whether keys decide is remembered by the browser alone, so that whoever speaks to it, or leans on its keyboard, can
 switch them off for good (WCAG 2.2, 2.1.4)."""
+BROWSER_SECONDS = 30.0
+"""In which a browser must have told what it remembers, else keys are off (assumption: a slow phone)."""
+LOOK_AT = """
+const card = getHtmlElement({id});
+card.focus({{preventScroll: true}});
+card.scrollIntoView({{block: 'nearest'}});
+"""
 
 
 class ReviewTab:
@@ -31,12 +38,13 @@ class ReviewTab:
 
     def __init__(self, review: Review, visit: Visit) -> None:
         self._review = review
+        self._visit = visit
         self._desk = visit.desk
         self._words = visit.words
         self._guarded = visit.guarded
         self._kind: Kind | None = None
-        self._first = 0
         self._at = 0
+        self._decided: list[Suspect] = []  # by this visitor, the latest last
         self._turn_of = asyncio.Lock()  # keys that come faster than the disk wait for their turn
         self._cards: list[ui.card] = []
         self._states: list[ui.label] = []
@@ -47,7 +55,7 @@ class ReviewTab:
         kinds = list(dict.fromkeys(one.kind for one in self._review.suspects))
         with ui.row().classes("items-center"):
             names = {"": words("all"), **{kind.value: words.kind(kind) for kind in kinds}}
-            ui.select(names, value="", label=words("kind"), on_change=self._choose).classes("w-48")
+            self._kinds = ui.select(names, value="", label=words("kind"), on_change=self._choose).classes("w-48")
             self._count = ui.label().props("aria-live=polite")
             self._switch = ui.switch(words("keys_on"), on_change=self._keys_changed)
         self._help = ui.label(words("keys")).classes("text-caption")
@@ -61,7 +69,7 @@ class ReviewTab:
         self._show()
 
     async def _ask_keys(self) -> None:
-        self._switch.set_value(bool(await ui.run_javascript(ASK_KEYS)))
+        self._switch.set_value(bool(await ui.run_javascript(ASK_KEYS, timeout=BROWSER_SECONDS)))
 
     def _keys_changed(self, event: events.ValueChangeEventArguments[bool | None]) -> None:
         self._keyboard.active = bool(event.value)
@@ -73,43 +81,70 @@ class ReviewTab:
         return [one for one in self._review.suspects if self._kind in {None, one.kind}]
 
     @property
+    def _first(self) -> int:
+        """Of those on the page that is shown."""
+        return self._at // PAGE * PAGE
+
+    @property
     def _shown(self) -> list[Suspect]:
         return self._all[self._first : self._first + PAGE]
 
     def _choose(self, event: events.ValueChangeEventArguments[str]) -> None:
         self._kind = Kind(event.value) if event.value else None
-        self._first = self._at = 0
+        self._at = 0
         self._show()
 
+    # ---- where the visitor is -------------------------------------------------------------------------------------
+
     def _turn(self, by: int) -> None:
-        if 0 <= self._first + by < len(self._all):
-            self._first, self._at = self._first + by, 0
+        self._go(self._first + by)
+
+    def _go(self, to: int) -> None:
+        """On to a finding, its page turned up, its card in sight and with the focus."""
+        if not 0 <= to < len(self._all):
+            return
+        before, self._at = self._first, to
+        if self._first == before:
+            self._mark()
+        else:
             self._show()
+        self._grid.client.run_javascript(LOOK_AT.format(id=self._cards[to - self._first].id))
 
     def _show(self) -> None:
         self._grid.clear()
         self._cards, self._states = [], []
         with self._grid:
-            for at, one in enumerate(self._shown):
-                self._cards.append(self._card(at, one))
+            for one in self._shown:
+                self._cards.append(self._card(one))
         self._mark()
 
-    def _card(self, at: int, one: Suspect) -> ui.card:
+    def _mark(self) -> None:
+        for number, card in enumerate(self._cards, self._first):
+            if number == self._at:
+                card.classes("current").props("aria-current=true")
+            else:
+                card.classes(remove="current").props(remove="aria-current")
+        decided = sum(self._review.decision(one) is not None for one in self._all)
+        self._count.set_text(self._words("decided", done=decided, total=len(self._all)))
+
+    # ---- cards ----------------------------------------------------------------------------------------------------
+
+    def _card(self, one: Suspect) -> ui.card:
         words = self._words
-        with ui.card().props("role=article") as card:
-            place = ui.row().classes("w-full no-wrap")
+        with ui.card().props("role=article tabindex=-1") as card:
+            place = ui.row().classes("pictures w-full no-wrap")  # as high before they are there: what is in sight stays
             names = [one.id, one.suggestion] if "duplicate" in one.kind or one.kind is Kind.LEAK else [one.id]
             ui.timer(0, lambda: self._pictures(place, names), once=True)
             ui.label(f"{one.label}: {words.kind(one.kind)}").classes("text-bold")
             ui.label(one.why).classes("text-caption").props(ENGLISH)
             ui.label(brief(one.id)).classes("text-caption ellipsis")
             with ui.row().classes("gap-1"):
-                ui.button(words("keep"), on_click=lambda: self._decide(at, Verb.KEEP)).props("dense outline")
-                ui.button(words("drop_photo"), on_click=lambda: self._decide(at, Verb.DROP)).props("dense outline")
+                ui.button(words("keep"), on_click=lambda: self._decide(one, Verb.KEEP)).props("dense outline")
+                ui.button(words("drop_photo"), on_click=lambda: self._decide(one, Verb.DROP)).props("dense outline")
                 if one.better in self._review.classes:
                     named = words("relabel", label=one.better)
-                    ui.button(named, on_click=lambda: self._decide(at, Verb.RELABEL)).props("dense outline")
-                ui.button(words("undo"), on_click=lambda: self._undo(at)).props("dense flat")
+                    ui.button(named, on_click=lambda: self._decide(one, Verb.RELABEL)).props("dense outline")
+                ui.button(words("undo"), on_click=lambda: self._undo(one)).props("dense flat")
             self._states.append(ui.label(self._said(one)).classes("text-caption text-bold"))
         return card
 
@@ -120,77 +155,66 @@ class ReviewTab:
     async def _pictures(self, place: ui.row, names: list[str]) -> None:
         for name in names:
             data = await self._review.bytes_of(name)
-            drawn: bytes | str = data
+            drawn: bytes | Rejected = data
             if isinstance(data, bytes):
                 drawn = await self._desk.picture(self._desk.models[0], Upload(name, data), "thumbnail")
             with place:
                 if isinstance(drawn, bytes):
                     ui.html(f'<img alt="{text(name)}" src="{data_url(drawn)}">', sanitize=False).classes("col")
                 else:
-                    ui.label(drawn).props(ENGLISH)
+                    ui.label(f"{brief(name)}: {self._words.reason(drawn.reason)}")
 
-    async def _decide(self, at: int, verb: Verb) -> None:
-        if at >= len(self._shown):
-            return
-        one = self._shown[at]
+    # ---- decisions ------------------------------------------------------------------------------------------------
+
+    async def _decide(self, one: Suspect, verb: Verb) -> None:
         label = one.better if verb is Verb.RELABEL else ""
         if verb is Verb.RELABEL and label not in self._review.classes:
             return
 
         async def keep() -> None:
             await self._review.decide(one, verb, label)
-            self._again(at)
+            self._decided = [*(other for other in self._decided if other != one), one]
+            self._now(one, and_on=1)
 
         await self._guarded(keep)
 
-    async def _undo(self, at: int) -> None:
-        if at >= len(self._shown):
-            return
-        one = self._shown[at]
-
+    async def _undo(self, one: Suspect) -> None:
         async def take_back() -> None:
             await self._review.undo(one)
-            self._again(at)
+            self._decided = [other for other in self._decided if other != one]
+            self._now(one)
 
         await self._guarded(take_back)
 
-    def _again(self, at: int) -> None:
-        """The card as it is now, and on to the next one."""
-        said = self._said(self._shown[at])
-        self._states[at].set_text(said)
-        self._at = min(at + 1, len(self._shown) - 1) if said else at
-        self._mark()
+    def _latest(self) -> Suspect:
+        """What this visitor decided last and still stands, else where he is."""
+        stands = [one for one in self._decided if self._review.decision(one) is not None]
+        return stands[-1] if stands else self._all[self._at]
 
-    def _mark(self) -> None:
-        for number, card in enumerate(self._cards):
-            card.classes(add="current" if number == self._at else "", remove="" if number == self._at else "current")
-        decided = sum(self._review.decision(one) is not None for one in self._all)
-        self._count.set_text(self._words("decided", done=decided, total=len(self._all)))
+    def _now(self, one: Suspect, and_on: int = 0) -> None:
+        """What is decided about a finding, on its card; and there, or on from there."""
+        if one not in self._all:
+            self._kinds.set_value("")  # it was decided when others were chosen
+        at = self._all.index(one)
+        if at in range(self._first, self._first + PAGE):
+            self._states[at - self._first].set_text(self._said(one))
+        self._go(min(at + and_on, len(self._all) - 1))
 
     async def _key(self, event: events.KeyEventArguments) -> None:
-        if not event.action.keydown or event.modifiers.ctrl or event.modifiers.meta or event.modifiers.alt:
-            return
-        async with self._turn_of:
-            await self._pressed(event)
+        modified = event.modifiers.ctrl or event.modifiers.meta or event.modifiers.alt
+        # A tab that was seen once goes on listening behind the others.
+        if self._visit.tab == "review" and event.action.keydown and not modified:
+            async with self._turn_of:
+                await self._pressed(event)
 
     async def _pressed(self, event: events.KeyEventArguments) -> None:
         verbs = {"k": Verb.KEEP, "d": Verb.DROP, "r": Verb.RELABEL}
         name = str(event.key.name)
         if name in verbs:
-            await self._decide(self._at, verbs[name])
+            await self._decide(self._all[self._at], verbs[name])
         elif name == "u":
-            await self._undo(self._at)
+            await self._undo(self._latest())
         elif event.key.arrow_right or name == "n":
-            self._move(1)
+            self._go(self._at + 1)
         elif event.key.arrow_left or name == "p":
-            self._move(-1)
-
-    def _move(self, by: int) -> None:
-        to = self._at + by
-        if 0 <= to < len(self._shown):
-            self._at = to
-            self._mark()
-        elif to < 0:
-            self._turn(-PAGE)
-        else:
-            self._turn(PAGE)
+            self._go(self._at - 1)

@@ -31,11 +31,11 @@ class RunsTab:
     def __init__(self, uri: str, visit: Visit) -> None:
         self._uri = uri
         self._words = visit.words
-        self._guarded = visit.guarded
+        self._visit = visit
 
     def build(self) -> None:
         """Put it onto the page."""
-        ui.button(self._words("refresh"), on_click=lambda: self._guarded(self._fill)).props("outline")
+        self._visit.button(self._words("refresh"), self._fill).props("outline")
         self._place = ui.column().classes("w-full").props("aria-live=polite")
 
     async def _fill(self) -> None:
@@ -77,7 +77,7 @@ class RunsTab:
                 url = f"data:image/png;base64,{base64.b64encode(drawn).decode()}"
                 ui.html(f'<img alt="{self._words("curves")}" src="{url}">', sanitize=False)
 
-        ui.button(self._words("curves"), on_click=lambda: self._guarded(curves)).props("flat")
+        self._visit.button(self._words("curves"), curves).props("flat")
         for sentence in board.remarks:
             ui.label(sentence).classes("text-caption").props(ENGLISH)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from carspotter.apps.web.texts import (
     CELLS,
     COLUMNS,
@@ -88,11 +90,12 @@ class Said(SourceError):
 
     Args:
         key: of the text.
+        details: sentences from elsewhere, which are there in English alone.
         values: that are filled in.
     """
 
-    def __init__(self, key: str, **values: object) -> None:
-        super().__init__(Words("en")(key, **values))
+    def __init__(self, key: str, details: Sequence[str] = (), **values: object) -> None:
+        super().__init__((Words("en")(key, **values), *details))
         self.key = key
         self.values = values
 
