@@ -55,7 +55,7 @@ class ListingTab:
         words = self._words
         told = [f"{words('photos')}: {len(self._photos)}"]
         if self._left_out:
-            told.append(words("left_out", count=self._left_out, most=self._visit.limits.photos))
+            told.append(words("too_many_here", count=self._left_out, most=self._visit.limits.photos))
         if self._let_go:
             told.append(words("some_let_go", count=self._let_go))
         self._count.set_text(". ".join(told))

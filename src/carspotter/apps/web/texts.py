@@ -102,7 +102,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{names}: did not arrive; the connection broke, or it took over {seconds:.0f} s. Send it again, or less.",
         "{names}: не дошло; связь прервалась, или прошло больше {seconds:.0f} с. Пришлите снова или меньше за раз.",
     ),
-    "left_out": ("Left out, an ad may have {most}: {count}", "Не взято, в объявлении может быть {most}: {count}"),
+    "too_many_here": ("Left out, an ad may have {most}: {count}", "Не взято, в объявлении может быть {most}: {count}"),
     "some_let_go": (
         "Let go to make room, send them again: {count}",
         "Забыто, чтобы освободить память, пришлите снова: {count}",
