@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-from warnings import catch_warnings
 
 from carspotter.apps.batch.answerer import Answerer
 from carspotter.apps.batch.order import Order
 from carspotter.data.wording import brief, one_line
 from carspotter.errors import BatchError, CarspotterError, SourceError
+from carspotter.evaluation.parts import Parts
 from carspotter.inference.batch import make_part
 from carspotter.progress import Progress
 from carspotter.workers import usable_cores
@@ -36,9 +36,11 @@ ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's variable, read on every system: with 0 it takes this machine for 127.0.0.1 and listens there alone."""
 MAX_BLOCKS = 10_000
 """Pieces of the dataset. Assumption: enough that no core waits long for the last one, few enough for Ray to plan."""
-RETRIES = 3
-"""How often a part is begun anew when its actor dies; Ray itself would go on without end. Assumption: machines that
-fail, or are taken back, do so less often to one part."""
+LIVES = 3
+"""How often a part is begun while its actors die; Ray itself goes on without end, and its own bound counts calls that a
+lost node does not answer. Assumption: machines that fail, or are taken back, do so less often to one part."""
+BEGUN = ".begun-{}.part"
+"""In the folder of the parts, one byte for each time that a part was begun; named as what is swept when it is old."""
 ACTOR_BYTES = 1.3e9
 """No more actors are begun on a node than have this memory. Measured: 175 MB of an actor's process and 91 of its child
 with a net of a few weights, 155 more with `cars`, 800 MB for the worst photo (benchmarks/bad_photos.py)."""
@@ -62,6 +64,8 @@ class OnRay:
 
     def __call__(self, order: Order, work: Mapping[int, int], progress: Progress) -> Iterator[int]:
         """Make parts wherever there are a core and the memory."""
+        for old in order.parts.folder.glob(BEGUN.format("*")):
+            old.unlink(missing_ok=True)
         with _cluster(self.address) as ray:
             for done, row in enumerate(_made(ray, order, work), 1):
                 if row["fault"]:
@@ -81,10 +85,36 @@ class Maker:
         """Make the part of `row["chunk"]`."""
         made = {"chunk": row["chunk"], "node": platform.node(), "fault": ""}
         try:
-            make_part(self._ask, self._order.manifest, self._order.parts, int(row["chunk"]))
-        except CarspotterError as fault:
+            with _living(self._order.parts, int(row["chunk"])):
+                make_part(self._ask, self._order.manifest, self._order.parts, int(row["chunk"]))
+        except (CarspotterError, OSError) as fault:
             made["fault"] = " ".join(str(fault).split())
         return made
+
+    def close(self) -> None:
+        """End the child."""
+        self._ask.close()
+
+
+@contextmanager
+def _living(parts: Parts, chunk: int) -> Iterator[None]:
+    """Count how often a part is begun, where whoever begins it anew sees it.
+
+    Raises:
+        BatchError: too often; its process died each time.
+    """
+    parts.must_be_here()
+    begun = parts.folder / BEGUN.format(chunk)
+    with begun.open("ab") as file:
+        file.write(b".")
+        lives = file.tell()
+    if lives > LIVES:
+        raise BatchError(
+            f"{parts.path(chunk).name} was begun {LIVES} times, and the process that made it died each time; see "
+            "whether there is memory for it"
+        )
+    yield
+    begun.unlink(missing_ok=True)
 
 
 def _made(ray: Any, order: Order, work: Mapping[int, int]) -> Iterator[Mapping[str, Any]]:
@@ -96,10 +126,7 @@ def _made(ray: Any, order: Order, work: Mapping[int, int]) -> Iterator[Mapping[s
         initial_size=min(actors, len(work)),
         max_tasks_in_flight_per_actor=2,  # the next one is there when one ends, and few wait behind a slow one
     )
-    with catch_warnings(category=DeprecationWarning, action="ignore"):  # until Ray 2.64 has a name for this argument
-        rows = numbers.map(
-            Maker, fn_constructor_args=(order,), compute=pool, num_cpus=1, memory=memory, max_task_retries=RETRIES
-        )
+    rows = numbers.map(Maker, fn_constructor_args=(order,), compute=pool, num_cpus=1, memory=memory)
     try:
         yield from rows.iter_rows()
     except ray.exceptions.RayError as fault:
