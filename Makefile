@@ -25,7 +25,7 @@ help:
 	@echo "make lint       ruff, mypy, import layers"
 	@echo "make bench      print the figures of benchmarks/"
 	@echo "make docs       write docs/cli.md anew"
-	@echo "make lock       write requirements.lock anew"
+	@echo "make lock       write requirements.lock and requirements-base.lock anew"
 	@echo "make audit      look for known vulnerabilities in what it locks; asks an index"
 	@echo "make sbom       write a bill of materials of .venv"
 	@echo "make dist       build the wheel and the source archive"

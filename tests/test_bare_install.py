@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -19,8 +22,15 @@ from helpers.tiny import colour_photo, write_tiny_bundle
 OPTIONAL = ("torch", "torchvision", "timm", "onnx", "mlflow", "matplotlib", "imagehash", "pillow_heif")
 
 
-def run(*words: str | Path, expect: int = 0) -> str:
-    """What a command printed, both streams."""
+def run(*words: str | Path, expect: int = 0, cwd: Path | None = None, packages: str = "") -> str:
+    """What a command printed, both streams.
+
+    Args:
+        words: of the command.
+        expect: its exit code.
+        cwd: where it is run.
+        packages: a further folder of packages.
+    """
     done = subprocess.run(
         [str(word) for word in words],
         stdout=subprocess.PIPE,
@@ -28,28 +38,71 @@ def run(*words: str | Path, expect: int = 0) -> str:
         text=True,
         check=False,
         timeout=900,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": packages},
     )
     assert done.returncode == expect, done.stdout
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+def dist(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """Built as `make dist` does: the source archive from this checkout, the wheel from that archive."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, pytestconfig.rootpath)
-    assert len(list(folder.glob("*.tar.gz"))) == 1
-    (found,) = folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (found,) = dist.glob("*.whl")
     return found
 
 
 @pytest.fixture(scope="module")
-def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a venv with the base install."""
+def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """The programs of a venv with the base install; with LOCKED, as in CI, every file by its hash."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
     run(sys.executable, "-m", "venv", folder)
-    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", wheel)
+    pip = (folder / "bin" / "python", "-m", "pip")
+    if os.environ.get("LOCKED"):
+        lock = pytestconfig.rootpath / "requirements-base.lock"
+        run(*pip, "install", "--quiet", "--require-hashes", "--requirement", lock)
+        run(*pip, "install", "--quiet", "--no-deps", wheel)
+    else:
+        run(*pip, "install", "--quiet", wheel)
+    run(*pip, "check")
     return folder / "bin"
+
+
+@pytest.mark.slow
+def test_the_source_archive_holds_what_is_built_tested_and_measured(dist: Path, pytestconfig: pytest.Config) -> None:
+    """What the Makefile names is there; of the rest, every file under version control."""
+    (archive,) = dist.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        held = {name.partition("/")[2] for name in file.getnames()}
+    folders = ("src", "tests", "docs", "scripts", "benchmarks")
+    listed = subprocess.run(
+        ["git", "ls-files", *folders], cwd=pytestconfig.rootpath, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    assert {name for name in listed if name} <= held
+    assert {"Makefile", "constraints.txt", "requirements.lock", "requirements-base.lock"} <= held
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """`carspotter demo` far from the checkout, with fewer photos, beside the packages that these tests run with."""
+    run(sys.executable, "-m", "venv", "venv", cwd=tmp_path)
+    run("venv/bin/python", "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=tmp_path)
+    packages = sysconfig.get_path("purelib")
+    draw = "from carspotter.data.synthetic import draw_lot; draw_lot('demo', train=60, test=30).write_truth()"
+    where = "import carspotter; print(carspotter.__file__)"
+    found = run("venv/bin/python", "-c", f"{draw}; {where}", cwd=tmp_path, packages=packages)
+    assert Path(found.strip()).is_relative_to(tmp_path / "venv")
+    said = run("venv/bin/carspotter", "demo", cwd=tmp_path, packages=packages)
+    assert "contest  demo/submission.csv: " in said
+    assert len(read_table(tmp_path / "demo" / "submission.csv").rows) == 30
+    assert (tmp_path / "models" / "demo" / "model.onnx").exists()
 
 
 @pytest.mark.slow

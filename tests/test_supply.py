@@ -45,11 +45,24 @@ def test_the_lock_is_not_stale(locked: dict[str, str]) -> None:
     assert others == []
 
 
+def entries(name: str) -> list[str]:
+    """Packages of a lock, each with its hashes."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return re.split(r"\n(?=[a-z0-9])", "\n".join(line for line in lines if not line.startswith("#")))
+
+
 def test_every_file_in_the_lock_has_its_hash(locked: dict[str, str]) -> None:
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    entries = re.split(r"\n(?=[a-z0-9])", "\n".join(line for line in text.splitlines() if not line.startswith("#")))
-    assert len(entries) == len(locked) > 100
-    assert all("--hash=sha256:" in entry for entry in entries)
+    found = entries("requirements.lock")
+    assert len(found) == len(locked) > 100
+    assert all("--hash=sha256:" in entry for entry in found)
+
+
+def test_the_lock_of_the_base_install_is_a_part_of_the_whole(locked: dict[str, str]) -> None:
+    base = entries("requirements-base.lock")
+    assert set(base) <= set(entries("requirements.lock"))
+    names = {plain(PIN.findall(entry)[0][0]) for entry in base}
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert {plain(Requirement(line).name) for line in needed} <= names < locked.keys()
 
 
 @pytest.mark.slow
