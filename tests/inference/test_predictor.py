@@ -191,6 +191,7 @@ class Slow:
     """A net that waits, and counts who is inside."""
 
     height, width, classes, dimensions = HEIGHT, WIDTH, 3, 3
+    bf16 = False
 
     def __init__(self, runtime: object, breaks_at: int | None = None) -> None:
         self.runtime, self.breaks_at = runtime, breaks_at
