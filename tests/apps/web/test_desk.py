@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import shutil
+import signal
 import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -135,6 +138,31 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
             await desk.read_lot(table)
 
     at_the_desk(ask)
+
+
+def test_a_model_that_no_worker_can_open_is_said_in_words(tmp_path: Path) -> None:
+    api = Api(Shelf([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=2).resolved())
+    sent = [Upload(f"{at}.png", RED.data) for at in range(4)]
+    table = Upload("ads.csv", f"model,photos\nred,{';'.join(one.name for one in sent)}\n".encode())
+
+    async def ask() -> None:
+        await api.pool.start()
+        try:
+            while api.pool.ready < 2:
+                await asyncio.sleep(0.01)
+            desk = Desk(api)
+            await asyncio.to_thread(shutil.rmtree, api.shelf.bundles["tiny"].folder)
+            for pid in api.pool.pids:  # who is started in their place finds nothing
+                os.kill(pid, signal.SIGKILL)
+            with pytest.raises(Said, match="cannot be asked just now"):
+                await desk.identify("tiny", RED)
+            given = await desk.read_lot(table)
+            with pytest.raises(Said, match="cannot be asked just now"):
+                await desk.check_lot("tiny", given, sent, LotColumns("model", "photos"), lambda *_: None)
+        finally:
+            await api.pool.stop()
+
+    asyncio.run(ask())
 
 
 def test_as_many_photos_of_a_lot_are_in_work_as_there_are_workers(tmp_path: Path) -> None:

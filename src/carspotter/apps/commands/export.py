@@ -12,9 +12,11 @@ from carspotter.apps.console import note, notes, progress, say, table
 from carspotter.errors import TrainingError
 
 if TYPE_CHECKING:
+    from carspotter.inference.runtime import RuntimeName
     from carspotter.records import Precision
     from carspotter.training.gated_export import Measured
 
+RUNTIMES: dict[str, RuntimeName] = {"onnx": "onnxruntime", "openvino": "openvino"}
 Target = Annotated[
     Literal["onnx", "openvino"],
     typer.Option("--to", help="What will compute it: ONNX Runtime, or OpenVINO (carspotter[openvino])."),
@@ -58,12 +60,14 @@ def export(
     from carspotter.inference.bundle import check_target
     from carspotter.training.gated_export import export_gated
 
-    precision, runtime = _precision(to, int8=int8, bf16=bf16), _runtime(to)
+    precision = _precision(to, int8=int8, bf16=bf16)
     check_target(output)
     source = read_source(validate, photos=photos, id_column=id_column, label_column=label_column)
     notes(source.notes)
     with progress() as show:
-        found = export_gated(model, source, output, runtime=runtime, precision=precision, force=force, progress=show)
+        found = export_gated(
+            model, source, output, runtime=RUNTIMES[to], precision=precision, force=force, progress=show
+        )
     columns = ("", "accuracy", "calibration error", "not named", "MB", "p50 ms", "p99 ms", "photos/s, one thread")
     table(columns, [_row("original, onnx f32", found.before), _row(f"{to} {precision}", found.after)])
     say(f"accuracy {percent_points(found.difference.difference)} on the same {found.difference.photos} photos")
@@ -87,10 +91,6 @@ def _precision(to: str, *, int8: bool, bf16: bool) -> Precision:
     if not (int8 or bf16) and to == "onnx":
         raise typer.BadParameter("a model is ONNX in single precision as it is; add --int8, or --to openvino")
     return "int8" if int8 else "bf16" if bf16 else "f32"
-
-
-def _runtime(to: str) -> Literal["onnxruntime", "openvino"]:
-    return "openvino" if to == "openvino" else "onnxruntime"
 
 
 def _row(name: str, one: Measured) -> tuple[object, ...]:

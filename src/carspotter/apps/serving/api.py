@@ -32,7 +32,7 @@ from carspotter.evaluation.answer import answer
 from carspotter.evaluation.listing import check_listing
 from carspotter.inference.bundle import Bundle
 from carspotter.inference.runtime import RuntimeName
-from carspotter.records import Answer, Rejected
+from carspotter.records import Answer, Listed, Rejected
 
 log = logging.getLogger("carspotter.serving")
 IDENTIFY, LISTING = "/v1/identify", "/v1/listings/check"
@@ -158,9 +158,7 @@ class Api:
         if not declared:
             raise Refusal(400, "no_declared", "the field declared is missing: the model as the ad names it")
         chosen, answers, seen = await self._answered(request, sent)
-        card = chosen.bundle.card
-        scores, strangers = together(seen, [str(at) for at in range(len(seen))], len(card.classes))
-        listed = check_listing(declared, scores, card.classes, card.calibration, strangers)
+        listed = listed_of(chosen.bundle, declared, seen)
         return Checked.of(chosen.name, declared, listed, answers)
 
     async def models(self) -> Models:
@@ -245,7 +243,7 @@ class Api:
         for away in (one for one in said if isinstance(one, Gone)):
             log.warning("%s cannot be asked: %s", name, away.sentence)
             raise Refusal(503, "no_answer", "this model cannot be asked just now; try again", AGAIN)
-        answers = _answers(chosen.bundle, seen)
+        answers = answers_of(chosen.bundle, seen)
         return chosen, [Named.of(one, name) for one, (name, _) in zip(answers, sent.photos, strict=True)], seen
 
     async def _look(self, model: Model, photo: bytes | Rejected, turn: Turn) -> Seen | Gone:
@@ -258,15 +256,22 @@ class Api:
     def _count(self, task: Task, seen: Seen) -> None:
         """A photo was looked at, for a program or for the page."""
         if task.want == "answer" and (bundle := self.shelf.bundle(task.model)) is not None:
-            (found,) = _answers(bundle, [seen])
+            (found,) = answers_of(bundle, [seen])
             self.metrics.photos.labels(task.model.name, found.verdict.value).inc()
 
 
-def _answers(bundle: Bundle, seen: Sequence[Seen]) -> tuple[Answer, ...]:
+def answers_of(bundle: Bundle, seen: Sequence[Seen]) -> tuple[Answer, ...]:
     """In the order of what was seen, under numbers."""
     ids, card = [str(at) for at in range(len(seen))], bundle.card
     scores, strangers = together(seen, ids, len(card.classes))
     return answer(scores, card.classes, card.calibration, ids, strangers, card.parents)
+
+
+def listed_of(bundle: Bundle, declared: str, seen: Sequence[Seen]) -> Listed:
+    """Whether the photos of an ad show the model that it declares."""
+    card = bundle.card
+    scores, strangers = together(seen, [str(at) for at in range(len(seen))], len(card.classes))
+    return check_listing(declared, scores, card.classes, card.calibration, strangers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carspotter.apps.lot_table import LotColumns, find_columns, gaps_of, urgency, written
-from carspotter.apps.serving.api import Api
+from carspotter.apps.serving.api import Api, answers_of, listed_of
 from carspotter.apps.serving.line import Turn
 from carspotter.apps.serving.pool import Full
-from carspotter.apps.serving.worker import Gone, Model, Seen, Task, Want, together
+from carspotter.apps.serving.worker import Gone, Model, Seen, Task, Want
 from carspotter.apps.web.held import MAX_HELD, Held, Upload
 from carspotter.apps.web.words import Said
 from carspotter.data.archive import forget_archives
@@ -22,8 +22,6 @@ from carspotter.data.photo import read_bytes
 from carspotter.data.table import Cell, Table, read_table, write_table
 from carspotter.data.wording import brief
 from carspotter.errors import PhotoRefused, Reason, SourceError
-from carspotter.evaluation.answer import answer
-from carspotter.evaluation.listing import check_listing
 from carspotter.inference.bundle import Bundle
 from carspotter.inference.lot import Ad, find_ads
 from carspotter.inference.reference import Neighbour
@@ -37,7 +35,6 @@ MAX_READ = 20_000
 """Of a table, so that it can be said how many ads it has (assumption: read in a second or two)."""
 PATIENCE = 60.0
 """Seconds that a photo of the page waits for its turn (assumption: longer, and nobody looks any more)."""
-TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +117,7 @@ class Desk:
         Raises:
             SourceError: too many photos wait already.
         """
-        bundle, (seen,) = await self._ask(model, [photo.data])
-        card = bundle.card
-        scores, strangers = together([seen], ["0"], len(card.classes))
-        (found,) = answer(scores, card.classes, card.calibration, ["0"], strangers, card.parents)
+        (found,) = answers_of(*await self._ask(model, [photo.data]))
         return found
 
     async def check(self, model: str, declared: str, photos: Sequence[Upload]) -> Listed:
@@ -135,7 +129,7 @@ class Desk:
         if len(photos) > self._api.limits.photos:
             raise Said("too_many", count=len(photos), most=self._api.limits.photos)
         bundle, seen = await self._ask(model, [photo.data for photo in photos])
-        return _listed(bundle, declared, seen)
+        return listed_of(bundle, declared, seen)
 
     async def picture(self, model: str, photo: Upload, want: Want) -> bytes | Rejected:
         """A small picture of a photo, or of why it was named so; the reason where there is none."""
@@ -232,43 +226,45 @@ class Desk:
         )
 
     async def _all(self, model: str, ads: Sequence[Ad], progress: Callable[[int, int], None]) -> list[Listed]:
-        """By one version of the model; where it is replaced meanwhile, all of it again."""
+        """By one version of the model, whatever replaces it meanwhile."""
         photos = {photo.id: photo for ad in ads for photo in ad.photos}
-        for _ in range(TRIES):
-            bundle, current = self._api.shelf.now(model)
-            answered = await self._answered(current, photos.values(), progress)
-            if answered is not None:
-                return await asyncio.to_thread(_judged, bundle, ads, answered)
-            await self._api.refresh()
-        raise Said("replaced")
+        bundle, current = self._api.shelf.now(model)
+        answered = await self._answered(current, photos.values(), progress)
+        return await asyncio.to_thread(_judged, bundle, ads, answered)
 
     async def _answered(
         self, current: Model, photos: Collection[Photo], progress: Callable[[int, int], None]
-    ) -> dict[str, Seen] | None:
-        """What each shows, as many at a time as there are workers; None where the model is gone meanwhile."""
-        turn, left, gone = Turn(), iter(photos), False
+    ) -> dict[str, Seen]:
+        """What each shows, as many at a time as there are workers."""
+        turn, left = Turn(), iter(photos)
         answered: dict[str, Seen] = {}
 
         async def one_after_another() -> None:
-            nonlocal gone
             for photo in left:
-                said = await self._read(current, photo, turn)
-                gone = gone or isinstance(said, Gone)
-                if gone or isinstance(said, Gone):
-                    return
-                answered[photo.id] = said
+                answered[photo.id] = await self._read(current, photo, turn)
                 progress(len(answered), len(photos))
 
-        await asyncio.gather(*(one_after_another() for _ in range(self._api.limits.workers)))
-        return None if gone else answered
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._api.limits.workers):
+                    group.create_task(one_after_another())
+        except ExceptionGroup as given_up:  # one failed, the others were given up for it
+            raise given_up.exceptions[0] from None
+        return answered
 
-    async def _read(self, current: Model, photo: Photo, turn: Turn) -> Seen | Gone:
+    async def _read(self, current: Model, photo: Photo, turn: Turn) -> Seen:
         """One photo of an archive; it waits for its turn among everybody's."""
         try:
             data = await asyncio.to_thread(read_bytes, photo.where)
         except PhotoRefused as fault:
             return Seen(rejected=Rejected(photo.id, fault.reason, fault.sentence))
-        return await self._api.pool.run(Task(current, data), turn)
+        return await self._run(Task(current, data), turn)
+
+    async def _run(self, task: Task, turn: Turn) -> Seen:
+        said = await self._api.pool.run(task, turn)
+        if isinstance(said, Gone):
+            raise Said("no_answer")
+        return said
 
     async def _ask(
         self, model: str, photos: Sequence[bytes], want: Want = "answer", known_as: Sequence[str] = ()
@@ -280,33 +276,22 @@ class Desk:
             await asyncio.sleep(0.05)
         try:
             with self._api.pool.admitting(len(photos)) as turn:
-                for _ in range(TRIES):
-                    bundle, current = self._api.shelf.now(model)
-                    tasks = [Task(current, one, want, name) for one, name in zip(photos, names, strict=True)]
-                    said = await asyncio.gather(*(self._api.pool.run(task, turn) for task in tasks))
-                    if not any(isinstance(one, Gone) for one in said):
-                        return bundle, [one for one in said if isinstance(one, Seen)]
-                    await self._api.refresh()
+                bundle, current = self._api.shelf.now(model)
+                tasks = [Task(current, one, want, name) for one, name in zip(photos, names, strict=True)]
+                return bundle, list(await asyncio.gather(*(self._run(task, turn) for task in tasks)))
         except Full:
             raise Said("busy") from None
-        raise Said("replaced")
 
 
 def _judged(bundle: Bundle, ads: Sequence[Ad], answered: Mapping[str, Seen]) -> list[Listed]:
     return [
-        _listed(
+        listed_of(
             bundle,
             ad.declared,
             [*(answered[photo.id] for photo in ad.photos), *(Seen(rejected=one) for one in ad.missing)],
         )
         for ad in ads
     ]
-
-
-def _listed(bundle: Bundle, declared: str, seen: Sequence[Seen]) -> Listed:
-    card = bundle.card
-    scores, strangers = together(seen, [str(at) for at in range(len(seen))], len(card.classes))
-    return check_listing(declared, scores, card.classes, card.calibration, strangers)
 
 
 @contextmanager

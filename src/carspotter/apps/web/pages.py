@@ -1,4 +1,4 @@
-"""The page as a whole: its head, its tabs, and that of a listing. It asks `desk.py`, and speaks by `words.py`."""
+"""The page as a whole: its head and its tabs. It asks `desk.py`, and speaks by `words.py`."""
 
 from __future__ import annotations
 

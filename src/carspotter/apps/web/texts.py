@@ -144,7 +144,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Too many photos wait already; try again in a moment.",
         "Слишком много снимков уже ждут; попробуйте ещё раз чуть позже.",
     ),
-    "replaced": ("The model is being replaced; try again.", "Модель как раз заменяют; попробуйте ещё раз."),
+    "no_answer": (
+        "This model cannot be asked just now; try again.",
+        "Эту модель сейчас спросить нельзя; попробуйте ещё раз.",
+    ),
     "too_many": ("{count} photos; an ad may have {most}.", "Снимков: {count}; в объявлении может быть {most}."),
     "curves": ("Curves of the chosen runs", "Кривые выбранных запусков"),
 }
