@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import shutil
-import signal
 import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from carspotter.apps.lot_table import ADDED, LotColumns
 from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.serving.worker import Model
 from carspotter.apps.web import desk as module
 from carspotter.apps.web.desk import Desk
 from carspotter.apps.web.held import Upload
@@ -141,19 +140,21 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_model_that_no_worker_can_open_is_said_in_words(tmp_path: Path) -> None:
-    api = Api(Shelf([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=2).resolved())
+    folder = write_tiny_bundle(tmp_path / "tiny").folder
+    api = Api(Shelf([folder]), Limits(workers=2).resolved())
     sent = [Upload(f"{at}.png", RED.data) for at in range(4)]
     table = Upload("ads.csv", f"model,photos\nred,{';'.join(one.name for one in sent)}\n".encode())
 
     async def ask() -> None:
+        async def opens(_: Model) -> None:
+            """As long as nobody looks."""
+
         await api.pool.start()
         try:
-            while api.pool.ready < 2:
-                await asyncio.sleep(0.01)
             desk = Desk(api)
-            await asyncio.to_thread(shutil.rmtree, api.shelf.bundles["tiny"].folder)
-            for pid in api.pool.pids:  # who is started in their place finds nothing
-                os.kill(pid, signal.SIGKILL)
+            write_tiny_bundle(folder, ("red", "green", "navy"))
+            assert await api.shelf.refresh(opens) == ("tiny",)
+            shutil.rmtree(api.shelf.bundles["tiny"].folder)  # before any worker has opened it
             with pytest.raises(Said, match="cannot be asked just now"):
                 await desk.identify("tiny", RED)
             given = await desk.read_lot(table)
