@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 from pathlib import Path
 
 from carspotter.apps.serving.limits import Limits
@@ -31,3 +32,19 @@ def test_a_worker_is_ready_while_it_goes_from_photo_to_photo(tmp_path: Path) -> 
             await pool.stop()
 
     asyncio.run(work())
+
+
+def test_a_pool_stops_while_workers_are_being_started(tmp_path: Path) -> None:
+    shelf = Shelf([write_tiny_bundle(tmp_path / "tiny").folder])
+
+    async def work() -> None:
+        for moment in range(6):
+            pool = Pool(Limits(workers=3), lambda: shelf.models)
+            await pool.start()
+            await asyncio.sleep(0.002 * moment)  # two of them are under way
+            await pool.stop()
+
+    asyncio.run(work())
+    for left in multiprocessing.active_children():  # what was begun too late to be stopped sees that nobody is there
+        left.join(10)
+    assert not multiprocessing.active_children()

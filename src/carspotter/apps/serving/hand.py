@@ -57,10 +57,13 @@ class Hand:
         """
         context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads and sockets
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
+        process = context.Process(
             target=work, args=(theirs, self._limits.memory_bytes, self._runtime), name="carspotter-worker", daemon=True
         )
-        self._process.start()
+        process.start()
+        self._process = (
+            process  # only now: whoever stops the server meanwhile has nothing to kill, and it sees its pipe end
+        )
         theirs.close()
         faults = []
         for model in models:
