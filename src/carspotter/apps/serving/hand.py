@@ -40,6 +40,8 @@ class Hand:
         self._runtime = runtime
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._starting = threading.Lock()
+        self._stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -53,18 +55,10 @@ class Hand:
             Why, of each model that does not open.
 
         Raises:
-            BundleError: it ended, or took too long.
+            BundleError: it ended, or took too long, or the server is being stopped.
         """
-        context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads and sockets
-        self._pipe, theirs = context.Pipe()
-        process = context.Process(
-            target=work, args=(theirs, self._limits.memory_bytes, self._runtime), name="carspotter-worker", daemon=True
-        )
-        process.start()
-        self._process = (
-            process  # only now: whoever stops the server meanwhile has nothing to kill, and it sees its pipe end
-        )
-        theirs.close()
+        with self._starting:
+            self._begin()
         faults = []
         for model in models:
             said, _ = self._exchange(Open(model), START_SECONDS)
@@ -73,6 +67,17 @@ class Hand:
             if isinstance(said, Gone):
                 faults.append(said.sentence)
         return tuple(faults)
+
+    def _begin(self) -> None:
+        if self._stopped:
+            raise BundleError("the server is being stopped")
+        context = multiprocessing.get_context("spawn")  # a fork would inherit the server's threads and sockets
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=work, args=(theirs, self._limits.memory_bytes, self._runtime), name="carspotter-worker", daemon=True
+        )
+        self._process.start()
+        theirs.close()
 
     def ask(self, task: Task) -> tuple[Seen | Gone | Lost, bool]:
         """What the process says, and whether it can take another photo."""
@@ -110,7 +115,9 @@ class Hand:
         return None, late.is_set()
 
     def stop(self) -> None:
-        """Let it end by itself, then make it."""
+        """Let it end by itself, then make it; it is not started again, nor is one that is about to be."""
+        with self._starting:
+            self._stopped = True
         if self._pipe is not None:
             with suppress(OSError):
                 self._pipe.close()  # who waits for a task ends
