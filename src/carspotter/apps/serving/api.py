@@ -115,7 +115,7 @@ class Api:
             limits=limits,
             hosts=hosts,
             token=token,
-            room=self._room,
+            room=self._came,
             photos=(IDENTIFY, LISTING),
             measured=self._measured,
         )
@@ -212,6 +212,11 @@ class Api:
     def _measured(self, route: str, status: int, seconds: float) -> None:
         self.metrics.requests.labels(route, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
+
+    def _came(self) -> None:
+        """Photos come, and there is room or not (`_room`)."""
+        self.pool.came()
+        self._room()
 
     def _room(self) -> None:
         """Pass where photos that come now would be answered soon.

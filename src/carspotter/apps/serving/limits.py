@@ -15,8 +15,8 @@ class Limits:
     Attributes:
         workers: processes that decode and compute.
         wait: how long a request's first photo may be expected to wait, in times that a photo takes; beyond it the
-            request is refused at once. With .75, at five times what a server takes, the slowest answers take 2.7 times
-            what they take on an idle one (docs/serving.md).
+            request is refused at once; less where more come than can be served (`Pool.patience`). Assumption: who
+            shares a worker waits for one other photo at most (docs/serving.md says what comes of it under load).
         waiting: photos that are let in and not answered yet, of all requests. Assumption: four of the largest requests,
             which one worker answers in half a minute.
         photos: of one request. Assumption: sites allow 30 to 50 photos an ad.
@@ -35,7 +35,7 @@ class Limits:
     """
 
     workers: int = 0
-    wait: float = 0.75
+    wait: float = 1.0
     waiting: int = 200
     photos: int = 50
     photo_bytes: int = MAX_PHOTO_BYTES

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from carspotter.apps.serving.arrivals import Arrivals
 from carspotter.apps.serving.hand import Hand, Lost
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.line import Line, Turn
@@ -67,6 +68,7 @@ class Pool:
         self._runtime = runtime
         self._hands = [Hand(limits, runtime) for _ in range(limits.workers)]
         self._line: Line[Hand] = Line()
+        self._arrivals = Arrivals()
         self._pace = FIRST_PACE
         self._up: set[Hand] = set()
         self._began: dict[Hand, float] = {}
@@ -99,14 +101,33 @@ class Pool:
         return (left + self._line.ahead) / self._limits.workers
 
     @property
+    def load(self) -> float:
+        """The offered load: requests that come while one photo is worked at by each process; above 1, not all can be
+        let in. Later photos of a request are not counted, for first photos go before them (`Line`)."""
+        return self._arrivals.rate * self._pace / self._limits.workers
+
+    @property
+    def patience(self) -> float:
+        """How long a request's first photo may wait, in times that a photo takes.
+
+        Beyond what can be served waiting helps nobody, for a process that is free need not wait for work: at a load of
+        L the next request comes after 1/L of what a photo takes. So whoever is let in then waits no longer than that.
+        """
+        return self._limits.wait / max(1.0, self.load)
+
+    @property
     def full(self) -> bool:
         """Whether another request would have to wait too long, or for nobody."""
-        return not self.ready or self.admitted >= self._limits.waiting or self.wait > self._limits.wait
+        return not self.ready or self.admitted >= self._limits.waiting or self.wait > self.patience
 
     @property
     def pids(self) -> tuple[int, ...]:
         """Of the processes."""
         return tuple(hand.pid for hand in self._hands if hand.pid)
+
+    def came(self) -> None:
+        """A request is there, whether or not it will be let in."""
+        self._arrivals.add()
 
     async def start(self) -> None:
         """Start the processes; returns when one of them can work.

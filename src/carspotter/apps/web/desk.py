@@ -271,6 +271,7 @@ class Desk:
     ) -> tuple[Bundle, list[Seen]]:
         """All photos by one version of the model, which is given too; a page waits where a program is refused."""
         names = known_as or [""] * len(photos)
+        self._api.pool.came()
         until = asyncio.get_running_loop().time() + PATIENCE
         while self._api.pool.full and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(0.05)
