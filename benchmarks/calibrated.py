@@ -1,12 +1,14 @@
 """How far answers can be trusted, on photos that did not train the network that gave them.
 
     python benchmarks/calibrated.py models/best
+    python benchmarks/calibrated.py models/best --views 10 ../shared/data/contest
     python benchmarks/calibrated.py --run 1a2b3c4d
 
 Each photo is answered by the one network that it did not train, and calibrated by a fit on the other folds; of a run or
 a model of one network, the held-out photos are dealt into parts that take the place of folds. Printed:
 the debiased calibration error with its interval and the test that asks whether it is one; how often prediction sets
 hold the truth, and how large they are; what refusing the least sure fifth removes; and what the verdicts would be.
+With `--views` the photos are asked about anew, as `predict --tta` does, and SOURCE is what trained the model.
 The run store is the one that trained the model (CARSPOTTER_RUNS).
 """
 
@@ -17,13 +19,18 @@ from pathlib import Path
 
 import numpy as np
 
+from joined import answers, only
+
+from carspotter.data.source import read_source
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.calibration import ERROR, calibrate, cross_fitted, parts_of
 from carspotter.evaluation.metrics import softmax, wilson
 from carspotter.evaluation.reliability import calibration_error, calibration_p, errors_removed
 from carspotter.inference.bundle import read_bundle
+from carspotter.inference.predictor import load
 from carspotter.records import Calibration, Scores, Verdict
 from carspotter.tracking.runs import open_store
+from carspotter.training.beginning import bundle_place
 from carspotter.training.folds import pooled
 
 REFUSED = 0.2
@@ -32,7 +39,9 @@ REFUSED = 0.2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("source", type=Path, nargs="?", help="needed by --views alone")
     parser.add_argument("--run", help="id of a run, whose model need not be there")
+    parser.add_argument("--views", type=int, default=1)
     options = parser.parse_args()
     store = open_store()
     if options.run:
@@ -43,7 +52,14 @@ def main() -> None:
     else:
         parser.error("name a model or a run")
     classes = runs[0].classes
-    scores, labels, folds = pooled([store.answers(run.id) for run in runs])
+    held_out = [store.answers(run.id) for run in runs]
+    if options.views > 1:
+        dataset = read_source(options.source)
+        held_out = [
+            answers(load(bundle_place(run)), only(dataset, store.split(run.id).validation), options.views)
+            for run in runs
+        ]
+    scores, labels, folds = pooled(held_out)
     if len(runs) == 1:
         folds = parts_of(np.random.default_rng(0).permutation(len(labels)))
     rows = np.arange(len(labels))

@@ -132,6 +132,23 @@ def test_headers_that_do_not_come(small: Running) -> None:
     assert talk(small.port) == b""  # who says nothing is not waited for either
 
 
+@pytest.mark.parametrize("begins", [b"GET /healthz HTTP/1.1\r\n", b"GET /"])
+def test_a_head_without_an_end(small: Running, begins: bytes) -> None:
+    line = b"X-a: " + b"b" * 9_000 + b"\r\n" if begins.endswith(b"\n") else b"b" * 9_000
+    said = talk(small.port, begins, *[line] * 12, pause=0.02)
+    assert said.startswith(b"HTTP/1.1 400")
+    assert said.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.slow
+def test_the_next_head_on_a_connection_has_the_same_deadline(small: Running) -> None:
+    began = time.monotonic()
+    first = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    said = talk(small.port, first, *[b"\r\n"] * 4, b"GET /healthz HTTP/1.1\r\n", *[b"X-a: b\r\n"] * 40, pause=0.1)
+    assert said.count(b"HTTP/1.1 200") == 1
+    assert time.monotonic() - began < 12
+
+
 def test_parts_with_endless_headers(small: Running) -> None:
     body = b"--x\r\n" + b"A: " + b"b" * 100_000 + b"\r\n\r\nx\r\n--x--\r\n"
     said = talk(small.port, head(Content_Length=str(len(body)), Connection="close"), body)
@@ -142,7 +159,7 @@ def test_parts_with_endless_headers(small: Running) -> None:
 
 
 def test_who_would_wait_too_long_is_told_at_once(start: Callable[..., Running]) -> None:
-    busy = start()
+    busy = start(limits=Limits(workers=1, wait=0.75))
     pool = busy.api.pool
     wait_until(lambda: pool.ready == 1)
     os.kill(pool.pids[0], signal.SIGSTOP)

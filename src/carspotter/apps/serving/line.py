@@ -32,6 +32,7 @@ class Line(Generic[T]):
         self._free: deque[T] = deque()
         self._first: deque[asyncio.Future[T]] = deque()
         self._later: OrderedDict[Turn, deque[asyncio.Future[T]]] = OrderedDict()
+        self._expected: set[Turn] = set()
         self._owed = False
 
     @property
@@ -41,8 +42,16 @@ class Line(Generic[T]):
 
     @property
     def ahead(self) -> int:
-        """How many photos would come before that of a new request, of those that wait."""
-        return len(self._first) + bool(self._owed and self._later)
+        """How many photos would come before that of a new request, of those that wait or are expected."""
+        return len(self._expected) + bool(self._owed and self._later)
+
+    def expect(self, turn: Turn) -> None:
+        """A request's first photo will come; many requests may be let in before the first of them stands in the line."""
+        self._expected.add(turn)
+
+    def expect_no_more(self, turn: Turn) -> None:
+        """It came, or never will."""
+        self._expected.discard(turn)
 
     def put(self, one: T) -> None:
         """It is free (again): whoever is next has it."""
@@ -55,6 +64,15 @@ class Line(Generic[T]):
     async def take(self, turn: Turn) -> T:
         """One that is free, once this request's photo is next."""
         first, turn.begun = not turn.begun, True
+        if not first:
+            return await self._taken(turn, first=False)
+        self.expect(turn)
+        try:
+            return await self._taken(turn, first=True)
+        finally:
+            self.expect_no_more(turn)
+
+    async def _taken(self, turn: Turn, *, first: bool) -> T:
         if self._free:
             return self._free.popleft()
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()

@@ -94,7 +94,7 @@ class Pool:
     @property
     def wait(self) -> float:
         """How long a new request's first photo would wait, in times that a photo takes."""
-        if self._line.free:
+        if self._line.free > self._line.ahead:
             return 0.0
         now = time.monotonic()
         left = sum(max(0.0, 1 - (now - began) / self._pace) for began in self._began.values())
@@ -176,9 +176,12 @@ class Pool:
         if self.full or (self.admitted and self.admitted + photos > self._limits.waiting):
             raise Full
         self.admitted += photos
+        turn = Turn()
+        self._line.expect(turn)
         try:
-            yield Turn()
+            yield turn
         finally:
+            self._line.expect_no_more(turn)
             self.admitted -= photos
 
     async def run(self, task: Task, turn: Turn) -> Seen | Gone:
@@ -196,6 +199,7 @@ class Pool:
         ended = 0
         while ended < ENDED:
             hand = await self._line.take(turn)
+            self._began[hand] = time.monotonic()  # now: who asks for room before the task begins must find it taken
             # A request that is given up meanwhile lets the process finish: what it is at cannot be taken back.
             said = await asyncio.shield(self._keep(self._asked(hand, task)))
             if not isinstance(said, Lost):
@@ -204,7 +208,6 @@ class Pool:
         return refused_for(Reason.CRASHED, f"reading it ended {ENDED} worker processes; send another copy")
 
     async def _asked(self, hand: Hand, task: Task) -> Seen | Gone | Lost:
-        self._began[hand] = time.monotonic()
         said: Seen | Gone | Lost = Lost.BEFORE
         sound = False
         try:
