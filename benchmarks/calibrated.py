@@ -18,7 +18,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-
 from joined import answers, only
 
 from carspotter.data.source import read_source

@@ -46,7 +46,7 @@ class Line(Generic[T]):
         return len(self._expected) + bool(self._owed and self._later)
 
     def expect(self, turn: Turn) -> None:
-        """A request's first photo will come; many requests may be let in before the first of them stands in the line."""
+        """A request's first photo will come: many may be let in before the first of them stands in the line."""
         self._expected.add(turn)
 
     def expect_no_more(self, turn: Turn) -> None:

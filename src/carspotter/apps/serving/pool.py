@@ -102,8 +102,10 @@ class Pool:
 
     @property
     def load(self) -> float:
-        """The offered load: requests that come while one photo is worked at by each process; above 1, not all can be
-        let in. Later photos of a request are not counted, for first photos go before them (`Line`)."""
+        """The offered load: requests that come while each process works at one photo; above 1, some must be refused.
+
+        Later photos of a request are not counted, for first photos go before them (`Line`).
+        """
         return self._arrivals.rate * self._pace / self._limits.workers
 
     @property

@@ -21,8 +21,10 @@ h11 reads them, which this parser lacks."""
 
 
 class Impatient(HttpToolsProtocol):
-    """The HTTP protocol that ends connections whose headers do not come or do not end, and marks those that are one too
-    many. (With the parser in C a refusal takes half the time of h11's, which is the worker's time on a shared core.)"""
+    """The HTTP protocol that ends connections whose headers do not come or do not end, and marks those that are too many.
+
+    Its parser is in C: a refusal takes half the time that h11 takes, and on a shared core that is the worker's time.
+    """
 
     header_seconds = 10.0
     most = 500
