@@ -21,7 +21,7 @@ h11 reads them, which this parser lacks."""
 
 
 class Impatient(HttpToolsProtocol):
-    """The HTTP protocol that ends connections whose headers do not come or do not end, and marks those that are too many.
+    """HTTP that ends connections whose headers do not come or do not end, and marks those that are too many.
 
     Its parser is in C: a refusal takes half the time that h11 takes, and on a shared core that is the worker's time.
     """
