@@ -121,3 +121,12 @@ def test_a_photo_that_all_find_hard_changes_nothing() -> None:
 def test_no_photos_are_an_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected sides by photos, at least one photo"):
         may_be_best(np.zeros(shape))
+
+
+def test_a_lead_on_copies_of_one_photo_is_one_photo() -> None:
+    """Eight photos more are a difference, eight copies of one photo are none."""
+    losses, copies = np.zeros((2, 50)), np.minimum(np.arange(50), 42)
+    losses[0, 42:] = 1
+    assert may_be_best(losses)[0] < 0.05
+    assert may_be_best(losses, copies)[0] == 1
+    assert (may_be_best(losses, np.arange(50)[::-1]) == may_be_best(losses)).all()

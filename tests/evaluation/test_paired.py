@@ -168,6 +168,85 @@ def test_many_seeds_see_what_one_cannot() -> None:
     assert many.high - many.low < 0.6 * (one.high - one.low)
 
 
+# ---- photos that belong together ------------------------------------------------------------------------------------
+
+
+def test_planted_copies_do_not_make_anything_surer() -> None:
+    """Every photo twice: as many photos look like proof, as many groups say what one of each said."""
+    a, b = sides(25, 38)
+    photos, twice = np.arange(2 * 773), np.repeat(PHOTOS, 2)
+    once = pair(PHOTOS, a, PHOTOS, b)
+    blind = pair(photos, np.repeat(a, 2), photos, np.repeat(b, 2))
+    grouped = pair(photos, np.repeat(a, 2), photos, np.repeat(b, 2), twice)
+    assert blind.p < 0.05 < grouped.p
+    assert (grouped.difference.low, grouped.difference.high, grouped.p) == pytest.approx(
+        (once.difference.low, once.difference.high, once.p)
+    )
+    assert (grouped.photos, grouped.groups, grouped.difference.n) == (1546, 773, 1546)
+    assert "B is right on 26 photos more of 1546 in 773 groups (76 only B, 50 only A" in grouped.sentence()
+    assert " groups" not in once.sentence()
+
+
+def test_photos_of_seeds_can_belong_together_too() -> None:
+    a, b = sides(25, 38)
+    groups = np.maximum(PHOTOS, 2)
+    found = pair(np.tile(PHOTOS, 2), np.tile(a, 2), np.tile(PHOTOS, 2), np.tile(b, 2), groups)
+    assert ", on 773 photos in 771 groups (38 lean to B, 25 to A; 1546 and 1546 answers" in found.sentence()
+
+
+def test_groups_of_one_change_nothing() -> None:
+    rng = np.random.default_rng(2)
+    values, own = rng.choice([-1.0, -1 / 3, 0.0, 0.0, 1.0], 300), rng.permutation(300)
+    assert share_difference(values, own) == share_difference(values)
+    assert mean_difference(values, own) == mean_difference(values)
+    assert bootstrap_mean(values, own) == bootstrap_mean(values)
+
+
+def test_every_photo_counts_alike_whatever_its_group() -> None:
+    values, groups = np.array([1.0, 1.0, 1.0, -1.0, 0.0, 0.0]), [7, 7, 7, 3, 4, 4]
+    for difference in (share_difference, mean_difference):
+        found, _ = difference(values, groups)
+        assert found.value == pytest.approx(values.mean())
+        assert found.low <= found.value <= found.high
+
+
+def test_only_the_groups_of_common_photos_count() -> None:
+    found = pair([3, 1, 0], [True, False, True], [1, 3], [True, True], groups=[9, 5, 9, 5])
+    assert (found.photos, found.groups) == (2, 1)
+
+
+@pytest.mark.parametrize("sizes", [(1, 2), (3,), (1, 1, 1, 1, 2, 4)])
+def test_groups_are_covered_as_promised(sizes: tuple[int, ...]) -> None:
+    """Of 1,000 samples of 40 groups whose photos mostly agree; as single photos, 78 to 89 % of them were."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(1_000):
+        groups = np.repeat(np.arange(40), rng.choice(sizes, 40))
+        of_group, own = (
+            np.where(rng.random(n) < 0.4, np.where(rng.random(n) < 0.7, 1.0, -1.0), 0.0) for n in (40, len(groups))
+        )
+        found, _ = share_difference(np.where(rng.random(len(groups)) < 0.9, of_group[groups], own), groups)
+        held += found.low <= 0.4 * 0.4 <= found.high
+    assert held >= 929  # 950 less three binomial deviations
+
+
+def test_losses_of_copies_are_one_loss() -> None:
+    values = np.random.default_rng(6).normal(0.2, 1.0, 60)
+    once, p = mean_difference(values)
+    grouped, same = mean_difference(np.repeat(values, 3), np.repeat(np.arange(60), 3))
+    assert (grouped.low, grouped.high, same) == pytest.approx((once.low, once.high, p))
+    low, high = bootstrap_mean(np.repeat(values, 3))
+    assert high - low < 0.7 * (grouped.high - grouped.low)
+    assert bootstrap_mean([3.0, 4.0], [1, 1]) == (-np.inf, np.inf)  # one witness
+
+
+def test_groups_that_are_not_of_these_photos_are_an_error() -> None:
+    with pytest.raises(ValueError, match="one of each of 2 photos"):
+        share_difference([0.0, 1.0], [1])
+    with pytest.raises(ValueError, match="one for each photo number up to 2"):
+        pair([2], [True], [2], [True], groups=[0, 1])
+
+
 # ---- means ----------------------------------------------------------------------------------------------------------
 
 
@@ -226,5 +305,5 @@ def test_p_is_shown_as_papers_do(p: float, shown: str) -> None:
 
 def test_the_verdict_follows_p() -> None:
     zero = Figure(value=0, low=0, high=0, n=10)
-    assert Paired(10, (10, 10), 0, 0, zero, 0.0499).distinguishable
-    assert not Paired(10, (10, 10), 0, 0, zero, 0.05).distinguishable
+    assert Paired(10, (10, 10), 0, 0, zero, 0.0499, 10).distinguishable
+    assert not Paired(10, (10, 10), 0, 0, zero, 0.05, 10).distinguishable

@@ -68,6 +68,21 @@ def test_being_chosen_among_many_is_harder_to_beat(judged: Callable[..., tuple[R
     assert standing["b"].startswith("not distinguishable")
 
 
+def test_copies_of_one_photo_are_one_loss(judged: Callable[..., tuple[Run, HeldOut]]) -> None:
+    """Twelve photos fewer are luck where they show one picture; the log loss is less sure too."""
+    (best, _), (worse, _) = pairs = [judged("a", 40), judged("b", 52)]
+    groups = np.r_[range(40), [40] * 12, 52:400]
+    grouped = {run.id: HeldOut(some.ids, some.logits, some.labels, groups) for run, some in pairs}
+    (blind,), _ = leaderboards([best, worse], kept(*pairs))
+    (told,), _ = leaderboards([best, worse], grouped)
+    assert blind.rows[1][5].startswith("worse, p")
+    assert told.rows[1][5].startswith("not distinguishable, p = 1")
+    (blind,), _ = leaderboards([best, worse], kept(*pairs), "log_loss")
+    (told,), _ = leaderboards([best, worse], grouped, "log_loss")
+    assert blind.rows[1][3].split()[0] == told.rows[1][3].split()[0]
+    assert blind.rows[1][3] != told.rows[1][3]
+
+
 def test_equal_trainings_are_not_called_worse(make_run: Callable[..., Run]) -> None:
     rng = np.random.default_rng(1)
     runs, answers = [], {}

@@ -20,13 +20,18 @@ IDS = tuple(f"{i}.jpg" for i in range(100))
 TRUTH = np.arange(100) % 2
 
 
-def answers(wrong: Sequence[int], ids: Sequence[str] = IDS, truth: np.ndarray = TRUTH) -> HeldOut:
+def answers(
+    wrong: Sequence[int],
+    ids: Sequence[str] = IDS,
+    truth: np.ndarray = TRUTH,
+    groups: np.ndarray | None = None,
+) -> HeldOut:
     """Held-out answers that are wrong on these rows only."""
     said = truth.copy()
     said[list(wrong)] = 1 - said[list(wrong)]
     logits = np.zeros((len(ids), 2), np.float32)
     logits[np.arange(len(ids)), said] = 1
-    return HeldOut(tuple(ids), logits, truth.astype(np.int64))
+    return HeldOut(tuple(ids), logits, truth.astype(np.int64), groups)
 
 
 @pytest.fixture
@@ -91,6 +96,17 @@ def test_no_common_photo_is_no_verdict(side: Callable[..., Side]) -> None:
     assert verdict == "tiny aaaaaaaa / tiny bbbbbbbb: no photo was answered by both: no verdict."
 
 
+def test_copies_of_one_photo_are_one_witness(side: Callable[..., Side]) -> None:
+    """B is right on eight photos more, which show two pictures."""
+    groups = np.r_[[0] * 4, [4] * 4, 8:100]
+    blind = compare_sides([side("a", answers(range(8))), side("b", answers([]))]).verdicts
+    assert ": distinguishable: bbbbbbbb is right on 8 photos more of 100 (" in blind[0]
+    told = side("a", answers(range(8), groups=groups))
+    for other in (answers([]), answers([], groups=groups)):  # one run that knows is enough
+        (verdict,) = compare_sides([told, side("b", other)]).verdicts
+        assert ": not distinguishable: bbbbbbbb is right on 8 photos more of 100 in 94 groups (" in verdict
+
+
 # ---- several runs of a side -----------------------------------------------------------------------------------------
 
 
@@ -101,6 +117,7 @@ def test_folds_are_pooled_out_of_fold(side: Callable[..., Side]) -> None:
     found = match(a, b).paired
     assert found is not None
     assert (found.photos, found.answers, found.only_a, found.only_b) == (100, (100, 100), 0, 16)
+    assert found.groups == 100
     assert not found.several
     (verdict,) = compare_sides([a, b]).verdicts
     assert "distinguishable: " in verdict

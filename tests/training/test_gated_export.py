@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,14 @@ def test_single_precision_on_openvino_is_the_same_file_judged_there(lot: Dataset
     made = load(tmp_path / "ov", runtime="openvino")
     assert made.bundle.read("model.onnx") == load(model).bundle.read("model.onnx")
     assert (made.card.export.precision, made.card.export.runtime) == ("f32", "openvino")
+
+
+def test_photos_of_one_ad_are_one_witness_for_an_export_too(lot: Dataset, tmp_path: Path) -> None:
+    photos = [replace(one, group=f"{one.label} {int(Path(one.id).stem) // 2}") for one in lot.photos]
+    train(replace(lot, photos=tuple(photos)), recipe(split={"share": 0.5}), out=tmp_path / "model")
+    found = export_gated(tmp_path / "model", lot, tmp_path / "ov", runtime="openvino", precision="f32").difference
+    assert found.groups == found.photos / 2
+    assert found.grouped == f" in {found.groups} groups"
 
 
 def test_half_precision_is_refused_where_the_processor_has_none(lot: Dataset, model: Path, tmp_path: Path) -> None:

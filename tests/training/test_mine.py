@@ -88,7 +88,7 @@ def test_a_labelled_pool_trains_and_is_judged_on_what_the_model_held_out(
     assert old.ids == after.ids
     share = [(kept.logits.argmax(1) == kept.labels).mean() for kept in (old, after)]
     assert new.paired.difference.value == pytest.approx(share[1] - share[0])
-    assert new.log_loss.n == len(old.ids)
+    assert new.log_loss.n == new.paired.groups == len(old.ids)
     assert new.effect == "cannot tell"  # six photos tell nothing
     with pytest.raises(SourceError, match="is the model that the new one is compared with"):
         retrain(found, Pool(extra), out=model)

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 from carspotter.data.cache import PhotoCache
 from carspotter.data.source import read_source
@@ -57,6 +58,30 @@ def test_the_bundle_answers_as_the_run_says(lot: Dataset, tmp_path: Path) -> Non
     truth = {photo.id: photo.label for photo in lot.photos}
     right = sum(answer.top[0].label == truth[answer.id] for answer in answers)
     assert run.evaluation.accuracy.value == right / len(held_out)
+
+
+def test_near_copies_and_photos_of_one_ad_are_told_as_one_group(lot: Dataset, tmp_path: Path) -> None:
+    """As the split keeps them together, so does whatever compares runs."""
+    for number in range(4):
+        with Image.open(tmp_path / "lot" / "red" / f"{number}.png") as image:
+            image.resize((128, 96)).save(tmp_path / "lot" / "red" / f"copy{number}.jpg", quality=95)
+    copied = read_source(tmp_path / "lot")
+    photos = tuple(
+        replace(photo, group=f"ad {int(photo.id[5]) // 2}") if photo.id.startswith("blue") else photo
+        for photo in copied.photos
+    )
+    run = train(replace(copied, photos=photos), recipe(STAGES[0], split={"share": 0.4}), job=Job(deliver=False))
+    kept = open_store().answers(run.id)
+    units: dict[int, list[str]] = {}
+    for photo, group in zip(kept.ids, kept.groups.tolist(), strict=True):
+        units.setdefault(group, []).append(photo)
+    assert {len(unit) for unit in units.values()} <= {1, 2}
+    ads, reds = ([unit for unit in units.values() if unit[0].startswith(name)] for name in ("blue", "red"))
+    assert ads
+    assert all(int(first[5]) // 2 == int(second[5]) // 2 for first, second in ads)
+    copies = [unit for unit in reds if len(unit) == 2]
+    assert copies
+    assert all({f"red/copy{name[4]}.jpg", f"red/{name[4]}.png"} == set(unit) for unit in copies for name in unit[:1])
 
 
 @pytest.mark.slow

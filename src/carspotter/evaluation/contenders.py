@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.paired import RESAMPLES, Floats, chunks
+from carspotter.evaluation.paired import RESAMPLES, Floats, by_group, chunks
 
 MOST = 500
 """Sides compared at once: 3.3 s of one core with 770 photos (measured); the time grows with their square."""
@@ -18,7 +18,7 @@ ROUNDING = 1e-9
 """Relative: sums that differ by less are as far apart."""
 
 
-def may_be_best(losses: npt.ArrayLike) -> Floats:
+def may_be_best(losses: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Floats:
     """For each of R sides, the p of it being (one of) the best; below 0.05 it is worse than another one here.
 
     The chance that any of the truly best falls below 0.05 is about 5 %, however many there are: those at or above it
@@ -34,23 +34,25 @@ def may_be_best(losses: npt.ArrayLike) -> Floats:
     Source: P. R. Hansen, A. Lunde, J. M. Nason, "The model confidence set", Econometrica 79 (2011), 453-497, with the
     range statistic; where equal, the two answers of a photo could as well be the other way round, so its distribution
     is found by turning round photos at random (R. A. Fisher, "The design of experiments", 1935), all sides together.
+    Photos that belong together are turned round together, as none of them is a witness by itself.
 
     Args:
         losses: (R, N) of each side on the same N photos, lower is better, any unit: wrong answers as 1, or log losses;
             at most `MOST` sides. Between equals, the one that stands first stays longer.
+        groups: (N,) equal for photos that belong together; None: none do.
 
     Returns:
         (R,) in 0..1; the last that stays has 1.
 
     Raises:
-        ValueError: there is no photo, or there are too many sides.
+        ValueError: there is no photo or not one group for each, or there are too many sides.
     """
     values = np.asarray(losses, dtype=np.float64)
     if values.ndim != 2 or not values.shape[1]:
         raise ValueError(f"losses are {values.shape}; expected sides by photos, at least one photo")
     if len(values) > MOST:
         raise ValueError(f"{len(values)} sides; expected at most {MOST}, for the time grows with their square")
-    values = values - values.mean(axis=0)  # a photo's difficulty leaves no difference
+    values, _ = by_group(values - values.mean(axis=0), groups)  # a photo's difficulty leaves no difference
     scale = _scale(values)
     sums = values.sum(axis=1)
     order, furthest = _leave((sums[:, None] - sums) / scale)

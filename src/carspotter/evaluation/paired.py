@@ -2,7 +2,9 @@
 
 Both answered the same photos, so only those count on which they part. A test of such pairs sees smaller differences
 than two separate intervals do. Where several trainings of one side answered a photo (seeds), its answers are no
-independent witnesses: the photo is then the unit, and its answers are averaged before anything is tested.
+independent witnesses: the photo is then the unit, and its answers are averaged before anything is tested. Near copies
+and photos of one ad are no independent witnesses either: they count as many photos in every figure, but intervals and
+p take each group of them whole. Where every photo is its own group, nothing changes.
 
 A difference is called one exactly where its interval leaves out 0: interval and p always come from one method.
 """
@@ -16,6 +18,7 @@ from math import erfc, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from carspotter.data.wording import count
 from carspotter.evaluation.metrics import Z_95
 from carspotter.records import Figure
 
@@ -42,6 +45,7 @@ class Paired:
         only_b: the same for B.
         difference: accuracy of B minus that of A in -1..1, with its 95 % interval.
         p: how often chance alone would part them at least as far, if neither were better; in 0..1.
+        groups: how many groups of near copies or of one ad the photos are in; a photo on its own is one.
     """
 
     photos: int
@@ -50,6 +54,7 @@ class Paired:
     only_b: int
     difference: Figure
     p: float
+    groups: int
 
     @property
     def distinguishable(self) -> bool:
@@ -77,19 +82,35 @@ class Paired:
             points += f" taken alone, p {show_p(found)} among {tests} comparisons"
         return f"{verdict}: {self._counts(a, b, points)}"
 
+    @property
+    def grouped(self) -> str:
+        """` in 598 groups`; empty where no photos belong together."""
+        return f" in {count(self.groups, 'group')}" if self.groups < self.photos else ""
+
     def _counts(self, a: str, b: str, points: str) -> str:
         if self.several:
             return (
-                f"{b} minus {a} is {points}, on {self.photos} photos ({self.only_b} lean to {b}, {self.only_a} to {a}; "
+                f"{b} minus {a} is {points}, on {self.photos} photos{self.grouped} "
+                f"({self.only_b} lean to {b}, {self.only_a} to {a}; "
                 f"{self.answers[1]} and {self.answers[0]} answers, those of one photo kept together)"
             )
         better, more = (b, self.only_b - self.only_a) if self.only_b >= self.only_a else (a, self.only_a - self.only_b)
         photos = "photo" if more == 1 else "photos"
-        lead = f"{better} is right on {more} {photos} more of {self.photos}" if more else "both are right equally often"
+        lead = (
+            f"{better} is right on {more} {photos} more of {self.photos}{self.grouped}"
+            if more
+            else "both are right equally often"
+        )
         return f"{lead} ({self.only_b} only {b}, {self.only_a} only {a}; difference {points})"
 
 
-def pair(photos_a: npt.ArrayLike, right_a: npt.ArrayLike, photos_b: npt.ArrayLike, right_b: npt.ArrayLike) -> Paired:
+def pair(
+    photos_a: npt.ArrayLike,
+    right_a: npt.ArrayLike,
+    photos_b: npt.ArrayLike,
+    right_b: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
+) -> Paired:
     """Compare two sides on the photos that both answered.
 
     The several answers of one photo are averaged; then see `share_difference`.
@@ -99,9 +120,10 @@ def pair(photos_a: npt.ArrayLike, right_a: npt.ArrayLike, photos_b: npt.ArrayLik
         right_a: (N,) bool.
         photos_b: (M,) of B; the same number is the same photo.
         right_b: (M,) bool.
+        groups: (P,) equal for photos that belong together, where photo number i is at position i; None: none do.
 
     Raises:
-        ValueError: no photo is common, or the arrays of a side have not one length.
+        ValueError: no photo is common, the arrays of a side have not one length, or a photo number has no group.
     """
     common = np.intersect1d(photos_a, photos_b)
     if not len(common):
@@ -111,11 +133,13 @@ def pair(photos_a: npt.ArrayLike, right_a: npt.ArrayLike, photos_b: npt.ArrayLik
         _per_photo(photos_b, right_b, common),
     )
     ahead = share_b - share_a
+    whose = None if groups is None else _groups_of(common, groups)
     only_a, only_b = int((ahead < 0).sum()), int((ahead > 0).sum())
-    return Paired(len(common), (count_a, count_b), only_a, only_b, *share_difference(ahead))
+    units = len(common) if whose is None else len(np.unique(whose))
+    return Paired(len(common), (count_a, count_b), only_a, only_b, *share_difference(ahead, whose), units)
 
 
-def share_difference(ahead: npt.ArrayLike) -> tuple[Figure, float]:
+def share_difference(ahead: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> tuple[Figure, float]:
     """The difference of two paired shares, its 95 % interval and the p of there being none; sound for few photos too.
 
     Two photos are added, one in favour of either side: no small sample then looks surer than it is.
@@ -124,16 +148,28 @@ def share_difference(ahead: npt.ArrayLike) -> tuple[Figure, float]:
     on paired data", Journal of Educational and Behavioral Statistics 37 (2012), 479-488. With one answer per side and
     photo this is theirs; averages of several lie between -1 and 1 as well and spread less.
 
+    Photos that belong together are drawn together: the variance is that of the groups' sums (N. A. Obuchowski, "On the
+    comparison of correlated proportions for clustered data", Statistics in Medicine 17 (1998), 1495-1507), and what is
+    added are two groups of the mean size. With groups of one size this is Bonett's and Price's interval of the groups'
+    means. V. L. Durkalski et al., "Analysis of clustered matched-pair data", Statistics in Medicine 22 (2003),
+    2417-2428, let every group count the same instead; here every photo does, as in the accuracies that are compared.
+
     Args:
         ahead: (N,) how far B is ahead of A on each photo, in -1..1.
+        groups: (N,) equal for photos that belong together; None: none do.
 
     Raises:
-        ValueError: there is no photo.
+        ValueError: there is no photo, or not one group for each.
     """
     values = _some_values(ahead)
-    n = len(values) + 2
-    middle = float(values.sum()) / n
-    error = sqrt(((float(values @ values) + 2) / n - middle * middle) / n)
+    sums, sizes = by_group(values, groups)
+    usual = float(sizes.mean())
+    leads, uneven = sums / usual, sizes / usual - 1  # of each group, in photos of a group of the usual size
+    n = len(leads) + 2
+    middle = float(leads.sum()) / n
+    # Groups of other sizes carry another part of the middle with them: sum of (lead - middle * size)², multiplied out.
+    carried = (middle * middle * float(uneven @ uneven) - 2 * middle * float(leads @ uneven)) / n
+    error = sqrt(((float(leads @ leads) + 2) / n - middle * middle + carried) / n)
     low, high = max(-1.0, middle - Z_95 * error), min(1.0, middle + Z_95 * error)
     return Figure(value=float(values.mean()), low=low, high=high, n=len(values)), erfc(abs(middle) / error / sqrt(2))
 
@@ -154,60 +190,90 @@ def separate(a: Figure, b: Figure) -> Figure:
     return Figure(value=difference, low=low, high=high, n=min(a.n, b.n))
 
 
-def mean_difference(ahead: npt.ArrayLike) -> tuple[Figure, float]:
+def mean_difference(ahead: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> tuple[Figure, float]:
     """The mean of per-photo differences without bounds (log losses), its 95 % interval and the p of there being none.
 
     Both by `bootstrap_mean`'s method.
 
     Args:
         ahead: (N,) how far B is ahead of A on each photo, any unit.
+        groups: (N,) equal for photos that belong together; None: none do.
 
     Raises:
-        ValueError: there is no photo.
+        ValueError: there is no photo, or not one group for each.
     """
     values = _some_values(ahead)
-    drawn, error = _drawn_ts(values)
-    low, high = _bounds(values, drawn, error)
+    drawn = _draw(*by_group(values, groups))
+    low, high = drawn.bounds
     mean = float(values.mean())
     difference = Figure(value=mean, low=min(low, mean), high=max(high, mean), n=len(values))
-    return difference, 1.0 if len(values) == 1 else _two_sided(drawn * error, mean)
+    return difference, 1.0 if drawn.groups == 1 else _two_sided(drawn.ts * drawn.error, mean)
 
 
-def bootstrap_mean(values: npt.ArrayLike) -> tuple[float, float]:
+def bootstrap_mean(values: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> tuple[float, float]:
     """95 % interval of the mean of (N,) values: the bootstrap of Student's t, right for few and lopsided values too.
 
-    Photos are drawn again from a fixed seed, so it repeats. A single value has no bounds; equal values have no width.
+    Photos are drawn again from a fixed seed, so it repeats; those that belong together are drawn together, with the
+    standard error of a ratio (W. G. Cochran, "Sampling techniques", 3rd edition, 1977, section 9A.1). A single value or
+    group has no bounds; equal values have no width.
 
     Source: B. Efron, "Nonparametric standard errors and confidence intervals", Canadian Journal of Statistics 9 (1981),
     139-158; P. Hall, "Theoretical comparison of bootstrap confidence intervals", Annals of Statistics 16 (1988),
     927-953.
 
+    Args:
+        values: (N,) of each photo, any unit.
+        groups: (N,) equal for photos that belong together; None: none do.
+
     Raises:
-        ValueError: there is no value.
+        ValueError: there is no value, or not one group for each.
     """
-    some = _some_values(values)
-    return _bounds(some, *_drawn_ts(some))
+    return _draw(*by_group(_some_values(values), groups)).bounds
 
 
-def _drawn_ts(values: Floats) -> tuple[Floats, float]:
-    """Sorted Student's t of every resample, ±inf where a resample is all one value; and the sample's standard error."""
-    n, mean = len(values), values.mean()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """A mean, and what became of it when groups of photos were drawn again.
+
+    Attributes:
+        mean: over the photos.
+        groups: how many.
+        ts: (RESAMPLES,) Student's t of each resample, rising; ±inf where a resample has no spread.
+        error: standard error of the sample itself.
+    """
+
+    mean: float
+    groups: int
+    ts: Floats
+    error: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of the 95 % interval."""
+        if self.groups == 1:
+            return -np.inf, np.inf
+        if self.error == 0:
+            return self.mean, self.mean
+        return self.mean - self.error * float(self.ts[-1 - BEYOND]), self.mean - self.error * float(self.ts[BEYOND])
+
+
+def _draw(sums: Floats, sizes: Floats) -> _Drawn:
+    """Draw groups again, given (G,) sums of their values and (G,) photos in them."""
+    n, ((mean,), (error,)) = len(sums), _ratios(sums[None], sizes[None])
     ts = []
     for rng, rows in chunks(n):
-        drawn = values[rng.integers(0, n, size=(rows, n))]
-        away, errors = drawn.mean(axis=1) - mean, drawn.std(axis=1) / sqrt(n)
+        at = rng.integers(0, n, size=(rows, n))
+        means, errors = _ratios(sums[at], sizes[at])
         with np.errstate(divide="ignore", invalid="ignore"):
-            ts.append(np.nan_to_num(away / errors, nan=0.0, posinf=np.inf, neginf=-np.inf))
-    return np.sort(np.concatenate(ts)), float(values.std() / sqrt(n))
+            ts.append(np.nan_to_num((means - mean) / errors, nan=0.0, posinf=np.inf, neginf=-np.inf))
+    return _Drawn(float(mean), n, np.sort(np.concatenate(ts)), float(error))
 
 
-def _bounds(values: Floats, drawn: Floats, error: float) -> tuple[float, float]:
-    mean = float(values.mean())
-    if len(values) == 1:
-        return -np.inf, np.inf
-    if error == 0:
-        return mean, mean
-    return mean - error * float(drawn[-1 - BEYOND]), mean - error * float(drawn[BEYOND])
+def _ratios(sums: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+    """(R,) mean over all photos of each row of groups, and (R,) its standard error."""
+    means = sums.sum(axis=1) / sizes.sum(axis=1)
+    off = sums - sizes * means[:, None]
+    return means, np.sqrt((off * off).mean(axis=1)) / (sizes.mean(axis=1) * sqrt(sums.shape[1]))
 
 
 def _two_sided(drawn: Floats, seen: float) -> float:
@@ -251,6 +317,39 @@ def _per_photo(photos: npt.ArrayLike, right: npt.ArrayLike, common: npt.NDArray[
     known = (at < len(common)) & (common[np.minimum(at, len(common) - 1)] == numbers)
     counts = np.bincount(at[known], minlength=len(common))
     return np.bincount(at[known], weights=hits[known], minlength=len(common)) / counts, int(counts.sum())
+
+
+def by_group(values: Floats, groups: npt.ArrayLike | None) -> tuple[Floats, Floats]:
+    """Sums over the photos of each group.
+
+    Args:
+        values: (..., N) of each photo.
+        groups: (N,) equal for photos that belong together; None: none do.
+
+    Returns:
+        (..., G) sums, the groups in the order of their first photos, and (G,) photos in each.
+
+    Raises:
+        ValueError: there is not one group for each photo.
+    """
+    n = values.shape[-1]
+    if groups is None:
+        return values, np.ones(n)
+    numbers = np.asarray(groups, dtype=np.int64)
+    if numbers.shape != (n,):
+        raise ValueError(f"groups are {numbers.shape}; expected one of each of {n} photos")
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    whose = first[which]
+    order = np.argsort(whose, kind="stable")
+    starts = np.flatnonzero(np.diff(whose[order], prepend=-1))
+    return np.add.reduceat(values[..., order], starts, axis=-1), np.diff(starts, append=n).astype(np.float64)
+
+
+def _groups_of(photos: npt.NDArray[np.int64], groups: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    known = np.asarray(groups, dtype=np.int64)
+    if known.ndim != 1 or photos.min() < 0 or photos.max() >= len(known):
+        raise ValueError(f"groups are {known.shape}; expected one for each photo number up to {photos.max()}")
+    return known[photos]
 
 
 def _some_values(values: npt.ArrayLike) -> Floats:

@@ -47,11 +47,14 @@ class HeldOut:
         ids: N photo ids; refused ones are left out.
         logits: (N, K) f32, finite; higher is likelier.
         labels: (N,) i64 class index of each photo, in the order of the run's `classes`.
+        groups: (N,) i64 equal where photos are no separate witnesses: near copies, photos of one ad. The numbers mean
+            nothing outside this run. None: not known, so each photo counts by itself.
     """
 
     ids: tuple[str, ...]
     logits: Logits
     labels: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n, k = self.logits.shape if self.logits.ndim == 2 else (-1, 0)
@@ -62,3 +65,7 @@ class HeldOut:
             )
         if not np.isfinite(self.logits).all() or (n and not 0 <= self.labels.min() <= self.labels.max() < k):
             raise ValueError(f"a logit is not a finite number, or a label is outside 0..{k - 1}")
+        if self.groups is not None and self.groups.shape != (n,):
+            raise ValueError(
+                f"groups are {self.groups.shape}; expected one row and one label and one group for each photo"
+            )

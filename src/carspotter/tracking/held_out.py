@@ -1,19 +1,22 @@
 """A run's validation photos, and its answers on them as one safetensors file beside its journal.
 
-Tensors `logits` (N, K) f32 and `labels` (N,) i64; the ids stand in the header as JSON, with a sha256 over all three.
+Tensors `logits` (N, K) f32, `labels` (N,) i64 and, where known, `groups` (N,) i64; the ids stand in the header as JSON,
+with a sha256 over all of them. Runs that are older than groups have none: each of their photos counts by itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.disk import read_capped
+from carspotter.data.duplicates import Unions
 from carspotter.errors import SourceError, TrackingError
 from carspotter.records import Dataset, HeldOut, Logits, Split, hash_json
 from carspotter.tracking.folder import keep
@@ -34,7 +37,13 @@ def validation_hash(dataset: Dataset, split: Split) -> str | None:
     return hash_json(sorted((p.id, p.label or "", p.digest or "") for p in dataset.photos if p.id in wanted))
 
 
-def write_held_out(folder: Path, ids: Sequence[str], logits: Logits, labels: npt.NDArray[np.int64]) -> None:
+def write_held_out(
+    folder: Path,
+    ids: Sequence[str],
+    logits: Logits,
+    labels: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64] | None = None,
+) -> None:
     """Keep answers in a run's folder, whole or not at all.
 
     Args:
@@ -42,6 +51,7 @@ def write_held_out(folder: Path, ids: Sequence[str], logits: Logits, labels: npt
         ids: N different photo ids.
         logits: (N, K), finite.
         labels: (N,) class indices.
+        groups: (N,) equal for photos that belong together, as `HeldOut` says; None: not known.
 
     Raises:
         ValueError: the arrays do not belong together.
@@ -49,10 +59,14 @@ def write_held_out(folder: Path, ids: Sequence[str], logits: Logits, labels: npt
     """
     from safetensors.numpy import save
 
-    kept = HeldOut(tuple(ids), np.ascontiguousarray(logits, np.float32), np.ascontiguousarray(labels, np.int64))
+    kept = HeldOut(
+        tuple(ids),
+        np.ascontiguousarray(logits, np.float32),
+        np.ascontiguousarray(labels, np.int64),
+        None if groups is None else np.ascontiguousarray(groups, np.int64),
+    )
     header = {"ids": json.dumps(kept.ids, ensure_ascii=False), "sha256": _digest(kept)}
-    data = save({"logits": kept.logits, "labels": kept.labels}, header)
-    keep(folder / NAME, data)
+    keep(folder / NAME, save(_tensors(kept), header))
 
 
 def has_held_out(folder: Path) -> bool:
@@ -77,6 +91,27 @@ def read_held_out(folder: Path) -> HeldOut:
         raise TrackingError(f"{path} is damaged ({fault}); restore it from a copy, or train again") from None
 
 
+def groups_of(photos: Sequence[str], answers: Iterable[HeldOut]) -> npt.NDArray[np.int64]:
+    """What belongs together among photos, as far as any of several runs knows.
+
+    Args:
+        photos: P different photo ids.
+        answers: of the runs; photos that one of them puts in one group are joined, if only by way of others.
+
+    Returns:
+        (P,) the position of the first photo of each one's group.
+    """
+    at, unions = {photo: i for i, photo in enumerate(photos)}, Unions(len(photos))
+    for kept in answers:
+        if kept.groups is None:
+            continue
+        first: dict[int, int] = {}
+        for photo, group in zip(kept.ids, kept.groups.tolist(), strict=True):
+            if photo in at:
+                unions.join(first.setdefault(group, at[photo]), at[photo])
+    return np.array([unions.root(i) for i in range(len(photos))], dtype=np.int64)
+
+
 def _parse(data: bytes) -> HeldOut:
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -87,17 +122,24 @@ def _parse(data: bytes) -> HeldOut:
         raise ValueError(fault) from None
     # `load` has checked that the header is there and whole; it does not hand on what we wrote into it.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    logits, labels = tensors["logits"], tensors["labels"]
+    logits, labels, groups = tensors["logits"], tensors["labels"], tensors.get("groups")
     if (logits.dtype.name, labels.dtype.name) != ("float32", "int64"):
         raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, not float32 and int64")
-    kept = HeldOut(tuple(map(str, json.loads(header["ids"]))), logits, labels)
+    if groups is not None and groups.dtype.name != "int64":
+        raise ValueError(f"groups are {groups.dtype}, not int64")
+    kept = HeldOut(tuple(map(str, json.loads(header["ids"]))), logits, labels, groups)
     if _digest(kept) != header["sha256"]:
         raise ValueError("its contents do not have the hash that was written")
     return kept
 
 
+def _tensors(kept: HeldOut) -> dict[str, npt.NDArray[Any]]:
+    groups = {} if kept.groups is None else {"groups": kept.groups}
+    return {"logits": kept.logits, "labels": kept.labels, **groups}
+
+
 def _digest(kept: HeldOut) -> str:
     found = hashlib.sha256(json.dumps(kept.ids).encode())
-    for array in (kept.logits, kept.labels):
+    for array in _tensors(kept).values():
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()

@@ -14,6 +14,7 @@ from carspotter.evaluation.metrics import best_first, log_softmax
 from carspotter.evaluation.paired import ALPHA, bootstrap_mean, show_p
 from carspotter.records import HeldOut, Run
 from carspotter.tracking.grounds import describe, sort_runs
+from carspotter.tracking.held_out import groups_of
 from carspotter.tracking.sides import SHORT
 from carspotter.tracking.verdict import show_figure
 
@@ -123,11 +124,12 @@ def _ps(runs: Sequence[Run], answers: Mapping[str, HeldOut], by: Measure) -> dic
         answers: by run id.
         by: what the best is best in.
     """
-    losses = [_losses(answers[run.id], by) for run in runs]
+    kept = [answers[run.id] for run in runs]
+    losses = [_losses(some, by) for some in kept]
     common = sorted(set.intersection(*map(set, losses))) if losses else []
     if not common:
         return {}
-    ps = may_be_best([[some[photo] for photo in common] for some in losses])
+    ps = may_be_best([[some[photo] for photo in common] for some in losses], groups_of(common, kept))
     return dict(zip((run.id for run in runs), ps.tolist(), strict=True))
 
 
@@ -169,5 +171,5 @@ def _show_loss(run: Run, answers: Mapping[str, HeldOut], by: Measure) -> str:
     shown = f"{run.evaluation.log_loss:.3f}"
     if by != "log_loss" or run.id not in answers:
         return shown
-    low, high = bootstrap_mean(_log_losses(answers[run.id]))
+    low, high = bootstrap_mean(_log_losses(answers[run.id]), answers[run.id].groups)
     return f"{shown} [{low:.3f}, {high:.3f}]"

@@ -15,6 +15,7 @@ from carspotter.errors import TrackingError
 from carspotter.evaluation.metrics import best_first
 from carspotter.evaluation.paired import Paired, pair
 from carspotter.records import HeldOut, Run
+from carspotter.tracking.held_out import groups_of
 
 if TYPE_CHECKING:
     from carspotter.tracking.runs import RunStore
@@ -122,7 +123,7 @@ def match(a: Side, b: Side) -> Match:
     if not common:
         return Match(None, "no photo was answered by both")
     number = {photo: i for i, photo in enumerate(common)}
-    paired = pair(*_right(a, number), *_right(b, number))
+    paired = pair(*_right(a, number), *_right(b, number), groups_of(common, (*a.answers, *b.answers)))
     return Match(paired, _remark(a, b, (len(common), len(truth_a), len(truth_b))))
 
 

@@ -97,19 +97,22 @@ class RunWriter:
         write_json(self.folder / SPLIT, {**asdict(split), "folds": dict(split.folds)})
         self._add("split", {"method": split.method, "validation": validation_hash(self._dataset, split)})
 
-    def answers(self, scores: Scores, labels: npt.NDArray[np.int64]) -> None:
+    def answers(
+        self, scores: Scores, labels: npt.NDArray[np.int64], groups: npt.NDArray[np.int64] | None = None
+    ) -> None:
         """Keep what the shipped net answered on the validation photos, for comparing runs photo by photo.
 
         Args:
             scores: of the N validation photos that could be read.
             labels: (N,) class index of each row of `scores`.
+            groups: (N,) equal for photos that belong together, such as near copies; None: not known.
 
         Raises:
             ValueError: the arrays do not belong together.
             TrackingError: the disk refuses.
         """
         self._refuse_if_ended()
-        write_held_out(self.folder, scores.ids, scores.logits, labels)
+        write_held_out(self.folder, scores.ids, scores.logits, labels, groups)
 
     def freezing(self, summary: FreezeSummary) -> None:
         """Keep what a stage trains and leaves alone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.cache import PhotoCache
-from carspotter.errors import SourceError, TrainingError
+from carspotter.errors import SourceError, TrackingError, TrainingError
 from carspotter.evaluation.gate import Standing, misses, stand
 from carspotter.evaluation.metrics import evaluate
 from carspotter.evaluation.paired import Paired, pair
@@ -24,6 +25,7 @@ from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.runtime import RuntimeName
 from carspotter.progress import Progress, silent
 from carspotter.records import BundleCard, Dataset, ExportNote, Photo, Pixels, Precision, Scores
+from carspotter.tracking.held_out import groups_of
 from carspotter.tracking.runs import open_store
 from carspotter.training.quantize import quantize
 from carspotter.training.ship import hash_files
@@ -69,18 +71,20 @@ class Export:
         after: the export, where it will run.
         faults: bounds that the export breaks.
         bundle: as written; None where it was refused.
+        groups: (N,) equal for photos that belong together, as far as the original's run knows.
     """
 
     before: Measured
     after: Measured
     faults: tuple[str, ...]
     bundle: Bundle | None
+    groups: npt.NDArray[np.int64]
 
     @property
     def difference(self) -> Paired:
         """Photo by photo: what the export's accuracy is more than the original's, with its interval."""
         photos = np.arange(len(self.before.labels))  # both read the same photos by the same decoder
-        return pair(photos, self.before.right, photos, self.after.right)
+        return pair(photos, self.before.right, photos, self.after.right, self.groups)
 
 
 def export_gated(
@@ -122,8 +126,9 @@ def export_gated(
             raise TrainingError(f"{runtime} has no bf16 on this processor; export it where it will serve")
         before, after = _measure(original, trial, judging, progress)
         faults = misses(before.standing, after.standing)
+        groups = _groups(original, before.scores.ids)
         if faults and not force:
-            return Export(before, after, faults, None)
+            return Export(before, after, faults, None, groups)
         note = ExportNote(
             precision=precision,
             of=original.bundle.hash,
@@ -134,7 +139,7 @@ def export_gated(
             faults=faults,
         )
         bundle = write_bundle(out, _restated(draft, note, after), files)
-    return Export(before, after, faults, bundle)
+    return Export(before, after, faults, bundle, groups)
 
 
 def _restated(draft: BundleCard, note: ExportNote, after: Measured) -> BundleCard:
@@ -164,6 +169,19 @@ def _photos(original: Predictor, source: Dataset) -> tuple[list[Photo], Dataset]
         )
     chosen = np.random.default_rng(0).permutation(len(train))[:CALIBRATING]
     return [train[int(at)] for at in chosen], judging
+
+
+def _groups(original: Predictor, photos: Sequence[str]) -> npt.NDArray[np.int64]:
+    """(N,) equal for photos that belong together; each by itself where the run kept no answers.
+
+    Raises:
+        TrackingError: its answers are damaged.
+    """
+    store = open_store()
+    kept, damaged = store.kept_answers([store.get(original.card.provenance.run_id)])
+    if damaged:
+        raise TrackingError(damaged[0])
+    return groups_of(photos, kept.values())
 
 
 def _view(original: Predictor, photo: Photo) -> Pixels:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from carspotter.data.cache import PhotoCache
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan
-from carspotter.data.split import split
+from carspotter.data.split import split, together
 from carspotter.errors import SourceError
 from carspotter.progress import Progress
 from carspotter.recipe import Recipe
@@ -58,8 +58,9 @@ class Gathered:
 
     @property
     def held_out_groups(self) -> npt.NDArray[np.int64]:
-        """(M,) near-copy group of each photo that validates."""
-        group = dict(zip((photo.id for photo in self.looked.dataset.photos), self.groups.tolist(), strict=True))
+        """(M,) a number for each photo that validates, shared by near copies and by photos of one group or ad."""
+        photos = self.looked.dataset.photos
+        group = dict(zip((photo.id for photo in photos), together(photos, self.groups).tolist(), strict=True))
         return np.array([group[photo] for photo in self.split.validation], dtype=np.int64)
 
     @property

@@ -29,6 +29,7 @@ from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.runtime import RuntimeName
 from carspotter.progress import Progress, silent
 from carspotter.records import Birth, Dataset, Figure, HeldOut, Rejected, Run, Scores, Verdict
+from carspotter.tracking.held_out import groups_of
 from carspotter.tracking.runs import RunStore, open_store
 from carspotter.training.gather import Gathered, gather
 from carspotter.training.job import Job
@@ -362,6 +363,7 @@ def _verdict(run: Run, old: HeldOut, new: HeldOut) -> Mined:
         -log_softmax(one.logits[rows].astype(np.float64))[numbers, one.labels[rows]]
         for one, rows in ((old, shared), (new, there))
     ]
-    found = pair(numbers, right[0], numbers, right[1])
-    loss, _ = mean_difference(losses[1] - losses[0])
+    groups = groups_of([old.ids[i] for i in shared], (old, new))
+    found = pair(numbers, right[0], numbers, right[1], groups)
+    loss, _ = mean_difference(losses[1] - losses[0], groups)
     return Mined(run, effect_of(found.difference), found, loss)

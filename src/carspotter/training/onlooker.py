@@ -42,7 +42,9 @@ class Onlooker:
     def timing(self, phase: str, seconds: float) -> None:
         """Nothing."""
 
-    def answers(self, scores: Scores, labels: npt.NDArray[np.int64]) -> None:
+    def answers(
+        self, scores: Scores, labels: npt.NDArray[np.int64], groups: npt.NDArray[np.int64] | None = None
+    ) -> None:
         """Nothing."""
 
 

@@ -174,7 +174,7 @@ def _judge(run: RunWriter, classifier: Classifier, course: Course) -> Run:
     if not held_out.photos:
         return run.finish()
     scores = score(classifier, course)
-    run.answers(scores, held_out.labels)
+    run.answers(scores, held_out.labels, course.groups)
     return run.finish(evaluate(scores, held_out.labels, held_out.classes))
 
 
@@ -185,7 +185,7 @@ def _deliver(
     with _timed(run, "export"):
         bundle, scores, evaluation = ship(classifier, card, course, folder, origin)
     if evaluation is not None:
-        run.answers(scores, course.held_out.labels)
+        run.answers(scores, course.held_out.labels, course.groups)
     return run.finish(evaluation, folder, bundle.hash)
 
 

@@ -70,7 +70,8 @@ def export(
         )
     columns = ("", "accuracy", "calibration error", "not named", "MB", "p50 ms", "p99 ms", "photos/s, one thread")
     table(columns, [_row("original, onnx f32", found.before), _row(f"{to} {precision}", found.after)])
-    say(f"accuracy {percent_points(found.difference.difference)} on the same {found.difference.photos} photos")
+    beside = found.difference
+    say(f"accuracy {percent_points(beside.difference)} on the same {beside.photos} photos{beside.grouped}")
     if found.bundle is None:
         raise TrainingError(f"refused: {'; '.join(found.faults)}; --force writes it all the same")
     if found.faults:
