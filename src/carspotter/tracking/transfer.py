@@ -47,7 +47,7 @@ MAX_FILE = 2**31
 class Packed(Record):
     """One run in the zip."""
 
-    id: str = Field(pattern=RUN_ID.pattern)
+    id: str = Field(pattern=f"^{RUN_ID.pattern}$")  # whole: pydantic searches, and an id becomes a folder
     files: dict[str, str] = Field(description="name → sha256, of `FILES`")
     bundle: dict[str, str] = Field(default_factory=dict, description="name → sha256; empty where it is not along")
 
