@@ -12,7 +12,7 @@ from math import ceil, exp, log
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import log_softmax, softmax
+from carspotter.evaluation.metrics import log_losses, softmax
 from carspotter.recipe import WRONG_COST
 from carspotter.records import Calibration
 
@@ -46,10 +46,10 @@ def fit_temperature(logits: npt.NDArray[np.float32], labels: Index) -> float:
     """
     if not len(labels):
         raise ValueError("a temperature needs at least one photo")
-    wide, rows = np.asarray(logits, np.float64), np.arange(len(labels))
+    wide = np.asarray(logits, np.float64)
 
     def loss(at: float) -> float:
-        return float(-log_softmax(wide / exp(at))[rows, labels].mean())
+        return float(log_losses(wide / exp(at), labels).mean())
 
     return exp(_lowest(loss, log(COLDEST), log(HOTTEST)))
 
