@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,9 +201,9 @@ def _manifest(archive: Archive) -> Manifest:
 
 def _name_faults(archive: Archive, manifest: Manifest) -> list[str]:
     """Entries and names that no export writes."""
-    ids = [packed.id for packed in manifest.runs]
+    times = Counter(packed.id for packed in manifest.runs)
     listed = {entry for packed in manifest.runs for entry in packed.entries()} | {MANIFEST}
-    faults = [f"run {run_id} stands twice in the manifest" for run_id in sorted({i for i in ids if ids.count(i) > 1})]
+    faults = [f"run {run_id} stands twice in the manifest" for run_id in sorted(times) if times[run_id] > 1]
     faults += [f"entry {brief(name)} is not in the manifest" for name in archive.names if name not in listed]
     faults += [f"entry {brief(name)} is missing" for name in sorted(listed.difference(archive.names))]
     for packed in manifest.runs:
