@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from carspotter.data.framing import stretched
 from carspotter.data.source import read_source
-from carspotter.evaluation.metrics import log_softmax, wilson
+from carspotter.evaluation.metrics import log_losses, wilson
 from carspotter.evaluation.paired import mean_difference, pair, percent_points
 from carspotter.inference.predictor import Predictor, load
 from carspotter.records import Photo, Pixels
@@ -73,7 +73,7 @@ def main() -> None:
             beside = usual if name == "plain" else plain
             if beside is not None:
                 found = pair(rows, beside.argmax(1) == some.labels, rows, right)
-                loss, _ = mean_difference(losses(logits, some.labels) - losses(beside, some.labels))
+                loss, _ = mean_difference(log_losses(logits, some.labels) - log_losses(beside, some.labels))
                 line += f"  {percent_points(found.difference)}"
                 line += f", log loss {loss.value:+.3f} [{loss.low:+.3f}, {loss.high:+.3f}]"
             print(line, flush=True)
@@ -89,10 +89,6 @@ def answers(predictor: Predictor, photos: tuple[Photo, ...], share: float, chang
 
     threads = usable_cores()
     return np.stack(list(in_order(one, photos, threads=threads, ahead=2 * threads)))
-
-
-def losses(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return -log_softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
 
 
 if __name__ == "__main__":

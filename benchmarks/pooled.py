@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import best_first, log_softmax, wilson
+from carspotter.evaluation.metrics import best_first, log_losses, wilson
 from carspotter.evaluation.paired import RESAMPLES, Paired, bootstrap_mean, mean_difference, pair
 from carspotter.records import Figure, HeldOut
 
@@ -72,7 +72,7 @@ def pool(answers: Sequence[HeldOut]) -> Pool:
     """Answers of all runs of one side."""
     photos = [photo for kept in answers for photo in kept.ids]
     right = [best_first(kept.logits, 1)[:, 0] == kept.labels for kept in answers]
-    losses = [-log_softmax(kept.logits)[np.arange(len(kept.labels)), kept.labels] for kept in answers]
+    losses = [log_losses(kept.logits, kept.labels) for kept in answers]
     return Pool(np.array(photos), np.concatenate(right), np.concatenate(losses))
 
 

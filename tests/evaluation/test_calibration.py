@@ -67,6 +67,16 @@ def test_perfect_and_empty_answers_end_at_a_bound() -> None:
         fit_temperature(np.zeros((0, 3), np.float32), np.zeros(0, np.int64))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_photo_at_the_bound_is_not_missed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities, labels = rng.dirichlet(np.ones(CLASSES), 39), rng.integers(0, CLASSES, 39)
+    threshold = set_threshold(probabilities, labels, 0.05)
+    assert (
+        probabilities[np.arange(39), labels] < threshold
+    ).sum() == 1  # of 40, one in twenty, the next one among them
+
+
 def test_sets_hold_the_truth_as_often_as_promised() -> None:
     held, sizes = [], []
     for seed in range(40):

@@ -36,6 +36,9 @@ def test_every_setting_of_every_recipe_has_a_description(name: str) -> None:
     [
         ("stage.1.height", "data"),
         ("split.share", "data"),
+        ("frame", "data"),
+        ("light", "data"),
+        ("pseudo_weight", "data"),
         ("stage.0.augment.rotation", "augmentation"),
         ("stage.0.mixup", "augmentation"),
         ("backbone", "model"),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from carspotter.errors import TrackingError
 from carspotter.records import EpochRecord, Run
-from carspotter.tracking.compare import draw_curves
+from carspotter.tracking.curves import draw_curves
 
 BLUE, ORANGE = (31, 119, 180), (255, 127, 14)  # matplotlib's first two colours
 

@@ -321,6 +321,23 @@ def test_a_zip_that_is_not_what_it_says_is_refused_whole(
     assert [path.name for path in other.home.glob("*") if path.name != "taking-in.lock"] == []
 
 
+def test_an_id_that_is_a_path_is_refused_before_anything_is_written(
+    other: RunStore, run: Run, packed: Path, tmp_path: Path
+) -> None:
+    """An absolute one: joined to the folder in which runs are unpacked, it would take that folder's place."""
+    place = tmp_path / "elsewhere"
+    path = f"{place}/{run.id}"
+
+    def lead_out(entries: dict[str, bytes]) -> None:
+        for name in [name for name in entries if name.startswith("runs/")]:
+            entries[name.replace(run.id, path, 1)] = entries.pop(name)
+        edit_manifest(lambda manifest: manifest["runs"][0].update(id=path))(entries)
+
+    with pytest.raises(SourceError, match=r"runs\.0\.id"):
+        import_runs(other, rewrite(packed, lead_out))
+    assert not place.exists()
+
+
 def test_a_damaged_run_keeps_the_good_ones_out_too(
     store: RunStore, other: RunStore, run: Run, recipe: Recipe, dataset: Dataset, machine: Machine, tmp_path: Path
 ) -> None:

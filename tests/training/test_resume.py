@@ -19,8 +19,9 @@ from carspotter.errors import EXIT_TERMINATED, SourceError, TrackingError, Train
 from carspotter.inference.bundle import read_bundle
 from carspotter.records import Dataset, Run, Split
 from carspotter.tracking import machine
+from carspotter.tracking.folder import LOCK
 from carspotter.tracking.lock import Lock
-from carspotter.tracking.runs import LOCK, open_store
+from carspotter.tracking.runs import open_store
 from carspotter.training import beginning, keeper, loop
 from carspotter.training import gather as gathering
 from carspotter.training import train as driver

@@ -28,9 +28,6 @@ THUMB_RATIO = 3 / 4
 """Height of a neighbour's cell to its width; ads are 4:3."""
 PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (110, 110, 110)
 
-Row = tuple[str, tuple[int, int, int], Sequence[Shown]]
-"""Title, its colour, the photos of one class."""
-
 
 def check_picture(path: str | Path) -> None:
     """Pass when a picture of this name can be made; ask before the work.

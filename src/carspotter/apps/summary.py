@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from carspotter.apps.console import say, table
 from carspotter.records import Run
+from carspotter.tracking.differences import known_settings
+from carspotter.tracking.sides import SHORT
+from carspotter.tracking.verdict import show_figure
 
 RUN_COLUMNS = ("id", "name", "status", "started", "seconds", "photos", "accuracy", "model")
-SHORT = 8  # characters of an id: enough to tell runs apart, few enough to type
 
 
 def run_row(run: Run) -> tuple[object, ...]:
     """One line of `runs ls`."""
-    accuracy = run.accuracy
-    shown = f"{accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]" if accuracy else None
+    shown = None if run.accuracy is None else show_figure(run.accuracy)
     seconds = None if run.seconds is None else round(run.seconds)
     return (run.id[:SHORT], run.name, run.status, run.started[:16], seconds, run.photos, shown, run.bundle)
 
@@ -88,6 +89,4 @@ def _print_classes(run: Run) -> None:
 
 
 def _print_settings(run: Run) -> None:
-    from carspotter.tracking.differences import known_settings
-
     table(("setting", "value"), list(known_settings(run).items()))

@@ -7,13 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from carspotter.data.contact_sheet import contact_sheet
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan
 from carspotter.data.wording import brief, count, some
 from carspotter.records import Rejected
-
-__all__ = ["Check", "ClassCount", "CopyGroups", "Sizes", "check", "contact_sheet", "render"]
 
 COMMON_SIZES = 5
 """Photo sizes that are listed (assumption)."""

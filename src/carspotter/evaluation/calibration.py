@@ -12,7 +12,7 @@ from math import ceil, exp, log
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import log_softmax, softmax
+from carspotter.evaluation.metrics import log_losses, softmax
 from carspotter.recipe import WRONG_COST
 from carspotter.records import Calibration
 
@@ -46,10 +46,10 @@ def fit_temperature(logits: npt.NDArray[np.float32], labels: Index) -> float:
     """
     if not len(labels):
         raise ValueError("a temperature needs at least one photo")
-    wide, rows = np.asarray(logits, np.float64), np.arange(len(labels))
+    wide = np.asarray(logits, np.float64)
 
     def loss(at: float) -> float:
-        return float(-log_softmax(wide / exp(at))[rows, labels].mean())
+        return float(log_losses(wide / exp(at), labels).mean())
 
     return exp(_lowest(loss, log(COLDEST), log(HOTTEST)))
 
@@ -91,9 +91,10 @@ def set_threshold(probabilities: Floats, labels: Index, error: float) -> float:
     """
     if not 0 < error < 1:
         raise ValueError(f"error is {error}; expected a share above 0 and below 1")
-    missed = np.sort(1 - np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels])
+    truths = np.sort(np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels])
     rank = ceil((len(labels) + 1) * (1 - error))
-    return 0.0 if rank > len(labels) else float(1 - missed[rank - 1])
+    # A probability as it is: 1 - (1 - p) is often a little more than p, and the photo at the bound would be missed.
+    return 0.0 if rank > len(labels) else float(truths[-rank])
 
 
 def prediction_sets(probabilities: Floats, threshold: float) -> npt.NDArray[np.bool_]:

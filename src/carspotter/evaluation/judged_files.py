@@ -9,7 +9,7 @@ import numpy as np
 
 from carspotter.data.table import Cell
 from carspotter.evaluation.answer import answer_rows
-from carspotter.evaluation.judging import Judged, flat, share
+from carspotter.evaluation.judging import Judged, flat
 from carspotter.evaluation.metrics import wilson
 from carspotter.records import Answer, Verdict
 
@@ -52,7 +52,7 @@ def _classes(judged: Judged) -> list[dict[str, str | float | None]]:
         right, photos, answered = int(table[at, at]), int(table[at].sum()), int(table[:, at].sum())
         row: dict[str, str | float | None] = {"label": name, "photos": photos, "answered": answered}
         for figure, of in (("precision", answered), ("recall", photos)):
-            row |= share(figure, wilson(right, of)) if of else {figure: None}
+            row |= wilson(right, of).flat(figure) if of else {figure: None}
         rows.append(row)
     return rows
 
@@ -66,6 +66,6 @@ def _confusions(judged: Judged) -> list[dict[str, str | int]]:
 
 def _columns(judged: Judged) -> dict[str, list[dict[str, str | float]]]:
     return {
-        name: [{"value": one.name, "photos": one.accuracy.n, **share("accuracy", one.accuracy)} for one in slices]
+        name: [{"value": one.name, "photos": one.accuracy.n, **one.accuracy.flat("accuracy")} for one in slices]
         for name, slices in judged.columns.items()
     }

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from carspotter.evaluation.answer import NOBODY, UNTOLD, answer
 from carspotter.evaluation.by_value import Masks
-from carspotter.evaluation.metrics import evaluate, log_softmax, softmax, wilson
+from carspotter.evaluation.metrics import evaluate, log_losses, softmax, wilson
 from carspotter.evaluation.reliability import (
+    RESAMPLES,
     Bin,
     calibration_error,
     calibration_p,
@@ -21,8 +22,6 @@ from carspotter.evaluation.reliability import (
 )
 from carspotter.records import Answer, Calibration, Evaluation, Figure, Rejected, Scores, Verdict
 
-RESAMPLES = 2_000
-"""A bound of 2.5 % then lies within 2.5 ± 0.7 % (twice its binomial error)."""
 CHUNK = 2_000_000
 """Counts drawn at once: 16 MB."""
 REFUSED = 0.2
@@ -164,7 +163,7 @@ def judge(
         answers=answer(scores, classes, calibration, scores.ids, strangers, parents),
         probabilities=probabilities,
         evaluation=evaluation,
-        log_loss=float(-log_softmax(logits)[np.arange(len(truth)), truth].mean()),
+        log_loss=float(log_losses(logits, truth).mean()),
         macro=macro_figures(np.array(evaluation.confusion)),
         bins=reliability(confidence, right),
         error=calibration_error(confidence, right),
@@ -223,7 +222,7 @@ def flat(judged: Judged) -> dict[str, float | int]:
     }
     found: dict[str, float | int] = {"n": len(judged.ids), "rejected": len(judged.rejected)}
     for name, figure in shares.items():
-        found |= share(name, figure)
+        found |= figure.flat(name)
     found |= {
         "log_loss": judged.log_loss,
         "log_loss_uncalibrated": judged.evaluation.log_loss,
@@ -233,16 +232,11 @@ def flat(judged: Judged) -> dict[str, float | int]:
     }
     for verdict, (photos, held) in judged.verdicts.items():
         found[f"verdict_{verdict}_n"] = photos
-        found |= {} if held is None else share(f"verdict_{verdict}_true", held)
+        found |= {} if held is None else held.flat(f"verdict_{verdict}_true")
     for one in judged.slices:
         name = one.name.replace(" ", "_")
-        found |= {f"slice_{name}_n": one.accuracy.n} | share(f"slice_{name}_accuracy", one.accuracy)
+        found |= {f"slice_{name}_n": one.accuracy.n} | one.accuracy.flat(f"slice_{name}_accuracy")
     return found
-
-
-def share(name: str, figure: Figure) -> dict[str, float | int]:
-    """A figure under its name, and its bounds beside it."""
-    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
 
 
 def _macro(tables: Ints) -> dict[str, Floats]:

@@ -37,6 +37,16 @@ def log_softmax(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
+def log_losses(logits: npt.ArrayLike, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(N,) minus the logarithm of each truth's probability, natural; the log loss is their mean.
+
+    Args:
+        logits: (N, K), finite.
+        truth: (N,) class indices.
+    """
+    return -log_softmax(logits)[np.arange(len(truth)), truth]
+
+
 def best_first(logits: npt.ArrayLike, k: int) -> npt.NDArray[np.int64]:
     """(N, min(k, K)) class indices, likeliest first; equal logits keep the order of the classes."""
     order = np.argsort(-np.asarray(logits, dtype=np.float64), axis=1, kind="stable")
@@ -86,7 +96,7 @@ def evaluate(scores: Scores, truth: npt.ArrayLike, classes: Sequence[str]) -> Ev
         accuracy=wilson(int(hits[:, 0].sum()), len(labels)),
         top3_accuracy=wilson(int(hits.any(axis=1).sum()), len(labels)),
         macro_recall=float(np.mean([f.recall for f in figures if f.recall is not None])),
-        log_loss=float(-log_softmax(scores.logits)[np.arange(len(labels)), labels].mean()),
+        log_loss=float(log_losses(scores.logits, labels).mean()),
         per_class=figures,
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
     )

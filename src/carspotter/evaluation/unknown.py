@@ -71,11 +71,11 @@ def mahalanobis(known: Known, embeddings: Floats, _: Floats) -> Floats:
     return np.asarray(_squares(embeddings @ root, means @ root).min(1))
 
 
-def relative_mahalanobis(known: Known, embeddings: Floats, _: Floats) -> Floats:
+def relative_mahalanobis(known: Known, embeddings: Floats, logits: Floats) -> Floats:
     """The same less the distance to the mean of all, for strangers of near kind (Ren et al. 2021)."""
     centre = known.embeddings.mean(0, keepdims=True)
     whole = _root(known.embeddings - centre)
-    return np.asarray(mahalanobis(known, embeddings, _) - _squares(embeddings @ whole, centre @ whole)[:, 0])
+    return np.asarray(mahalanobis(known, embeddings, logits) - _squares(embeddings @ whole, centre @ whole)[:, 0])
 
 
 def knn(known: Known, embeddings: Floats, _: Floats) -> Floats:

@@ -15,6 +15,10 @@ class Figure(Record):
     high: float
     n: int = Field(ge=0, description="photos it was measured on")
 
+    def flat(self, name: str) -> dict[str, float]:
+        """Under a name as in `metrics.json`: the share, and its bounds beside it."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] on {self.n} photos"
 

@@ -20,7 +20,8 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 _PARTS: Mapping[str, Group] = {"split": "data", "head": "head", "augment": "augmentation", "schedule": "optimisation"}
 """Tables of a recipe, wherever they stand."""
 _KEYS: Mapping[str, Group] = {
-    **dict.fromkeys(("fit", "height", "width", "seed", "outside_weight"), "data"),
+    **dict.fromkeys(("fit", "frame", "light", "height", "width", "seed"), "data"),
+    **dict.fromkeys(("outside_weight", "pseudo_bar", "pseudo_weight"), "data"),
     **dict.fromkeys(("views", "mixup", "cutmix"), "augmentation"),
     **dict.fromkeys(("backbone", "weights", "trains", "freeze_batchnorm"), "model"),
     **dict.fromkeys(("name", "about"), "run"),

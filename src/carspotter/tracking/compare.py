@@ -11,7 +11,6 @@ from carspotter.errors import TrackingError
 from carspotter.evaluation.metrics import wilson
 from carspotter.records import Figure, Run
 from carspotter.tracking.contrast import pooled
-from carspotter.tracking.curves import draw_curves
 from carspotter.tracking.differences import (
     ABSENT,
     data_changes,
@@ -23,8 +22,6 @@ from carspotter.tracking.differences import (
 )
 from carspotter.tracking.sides import SHORT, Side
 from carspotter.tracking.verdict import show_figure, verdicts
-
-__all__ = ["Comparison", "compare", "compare_sides", "draw_curves"]
 
 REPEATS = ("seed", "split.fold")
 """What differs among repetitions of one recipe."""

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from carspotter.data.wording import count
+from carspotter.data.wording import some as first_few
 from carspotter.errors import TrackingError
 from carspotter.recipe import recipe_settings
 from carspotter.records import HeldOut, Run
@@ -243,5 +244,4 @@ def _row(contrast: Contrast, level: Level) -> tuple[object, ...]:
 
 
 def _some(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - CANDIDATES} more" if len(keys) > CANDIDATES else ""
-    return ", ".join(keys[:CANDIDATES]) + more
+    return first_few(keys, CANDIDATES)

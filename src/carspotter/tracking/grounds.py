@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from carspotter.data.wording import count
 from carspotter.records import Run
 from carspotter.tracking.sides import SHORT
 
@@ -47,7 +48,7 @@ def sort_runs(runs: Sequence[Run]) -> Sorted:
             left_out[reason] = left_out.get(reason, 0) + 1
         else:
             found.setdefault(ground, []).append(run)
-    sentences = tuple(f"left out: {_runs(count)} {reason}" for reason, count in left_out.items())
+    sentences = tuple(f"left out: {count(number, 'run')} {reason}" for reason, number in left_out.items())
     return Sorted({ground: tuple(some) for ground, some in found.items()}, sentences)
 
 
@@ -87,7 +88,3 @@ def _again(run: Run, ground: Ground | None, models: set[tuple[Ground, str]]) -> 
         return "that gave the same model as an earlier one, which is counted once"
     models.add(key)
     return ""
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

@@ -117,14 +117,10 @@ def run_figures(run: Run) -> dict[str, float | None]:
     flat: dict[str, float | None] = {f"seconds_{phase}": seconds for phase, seconds in run.timings.items()}
     flat["seconds"] = run.seconds
     if run.accuracy is not None:
-        flat |= _share("accuracy", run.accuracy)
+        flat |= {**run.accuracy.flat("accuracy"), "accuracy_n": run.accuracy.n}
     for name, value in run.evaluation or ():
         if isinstance(value, Figure):
-            flat |= _share(name, value)
+            flat |= {**value.flat(name), f"{name}_n": value.n}
         elif isinstance(value, float):
             flat[name] = value
     return flat
-
-
-def _share(name: str, figure: Figure) -> dict[str, float | None]:
-    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high, f"{name}_n": figure.n}

@@ -22,7 +22,7 @@ from carspotter.errors import TrackingError
 from carspotter.recipe import Recipe
 from carspotter.records import Birth, Dataset, HeldOut, Machine, Run, Split
 from carspotter.tracking.adoption import Fill, take_in
-from carspotter.tracking.folder import JOURNAL, LOCK, note_database, read_run, read_split
+from carspotter.tracking.folder import JOURNAL, note_database, read_run, read_split
 from carspotter.tracking.held_out import has_held_out, read_held_out
 from carspotter.tracking.index import DEFAULT_PATIENCE, Index, Known
 from carspotter.tracking.journal import write_journal
@@ -31,7 +31,7 @@ from carspotter.tracking.mirror import Mirror, catch_up_all
 from carspotter.tracking.recovery import Recovered, lost, recover, runs_on_disk
 from carspotter.tracking.writer import RunWriter
 
-__all__ = ["DEFAULT_URI", "LOCK", "RunStore", "RunWriter", "open_store"]
+__all__ = ["DEFAULT_URI", "RunStore", "RunWriter", "open_store"]
 
 DEFAULT_URI = "sqlite:///runs/runs.db"
 CANDIDATES = 5  # assumption: as many as one still reads in a one-line message

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ MAX_FILE = 2**31
 class Packed(Record):
     """One run in the zip."""
 
-    id: str = Field(pattern=RUN_ID.pattern)
+    id: str = Field(pattern=f"^{RUN_ID.pattern}$")  # whole: pydantic searches, and an id becomes a folder
     files: dict[str, str] = Field(description="name → sha256, of `FILES`")
     bundle: dict[str, str] = Field(default_factory=dict, description="name → sha256; empty where it is not along")
 
@@ -200,9 +201,9 @@ def _manifest(archive: Archive) -> Manifest:
 
 def _name_faults(archive: Archive, manifest: Manifest) -> list[str]:
     """Entries and names that no export writes."""
-    ids = [packed.id for packed in manifest.runs]
+    times = Counter(packed.id for packed in manifest.runs)
     listed = {entry for packed in manifest.runs for entry in packed.entries()} | {MANIFEST}
-    faults = [f"run {run_id} stands twice in the manifest" for run_id in sorted({i for i in ids if ids.count(i) > 1})]
+    faults = [f"run {run_id} stands twice in the manifest" for run_id in sorted(times) if times[run_id] > 1]
     faults += [f"entry {brief(name)} is not in the manifest" for name in archive.names if name not in listed]
     faults += [f"entry {brief(name)} is missing" for name in sorted(listed.difference(archive.names))]
     for packed in manifest.runs:

@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 
+from carspotter.recipe import HeadRecipe
 from carspotter.records import BackboneCard
 from carspotter.training.backbones import load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
@@ -26,15 +27,26 @@ def build(card: BackboneCard, course: Course) -> tuple[Classifier, BackboneCard]
     for _, stage in course.stages:
         find_freeze_point(backbone, stage.trains)  # a wrong name is said now, not after an hour
     torch.manual_seed(recipe.seed)  # again: the first use of packaged weights draws numbers, later ones do not
-    layers = Head(
-        cast("int", backbone.num_features),
-        len(course.train.classes),
-        hidden=head.hidden,
-        hidden_bias=head.hidden_bias,
-        batchnorm=head.batchnorm,
-        activation=head.activation,
-        dropout=head.dropout,
-        bias=head.bias,
-    )
+    layers = make_head(head, cast("int", backbone.num_features), len(course.train.classes))
     classifier = Classifier(Body(backbone, head.pooling), layers, mean=card.mean, std=card.std)
     return classifier.to(memory_format=torch.channels_last), card
+
+
+def make_head(recipe: HeadRecipe, features: int, classes: int) -> Head:
+    """A recipe's head with fresh weights.
+
+    Args:
+        recipe: of the head.
+        features: length of the pooled vector.
+        classes: number of logits.
+    """
+    return Head(
+        features,
+        classes,
+        hidden=recipe.hidden,
+        hidden_bias=recipe.hidden_bias,
+        batchnorm=recipe.batchnorm,
+        activation=recipe.activation,
+        dropout=recipe.dropout,
+        bias=recipe.bias,
+    )

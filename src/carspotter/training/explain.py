@@ -15,7 +15,8 @@ from carspotter.evaluation.explain import Floats, HeadRows, head_rows
 from carspotter.inference.bundle import WEIGHTS, Bundle
 from carspotter.records import Pixels
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
-from carspotter.training.classifier import Body, Classifier, Head, Joint
+from carspotter.training.build import make_head
+from carspotter.training.classifier import Body, Classifier, Joint
 
 
 def rows_of(classifier: Classifier) -> HeadRows | None:
@@ -76,15 +77,7 @@ def load_classifier(bundle: Bundle) -> Classifier:
     size = {"height": card.geometry.height, "width": card.geometry.width}
     nets = [load_backbone(known, **size)[0] for _ in range(card.members if card.join == "mean" else 1)]
     backbone = nets[0] if len(nets) == 1 else Joint(nets)
-    layers = Head(
-        cast("int", backbone.num_features),
-        len(card.classes),
-        hidden=head.hidden,
-        hidden_bias=head.hidden_bias,
-        batchnorm=head.batchnorm,
-        activation=head.activation,
-        bias=head.bias,
-    )
+    layers = make_head(head, cast("int", backbone.num_features), len(card.classes))
     classifier = Classifier(Body(backbone, head.pooling), layers, mean=card.backbone.mean, std=card.backbone.std)
     try:
         classifier.load_state_dict(load(bundle.read(WEIGHTS)))

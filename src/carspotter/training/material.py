@@ -25,6 +25,9 @@ Index = npt.NDArray[np.int64]
 
 LOOKAHEAD = 3
 """Batches prepared while the net computes. Assumption: preparing is steadier than three steps of the net."""
+JUDGED = 64
+"""Stored photos that are judged at once, or a whole batch of training where that is more (assumption: without gradients
+they take less room than a step did)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +219,9 @@ class PhotoMaterial:
         """Plain photos in order."""
         targets, labels = self.held_out.targets(self.classes), torch.from_numpy(self.held_out.labels)
         chunks = even_batches(np.arange(len(self.held_out)), self.pace.batch)
-        for part, photos in zip(chunks, ahead(lambda i: self.held_out.pixels(i, None, ()), chunks), strict=True):
-            yield Batch(self.prepare(photos), targets[part], labels[part])
+        with closing(ahead(lambda i: self.held_out.pixels(i, None, ()), chunks)) as pixels:
+            for part, photos in zip(chunks, pixels, strict=True):
+                yield Batch(self.prepare(photos), targets[part], labels[part])
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +265,7 @@ class FrozenMaterial:
 
     def validation(self) -> Iterator[Batch]:
         """The held-out photos in order."""
-        for part in even_batches(np.arange(len(self.held_out)), max(self.pace.batch, 64)):
+        for part in even_batches(np.arange(len(self.held_out)), max(self.pace.batch, JUDGED)):
             here = torch.from_numpy(part)
             yield Batch(_full(self.held_out.inputs[here]), self.held_out.targets[here], self.held_out.labels[here])
 

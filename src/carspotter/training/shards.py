@@ -166,7 +166,10 @@ class Shards:
 
     @torch.no_grad()
     def _mean_statistics(self, used: int) -> None:
-        """Running statistics are linear in what was seen, so the mean of the replicas' is that of the whole batch."""
+        """Keep the mean over all shards; running statistics are linear in those of each batch.
+
+        Of variances it is the mean within shards, as they were normalised by: how far shards lie apart is none of it.
+        """
         if len(self._replicas) * self._peers.count == 1:
             return
         moving = [[b for b in body.buffers() if b.is_floating_point()] for body in self._replicas]

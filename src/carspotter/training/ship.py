@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,8 +63,8 @@ def score(classifier: Classifier, course: Course) -> Scores:
     photos = PhotoSet(course.held_out.photos, course.held_out.labels, course.cache, course.geometry)
     logits, embeddings = [], []
     chunks = even_batches(np.arange(len(photos)), BATCH)
-    with evaluating(classifier):
-        for pixels in ahead(lambda index: photos.pixels(index, None, ()), chunks):
+    with evaluating(classifier), closing(ahead(lambda index: photos.pixels(index, None, ()), chunks)) as batches:
+        for pixels in batches:
             embedding = classifier.head.embed(classifier.body(classifier.prepare(pixels)))
             embeddings.append(embedding.numpy())
             logits.append(classifier.head.linear(embedding).numpy())

@@ -98,16 +98,10 @@ class Course:
         return trainee, material
 
     def _offset(self) -> torch.Tensor | None:
-        """What logits are given in training, so that without it rare classes are named as readily as frequent ones.
-
-        Source: A. Menon et al., "Long-tail learning via logit adjustment", ICLR 2021: tau times the log of each class's
-        share.
-        """
         if not self.recipe.logit_adjustment:
             return None
-        seen = np.bincount(self.train.labels, self.weights, len(self.train.classes))
-        shares = torch.from_numpy(np.log(seen / seen.sum()).astype(np.float32))
-        return self.recipe.logit_adjustment * shares.to(self.device.where)
+        seen = np.bincount(self.train.labels, self.weights, len(self.train.classes)).astype(np.float64)
+        return logit_offsets(seen, self.recipe.logit_adjustment).to(self.device.where)
 
     def _groups(self, classifier: Classifier, freezing: Freezing, stage: Stage) -> list[dict[str, Any]]:
         return parameter_groups(
@@ -187,6 +181,23 @@ class Course:
     def _set(self, photos: Dataset, stage: Stage) -> PhotoSet:
         taught = (self.weights, self.wanted) if photos is self.train else (None, None)
         return PhotoSet(photos.photos, photos.labels, self.cache, self.geometry_of(stage), *taught)
+
+
+def logit_offsets(seen: npt.NDArray[np.float64], tau: float) -> torch.Tensor:
+    """What logits are given in training, so that without it rare classes are named as readily as frequent ones.
+
+    Source: A. Menon et al., "Long-tail learning via logit adjustment", ICLR 2021: tau times the log of each class's
+    share.
+
+    Args:
+        seen: (K,) photos of each class that train, by their weights.
+        tau: how strongly.
+
+    Returns:
+        (K,) f32; 0 for a class without a photo, whose log would make every loss not-a-number.
+    """
+    logs = np.log(seen / seen.sum(), out=np.zeros(len(seen)), where=seen > 0)
+    return tau * torch.from_numpy(logs.astype(np.float32))
 
 
 def ranges_of(stage: Stage) -> ViewRanges:

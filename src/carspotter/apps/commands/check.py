@@ -32,7 +32,8 @@ def check(
     make the exit code 3, a source that cannot be used at all 2.
     """
     from carspotter.data.check import check as judge
-    from carspotter.data.check import contact_sheet, render
+    from carspotter.data.check import render
+    from carspotter.data.contact_sheet import contact_sheet
     from carspotter.data.scan import scan
     from carspotter.data.source import read_source
 

@@ -40,7 +40,7 @@ def play(lot: Path, model: Path, recipe: Recipe, photos: tuple[int, int]) -> Non
     from carspotter.apps.answering import answer_contest
     from carspotter.apps.training import fit, read_labelled, say_result
     from carspotter.inference.bundle import check_target
-    from carspotter.tracking.compare import draw_curves
+    from carspotter.tracking.curves import draw_curves
 
     say("The cars of this demo are DRAWN by code: its figures show that every part works, and nothing about real cars.")
     check_target(model)

@@ -90,7 +90,8 @@ def compare_runs(sides: Sides, curves: Curves = None) -> None:
     paired test on the photos that both answered, corrected for several comparisons at once. Folds or seeds of one
     recipe, joined by commas, count as one side.
     """
-    from carspotter.tracking.compare import compare_sides, draw_curves
+    from carspotter.tracking.compare import compare_sides
+    from carspotter.tracking.curves import draw_curves
     from carspotter.tracking.picture import check_picture
     from carspotter.tracking.runs import open_store
     from carspotter.tracking.sides import read_sides

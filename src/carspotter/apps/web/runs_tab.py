@@ -12,12 +12,9 @@ from nicegui import ui
 from carspotter.apps.web.visit import ENGLISH, Visit
 from carspotter.errors import CarspotterError
 from carspotter.records import Run
-from carspotter.tracking.curves import draw_curves
+from carspotter.tracking.curves import MAX_RUNS, draw_curves
 from carspotter.tracking.leaderboard import COLUMNS, Leaderboard, leaderboards
 from carspotter.tracking.runs import open_store
-
-MOST = 10
-"""Runs in one picture, as `draw_curves` allows."""
 
 
 class RunsTab:
@@ -71,7 +68,7 @@ class RunsTab:
 
         async def curves() -> None:
             chosen = [run for row in shown.selected for key, run in runs.items() if key.startswith(row["id"])]
-            drawn = await asyncio.to_thread(_draw, chosen[:MOST])
+            drawn = await asyncio.to_thread(_draw, chosen[:MAX_RUNS])
             picture.clear()
             with picture:
                 url = f"data:image/png;base64,{base64.b64encode(drawn).decode()}"

@@ -62,7 +62,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "table": ("Table of ads (.csv, .xlsx)", "Таблица объявлений (.csv, .xlsx)"),
     "archive": ("Their photos: a .zip, or files", "Их снимки: .zip или файлы"),
-    "columns": ("Columns", "Столбцы"),
     "model_column": ("Declared model", "Заявленная модель"),
     "photo_column": ("Photos", "Снимки"),
     "price_column": ("Price (optional)", "Цена (необязательно)"),
