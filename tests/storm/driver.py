@@ -12,6 +12,7 @@ look    says what of that is lost
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -28,6 +29,8 @@ from carspotter.apps.faults import exit_code
 
 STEPS = "steps"
 """File of the acknowledged checkpoints, beside what a process says."""
+HANGS = 300.0
+"""Seconds after which a process says where it is; the test ends it after twice that."""
 BEFORE_THE_FORK = (
     "carspotter.apps.training",
     "carspotter.training.train",
@@ -97,6 +100,7 @@ def redirect(said: str) -> None:
     nowhere = os.open(os.devnull, os.O_RDONLY)
     for number, there in ((0, nowhere), (1, file), (2, file)):
         os.dup2(there, number)
+    faulthandler.dump_traceback_later(HANGS)
 
 
 def serve() -> None:

@@ -62,7 +62,8 @@ class Driver:
         try:
             self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
-            return self._process.stdout.readline() or pytest.fail("the driver has ended; its words are above")
+            heard = self._process.stdout.readline()
+            return heard or pytest.fail(f"the driver has ended, or hung; it had said: {self.said.read_text()[-4000:]}")
         finally:
             guard.cancel()
 

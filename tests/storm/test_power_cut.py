@@ -23,6 +23,8 @@ MEGABYTES = 64
 LONGEST = 1.5
 """Seconds between two cuts, at most (assumption: some runs are written in that time)."""
 TRIES = 50
+CUTS = 20
+"""Of one disk, which then gives way to an empty one: every look at it asks for all that was ever written."""
 
 pytestmark = [pytest.mark.storm, pytest.mark.slow]
 
@@ -30,18 +32,20 @@ pytestmark = [pytest.mark.storm, pytest.mark.slow]
 def test_a_power_cut_at_any_moment(
     driver: Driver, second: Driver, template: Path, tmp_path: Path, storm: Storm
 ) -> None:
-    chance, image = random.Random(11), tmp_path / "disk.img"  # noqa: S311
-    make_disk(image)
-    with disk(image, tmp_path / "disk") as place, storm("power cut while runs and checkpoints are written") as tally:
-        (place / "runs.db").write_bytes(template.read_bytes())
-        child = driver.begin("work", "all", place)
-        for number in range(hardness()):
-            time.sleep(chance.uniform(0, LONGEST))
-            said, copy = tmp_path / "acknowledged", tmp_path / f"{number}.img"
-            said.write_text(cut(child, driver, image, copy))
-            tally.count(lost_after(copy, tmp_path / "after", second, said))
-        child.kill()
-        assert child.wait() == -signal.SIGKILL, driver.said.read_text()
+    chance, image, said = random.Random(11), tmp_path / "disk.img", tmp_path / "acknowledged"  # noqa: S311
+    with storm("power cut while runs and checkpoints are written") as tally:
+        while tally.injected < hardness():
+            make_disk(image)
+            with disk(image, tmp_path / "disk") as place:
+                (place / "runs.db").write_bytes(template.read_bytes())
+                child = driver.begin("work", "all", place)
+                for _ in range(min(CUTS, hardness() - tally.injected)):
+                    time.sleep(chance.uniform(0, LONGEST))
+                    copy = tmp_path / f"{tally.injected}.img"
+                    said.write_text(cut(child, driver, image, copy))
+                    tally.count(lost_after(copy, tmp_path / "after", second, said))
+                child.kill()
+                assert child.wait() == -signal.SIGKILL, driver.said.read_text()
 
 
 def make_disk(image: Path) -> None:
