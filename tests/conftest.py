@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,23 @@ def postgresql_server() -> Iterator[str]:
     It listens on no port, only on a socket in a folder that none but its user may enter; so it needs no password.
     With CARSPOTTER_REQUIRE_SERVERS set (CI) a server that is absent is a failure, else a skip.
     """
+    with _running_postgresql() as folder:
+        yield f"postgresql://me:s3cret@/postgres?host={folder}"
+
+
+@pytest.fixture(scope="session")
+def guarded_postgresql() -> Iterator[Callable[[str], str]]:
+    """A server that asks `me` for the password `s3cret` (scram-sha-256); gives its address with what is to be given.
+
+    `with_password(":s3cret@")` has the password in the address, `with_password("@")` none.
+    """
+    with _running_postgresql("s3cret") as folder:
+        yield lambda password: f"postgresql://me{password}/postgres?host={folder}"
+
+
+@contextmanager
+def _running_postgresql(password: str = "") -> Iterator[Path]:
+    """The folder of its socket, and of everything that is its own; it trusts everyone where there is no password."""
     try:
         import_module("psycopg")
     except ImportError as fault:
@@ -119,13 +137,15 @@ def postgresql_server() -> Iterator[str]:
         command = [str(programs / program), "-D", str(folder / "data"), *words]
         subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL)
 
+    (folder / "password").write_text(password)
+    auth = ["--auth=scram-sha-256", f"--pwfile={folder / 'password'}"] if password else ["--auth=trust"]
     try:
         # Whatever this machine's language: under LC_ALL=C text would come back as bytes, and a missing locale is fatal.
-        run("initdb", "--auth=trust", "--username=me", "--no-sync", "--encoding=UTF8", "--locale=C")
+        run("initdb", *auth, "--username=me", "--no-sync", "--encoding=UTF8", "--locale=C")
         options = f"-c listen_addresses= -c fsync=off -k {folder}"
         run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
         try:
-            yield f"postgresql://me:s3cret@/postgres?host={folder}"
+            yield folder
         finally:
             run("pg_ctl", "-m", "immediate", "stop")
     finally:

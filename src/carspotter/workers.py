@@ -10,12 +10,16 @@ from contextlib import suppress
 from itertools import islice
 from math import ceil, inf
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
+PATIENCE = 120
+"""Seconds that a photo's bytes are waited for. A client of NFS asks again after 60 s without an answer (nfs(5),
+`timeo`, over TCP), so one lost request costs no photo; and three attempts at a store take 92.5 s (`data/remote.py`)."""
 CGROUPS = Path("/sys/fs/cgroup")
 """Where Linux shows a container its own bounds."""
 
@@ -68,3 +72,21 @@ def in_order(make: Callable[[Item], Made], items: Iterable[Item], *, threads: in
         finally:
             for future in under_way:
                 future.cancel()
+
+
+def within(seconds: float, work: Callable[[], Made]) -> Made:
+    """What the work gives, or raises, in so many seconds; a thread that hangs can be left, though not ended.
+
+    Raises:
+        TimeoutError: it is still at it. Nobody hears of what it comes to; it does not keep the process from ending.
+    """
+    box: Future[Made] = Future()
+
+    def run() -> None:
+        try:
+            box.set_result(work())
+        except BaseException as fault:  # noqa: BLE001 - raised by whoever waits
+            box.set_exception(fault)
+
+    Thread(target=run, daemon=True, name="left-alone").start()
+    return box.result(timeout=seconds)

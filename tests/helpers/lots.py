@@ -53,13 +53,22 @@ def put_crashing_decoder(folder: Path, victim: str = "os.getpid()") -> str:
         folder: to put them in.
         victim: whom it kills; `os.getppid()` is who started the process.
     """
-    Image.new("RGB", (64, 48)).save(folder / "crash.bmp")
-    hook = folder / "crashing"
+    return _put_decoder(folder, "crash.bmp", f"os.kill({victim}, signal.SIGKILL)")
+
+
+def put_hanging_decoder(folder: Path) -> str:
+    """`hang.bmp`, and a folder for the module path of a process whose decoder is never to come back from a BMP."""
+    return _put_decoder(folder, "hang.bmp", "time.sleep(3600)")
+
+
+def _put_decoder(folder: Path, photo: str, deed: str) -> str:
+    Image.new("RGB", (64, 48)).save(folder / photo)
+    hook = folder / "decoder"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(
-        "import os, signal\n"
+        "import os, signal, time\n"
         "from PIL import BmpImagePlugin\n"
-        f"BmpImagePlugin.BmpImageFile.load = lambda _: os.kill({victim}, signal.SIGKILL)\n"
+        f"BmpImagePlugin.BmpImageFile.load = lambda _: {deed}\n"
     )
     return str(hook)
 

@@ -15,14 +15,17 @@ import pytest
 
 from carspotter.data import remote
 from carspotter.data.manifest import Manifest, open_manifest
+from carspotter.data.patient import PatientReader
 from carspotter.errors import NOT_HAD, BatchError, Reason
 from carspotter.evaluation.parts import Parts, open_parts
+from carspotter.inference import batch
 from carspotter.inference.batch import FETCHED, IN_A_ROW, Ask, answer_photos, make_part
 from carspotter.inference.bundle import Bundle
 from carspotter.inference.predictor import Predictor, load
 from carspotter.records import Answer, Batch, Photo
 from helpers.tiny import colour_photo
 
+READ = PatientReader(60)
 RED, BLUE = colour_photo(200, 10, 10), colour_photo(10, 10, 200)
 
 
@@ -50,7 +53,7 @@ def test_every_row_is_answered_in_its_order_wherever_it_is(predictor: Predictor,
         file.writestr("in/b.png", BLUE)
     uris = ["memory://gone/a.png", "a b.png", "photos.zip!in/b.png", put_in_memory("lot/c.png", RED), "gone.png"]
     uris += [f"file://{tmp_path}/a%20b.png", put_in_memory("lot/d.png", b"no photo"), "photos.zip!gone.png"]
-    answers = list(chain.from_iterable(answer_photos(predictor, listed(tmp_path, uris).read(0))))
+    answers = list(chain.from_iterable(answer_photos(predictor, listed(tmp_path, uris).read(0), READ)))
     assert [answer.id for answer in answers] == [f"car {at}" for at in range(8)]
     found = [answer.top[0].label if answer.top else answer.code for answer in answers]
     missing = Reason.MISSING
@@ -65,10 +68,23 @@ def test_more_photos_than_are_answered_at_once(predictor: Predictor, tmp_path: P
     uris = ["red.png" if at % 3 else "blue.png" for at in range(2 * size + 5)]
     if stored:
         uris = [put_in_memory(f"many/{at}.png", (tmp_path / uri).read_bytes()) for at, uri in enumerate(uris)]
-    told = list(answer_photos(predictor, listed(tmp_path, uris, chunk_rows=1000).read(0)))
+    told = list(answer_photos(predictor, listed(tmp_path, uris, chunk_rows=1000).read(0), READ))
     assert [len(some) for some in told] == [size, size, 5]
     labels = [answer.top[0].label for some in told for answer in some]
     assert labels == ["red" if at % 3 else "blue" for at in range(len(uris))]
+
+
+def test_large_photos_are_answered_fewer_at_a_time(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "HELD_BYTES", 3 * len(RED))
+    (tmp_path / "red.png").write_bytes(RED)
+    told: list[str] = []
+    answers = answer_photos(
+        predictor, listed(tmp_path, ["red.png"] * 7).read(0), READ, progress=lambda phase, *_: told.append(phase)
+    )
+    assert [len(some) for some in answers] == [3, 3, 1]
+    assert sorted(told) == ["photos"] * 7 + ["read"] * 7  # nothing is silent for longer than one photo takes
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
@@ -130,7 +146,7 @@ def asking(predictor: Predictor, asked: list[str]) -> Ask:
     """Answers here, and notes who was asked for."""
 
     def ask(photos: Sequence[Photo]) -> Generator[Answer]:
-        for some in answer_photos(predictor, photos):
+        for some in answer_photos(predictor, photos, READ):
             asked.extend(answer.id for answer in some)
             yield from some
 

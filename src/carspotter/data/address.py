@@ -21,6 +21,11 @@ PARTS = re.compile(
     re.IGNORECASE,
 )
 """RFC 3986, 3.2: the separators inside a name or a password are written as %40 and the like. No second `@` anywhere."""
+PASSWORDS = {
+    "no password supplied": "asks for a password; give it in ~/.pgpass or PGPASSWORD (docs/databases.md)",
+    "password authentication failed": "refuses the user or the password; check the user, ~/.pgpass and PGPASSWORD",
+}
+"""What libpq, or a PostgreSQL server in English, says at the door, and what we say instead."""
 _ANY = re.compile(r"[a-z][\w+.-]*://\S*", re.IGNORECASE)
 
 
@@ -56,3 +61,8 @@ def shown(address: str) -> str:
 def hide_secrets(text: str) -> str:
     """A message in which every address is `shown`."""
     return _ANY.sub(lambda found: shown(found[0]), text)
+
+
+def about_password(told: str) -> str:
+    """What to say of a server that refused for want of a password; empty where its words are about something else."""
+    return next((instead for sign, instead in PASSWORDS.items() if sign in told), "")

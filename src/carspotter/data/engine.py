@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from carspotter.data.address import HIDDEN, hide_secrets
+from carspotter.data.address import HIDDEN, about_password, hide_secrets
 from carspotter.data.wording import SHOWN_OF_FAULT, visible
 from carspotter.errors import SourceError
 
@@ -116,7 +116,12 @@ def opened(engine: Engine, *, read_only: bool) -> Iterator[Any]:
     """A connection that is closed in any case."""
     cure = "the address, the rights, and that the server is up" if engine.file is None else "the path and the rights"
     with clear(engine, "cannot be opened", f"check {cure}"):
-        connection = engine.connect(read_only=read_only)
+        try:
+            connection = engine.connect(read_only=read_only)
+        except engine.faults as fault:
+            if instead := about_password(str(fault)):
+                raise SourceError(f"{engine} {instead}") from None
+            raise
     with closing(connection):
         yield connection
 

@@ -6,16 +6,15 @@ Only a manifest makes a `Remote` (`data/manifest.py`), so nothing that a client 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from functools import lru_cache, partial
-from threading import Thread
 from typing import IO, Any
 
 from carspotter.data.archive import MAX_PHOTO_BYTES, check_length
 from carspotter.data.wording import brief
 from carspotter.errors import MissingExtra, PhotoRefused, Reason, SourceError
 from carspotter.records import Remote
+from carspotter.workers import within
 
 READ_SECONDS = 30.0
 """For one photo, in one attempt. Assumption: the largest that is read, 64 MB, at 2 MB a second."""
@@ -73,27 +72,13 @@ def check_driver(scheme: str) -> None:
 
 def _attempt(url: str, seconds: float) -> bytes:
     try:
-        data = _within(seconds, partial(_read, url))
+        data = within(seconds, partial(_read, url))  # few drivers can be told a deadline
     except PhotoRefused:
         raise
     except Exception as fault:  # noqa: BLE001 - the drivers' exceptions have no base of their own
         raise _refusal(fault, seconds) from None
     check_length(len(data))
     return data
-
-
-def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
-    """What the work gives, or TimeoutError; few drivers of fsspec can be told a deadline, a thread can be left."""
-    box: Future[bytes] = Future()
-
-    def run() -> None:
-        try:
-            box.set_result(work())
-        except BaseException as fault:  # noqa: BLE001 - raised by whoever waits
-            box.set_exception(fault)
-
-    Thread(target=run, daemon=True, name="fetch").start()
-    return box.result(timeout=seconds)
 
 
 def _read(url: str) -> bytes:

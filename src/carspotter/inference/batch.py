@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from carspotter.data.manifest import Manifest
-from carspotter.data.photo import read_bytes
+from carspotter.data.patient import PatientReader
 from carspotter.data.wording import brief
 from carspotter.errors import BatchError, PhotoRefused, Reason
 from carspotter.evaluation.answer import answer_rows
@@ -24,13 +25,17 @@ from carspotter.records import Answer, Dataset, Photo, Rejected, Remote
 from carspotter.workers import in_order
 
 FETCHERS = 16
-"""Photos fetched from stores at once. Assumption: at 50 ms each they feed eight cores of 40 photos a second."""
+"""Photos read at once. Assumption: of stores, at 50 ms each, they feed eight cores of 40 photos a second; and of a disk
+that hangs, so many are waited for side by side."""
 FETCHED = 32
-"""Photos answered at a time while as many are fetched. Assumption: two cores then idle for 3 % of the time at the ends;
-photos of 300 KB take 20 MB, the largest that are read 4 GB."""
+"""Photos of a store answered at a time, while as many are read; of disks as many for each thread. Assumption: two cores
+then idle for 3 % of the time at the ends; photos of 300 KB take 20 MB, the largest that are read 4 GB."""
+HELD_BYTES = 256 * 2**20
+"""Fewer are answered at a time where they have more bytes than this. Assumption: no more than a model takes, and 50
+phone photos of 5 MB."""
 IN_A_ROW = 32
 """Photos one after another that cannot be had, which stop a batch. Assumption: no ad has as many, and a store that
-hangs is noticed within the attempts of two rounds of `FETCHERS`, some three minutes."""
+hangs is noticed within the attempts of two rounds of `FETCHERS`, some three minutes, a disk within four."""
 
 Ask = Callable[[Sequence[Photo]], Generator[Answer]]
 """One answer per photo, in their order."""
@@ -65,35 +70,51 @@ def make_part(ask: Ask, manifest: Manifest, parts: Parts, chunk: int, progress: 
     parts.write(chunk, [next(fresh) if row is None else row for row in rows])
 
 
-def answer_photos(predictor: Predictor, photos: Sequence[Photo], *, tta: int = 1) -> Iterator[list[Answer]]:
-    """One answer per photo, in their order, a few at a time; photos in stores are fetched while others are answered.
+def answer_photos(
+    predictor: Predictor, photos: Sequence[Photo], read: PatientReader, *, tta: int = 1, progress: Progress = silent
+) -> Iterator[list[Answer]]:
+    """One answer per photo, in their order, a few at a time; photos are read while others are answered.
 
     Args:
         predictor: the model.
         photos: with unique ids.
+        read: gives their bytes, or up.
         tta: views per photo.
+        progress: told whenever a photo is read or looked at, so that whoever waits knows that nothing hangs.
     """
     stored = any(isinstance(photo.where, Remote) for photo in photos)
-    size = FETCHED if stored else FETCHED * predictor.threads
-    with closing(in_order(_fetch, photos, threads=FETCHERS, ahead=FETCHED)) as fetched:
-        while some := list(islice(fetched, size)):
-            yield list(_answered(predictor, some, tta))
+    most = FETCHED if stored else FETCHED * predictor.threads
+    with closing(in_order(partial(_fetch, read), photos, threads=FETCHERS, ahead=FETCHED)) as fetched:
+        while some := _some(fetched, most, progress):
+            yield list(_answered(predictor, some, tta, progress))
 
 
-def _fetch(photo: Photo) -> Photo | Rejected:
-    """The photo with its bytes, when a store has them; one on a disk as it is."""
-    if not isinstance(photo.where, Remote):
-        return photo
+def _fetch(read: PatientReader, photo: Photo) -> Photo | Rejected:
+    """The photo with its bytes."""
     try:
-        return replace(photo, where=read_bytes(photo.where))
+        return replace(photo, where=read(photo.where))
     except PhotoRefused as refused:
         return Rejected(photo.id, refused.reason, refused.sentence)
 
 
-def _answered(predictor: Predictor, some: Sequence[Photo | Rejected], tta: int) -> Iterator[Answer]:
+def _some(fetched: Iterator[Photo | Rejected], most: int, progress: Progress) -> list[Photo | Rejected]:
+    """The next ones, as many as shall be in memory at once."""
+    taken: list[Photo | Rejected] = []
+    held = 0
+    for one in islice(fetched, most):
+        taken.append(one)
+        progress("read", len(taken), most)
+        held += len(one.where) if isinstance(one, Photo) and isinstance(one.where, bytes) else 0
+        if held >= HELD_BYTES:
+            break
+    return taken
+
+
+def _answered(predictor: Predictor, some: Sequence[Photo | Rejected], tta: int, progress: Progress) -> Iterator[Answer]:
     photos = tuple(one for one in some if isinstance(one, Photo))
     rejected = tuple(one for one in some if isinstance(one, Rejected))
-    answers = {answer.id: answer for answer in predictor.identify(Dataset(photos, rejected=rejected), tta=tta)}
+    found = predictor.identify(Dataset(photos, rejected=rejected), tta=tta, progress=progress)
+    answers = {answer.id: answer for answer in found}
     return (answers[one.id] for one in some)
 
 

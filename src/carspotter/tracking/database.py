@@ -10,7 +10,7 @@ from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
-from carspotter.data.address import SQLITE, hide_secrets
+from carspotter.data.address import PASSWORDS, SQLITE, hide_secrets
 from carspotter.errors import TrackingError
 from carspotter.tracking.address import Address
 from carspotter.tracking.first_use import connect
@@ -25,6 +25,7 @@ CURES = (
     ("unable to open", "cannot be opened; make its folder readable and writable, or set CARSPOTTER_RUNS elsewhere"),
     ("out-of-date database schema", "has tables of another MLflow version; install that version, or see {upgrade}"),
     ("locate revision", "was written by a newer MLflow; upgrade with: pip install -U 'carspotter[train]'"),
+    *PASSWORDS.items(),
 )
 """What the libraries' messages contain, and what we say instead."""
 

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from carspotter.data.address import SQLITE, hide_secrets
+from carspotter.data.address import SQLITE, about_password, hide_secrets
 from carspotter.errors import MissingExtra, TrackingError
 from carspotter.tracking.address import Address, read_address
 from carspotter.tracking.first_use import RUNS, STUDIES, connect, first_use
@@ -86,6 +86,8 @@ def clear(address: Address) -> Iterator[None]:
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as fault:
+        if instead := about_password(str(fault)):
+            raise TrackingError(f"study database {address} {instead}") from None
         first = hide_secrets(next(iter(str(fault.__cause__ or fault).strip().splitlines()), type(fault).__name__))
         raise TrackingError(
             f"study database {address} refused: {first}; check it, or name another with --storage"

@@ -1,7 +1,8 @@
 """The process that answers a batch's photos, so that a photo which ends a process does not end the batch.
 
 `answerer.py` starts it as `python -m carspotter.apps.batch.child HANDLE`. Through the pipe it is told the order, and
-then lists of photos; it says lists of answers, None when there are no more, or what was raised, with which it ends.
+then lists of photos; it says lists of answers, None when there are no more, or what was raised, with which it ends. A
+list without answers says that the work goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from multiprocessing.connection import Connection
 from threading import Thread
 
 from carspotter.apps.batch.order import Order
+from carspotter.data.patient import PatientReader
 from carspotter.inference.batch import answer_photos
 
 
@@ -37,8 +39,13 @@ def _answer(pipe: Connection) -> None:
     order, threads = pipe.recv()
     predictor = order.load(threads=threads)
     pipe.send(None)
+    read = PatientReader(order.patience)
+
+    def go_on(phase: str, done: int, total: int, said: str = "") -> None:  # noqa: ARG001 - as `Progress`
+        pipe.send([])
+
     while True:
-        for some in answer_photos(predictor, pipe.recv(), tta=order.parts.batch.tta):
+        for some in answer_photos(predictor, pipe.recv(), read, tta=order.parts.batch.tta, progress=go_on):
             pipe.send(some)
         pipe.send(None)
 

@@ -15,6 +15,7 @@ from carspotter.evaluation.parts import Parts
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.runtime import RuntimeName, runtime_version
 from carspotter.progress import Progress
+from carspotter.workers import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,13 @@ class Order:
         model: a bundle's folder, absolute.
         manifest: that was looked through.
         parts: where the answers go.
+        patience: seconds to wait for the bytes of one photo; it decides no answer that is final.
     """
 
     model: Path
     manifest: Manifest
     parts: Parts
+    patience: float = PATIENCE
 
     def load(self, *, threads: int = 0) -> Predictor:
         """The model, and no other one.
