@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from carspotter.evaluation.contenders import MOST, may_be_best
-from carspotter.evaluation.metrics import best_first, log_softmax
+from carspotter.evaluation.metrics import best_first, log_losses
 from carspotter.evaluation.paired import ALPHA, bootstrap_mean, show_p
 from carspotter.records import HeldOut, Run
 from carspotter.tracking.grounds import describe, sort_runs
@@ -136,12 +133,8 @@ def _ps(runs: Sequence[Run], answers: Mapping[str, HeldOut], by: Measure) -> dic
 def _losses(kept: HeldOut, by: Measure) -> dict[str, float]:
     """By photo: 1 where the answer is wrong, or the log loss."""
     wrong = best_first(kept.logits, 1)[:, 0] != kept.labels
-    return dict(zip(kept.ids, map(float, wrong if by == "accuracy" else _log_losses(kept)), strict=True))
-
-
-def _log_losses(kept: HeldOut) -> npt.NDArray[np.float64]:
-    """(N,) negative log-likelihood of the truth."""
-    return -log_softmax(kept.logits)[np.arange(len(kept.labels)), kept.labels]
+    costs = wrong if by == "accuracy" else log_losses(kept.logits, kept.labels)
+    return dict(zip(kept.ids, map(float, costs), strict=True))
 
 
 def _standing(best: Run, run: Run, ps: Mapping[str, float], by: Measure) -> str:
@@ -171,5 +164,6 @@ def _show_loss(run: Run, answers: Mapping[str, HeldOut], by: Measure) -> str:
     shown = f"{run.evaluation.log_loss:.3f}"
     if by != "log_loss" or run.id not in answers:
         return shown
-    low, high = bootstrap_mean(_log_losses(answers[run.id]), answers[run.id].groups)
+    kept = answers[run.id]
+    low, high = bootstrap_mean(log_losses(kept.logits, kept.labels), kept.groups)
     return f"{shown} [{low:.3f}, {high:.3f}]"

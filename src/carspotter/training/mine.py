@@ -22,7 +22,7 @@ from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan, scan
 from carspotter.errors import RecipeError, SourceError, TrackingError
 from carspotter.evaluation.judging import Confusion, Judged, judge
-from carspotter.evaluation.metrics import best_first, log_softmax
+from carspotter.evaluation.metrics import best_first, log_losses
 from carspotter.evaluation.paired import Paired, mean_difference, pair
 from carspotter.inference.bundle import check_target
 from carspotter.inference.predictor import Predictor, load
@@ -359,10 +359,7 @@ def _verdict(run: Run, old: HeldOut, new: HeldOut) -> Mined:
     there = [at[old.ids[i]] for i in shared]
     numbers = np.arange(len(shared))
     right = [one.logits[rows].argmax(1) == one.labels[rows] for one, rows in ((old, shared), (new, there))]
-    losses = [
-        -log_softmax(one.logits[rows].astype(np.float64))[numbers, one.labels[rows]]
-        for one, rows in ((old, shared), (new, there))
-    ]
+    losses = [log_losses(one.logits[rows], one.labels[rows]) for one, rows in ((old, shared), (new, there))]
     groups = groups_of([old.ids[i] for i in shared], (old, new))
     found = pair(numbers, right[0], numbers, right[1], groups)
     loss, _ = mean_difference(losses[1] - losses[0], groups)

@@ -36,7 +36,7 @@ class Course:
         held_out: photos that validate.
         weights: how much each of `train` counts in the loss.
         wanted: (N, K) what each of `train` is taught; None: its label.
-        groups: (M,) near-copy group of each held-out photo.
+        groups: (M,) group of each held-out photo: near copies, and photos of one ad.
         cache: decoded photos; its folder also keeps what frozen parts made.
         started: told what a stage trains and what it leaves alone.
         report: told about each epoch.
