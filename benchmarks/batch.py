@@ -39,7 +39,7 @@ class Cost:
 
     seconds: float
     cpu: float
-    pace: float
+    sampler: float
     peak: int
 
 
@@ -77,15 +77,15 @@ def overhead(args: argparse.Namespace, folder: Path) -> None:
             print(f"{name} {turn + 1}: {found[name][-1].seconds:.1f} s", flush=True)
         same(folder / f"local{turn}", folder / f"ray{turn}")
     for name, costs in found.items():
-        seconds, pace = spread([cost.seconds for cost in costs]), spread([cost.pace for cost in costs])
-        print(f"{name:6} {rows:,} photos: {seconds} s, {pace} photos/s")
+        seconds, sampler = spread([cost.seconds for cost in costs]), spread([cost.sampler for cost in costs])
+        print(f"{name:6} {rows:,} photos: {seconds} s, {sampler} photos/s")
     local, ray = found["local"], found["ray"]
     cpu = [cost.cpu / rows for cost in local]
     print(f"local, processor ms a photo with its start: {spread([1e3 * seconds for seconds in cpu])}")
     size = sum(path.stat().st_size for path in (folder / "local0").glob("part-*"))
     print(f"bytes a photo: {manifest.stat().st_size / rows:.0f} of the manifest, {size / rows:.0f} of the parts")
     print(f"ray/local, whole command: {spread([b.seconds / a.seconds for a, b in zip(local, ray, strict=True)], 2)}")
-    print(f"ray/local, photos a second: {spread([b.pace / a.pace for a, b in zip(local, ray, strict=True)], 2)}")
+    print(f"ray/local, photos a second: {spread([b.sampler / a.sampler for a, b in zip(local, ray, strict=True)], 2)}")
 
 
 def growth(args: argparse.Namespace, folder: Path) -> None:
@@ -126,8 +126,8 @@ def run(model: Path, manifest: Path, out: Path, chunk: int, words: Sequence[str]
     if os.waitstatus_to_exitcode(status) not in {0, 3}:
         raise SystemExit(f"{' '.join(command)} failed")
     made = sorted(path.stat().st_mtime for path in out.glob("part-*"))
-    pace = chunk * (len(made) - 1) / max(made[-1] - made[0], 1e-9) if len(made) > 1 else 0.0
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, pace, usage.ru_maxrss * 1024)
+    sampler = chunk * (len(made) - 1) / max(made[-1] - made[0], 1e-9) if len(made) > 1 else 0.0
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, sampler, usage.ru_maxrss * 1024)
 
 
 def same(one: Path, other: Path) -> None:

@@ -107,8 +107,8 @@ def speed(side: Side, shape: tuple[int, int, int], seconds: float) -> float:
 
     from carspotter.training.classifier import Body, Head, Learner
     from carspotter.training.loop import weighted_loss
-    from carspotter.training.material import Batch
     from carspotter.training.shards import Shards
+    from carspotter.training.stage_data import Batch
 
     height, width, batch = shape
     torch.manual_seed(0)

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from carspotter.evaluation.gate import Standing, misses, stand
+from carspotter.evaluation.gate import GateFigures, misses, stand
 from carspotter.evaluation.metrics import wilson
 from carspotter.records import Calibration, Scores
 
 
-def standing(right: int = 80, error: float = 0.02, refused: float = 0.3) -> Standing:
-    return Standing(wilson(right, 100), error, refused)
+def standing(right: int = 80, error: float = 0.02, refused: float = 0.3) -> GateFigures:
+    return GateFigures(wilson(right, 100), error, refused)
 
 
 def test_a_standing_is_judged_by_the_calibration_of_the_bundle() -> None:
@@ -35,7 +35,7 @@ def test_a_standing_is_judged_by_the_calibration_of_the_bundle() -> None:
         (standing(refused=0.25), "25.0% of the photos are not named instead of 30.0%; 3% is allowed"),
     ],
 )
-def test_every_bound_is_held(after: Standing, says: str) -> None:
+def test_every_bound_is_held(after: GateFigures, says: str) -> None:
     assert misses(standing(), after) == ((says,) if says else ())
 
 

@@ -62,7 +62,7 @@ def carry_out(order: dict[str, Any]) -> int:
 
 def acknowledge_checkpoints(file: Path) -> None:
     """The word, and where the training stands: stage, epoch, step; nothing where no checkpoint was found."""
-    from carspotter.training import keeper
+    from carspotter.training import checkpointer
     from carspotter.training.checkpoint import Checkpoint, Checkpoints
 
     class Acknowledged(Checkpoints):
@@ -82,8 +82,8 @@ def acknowledge_checkpoints(file: Path) -> None:
         with file.open("ab", buffering=0) as steps:
             steps.write(f"{word} {json.dumps(where)}\n".encode())  # in one call: a line that was begun is whole
 
-    keeper.Checkpoints = Acknowledged  # type: ignore[misc]
-    keeper.EPOCH_SECONDS = keeper.CHECKPOINT_SECONDS = 0.0
+    checkpointer.Checkpoints = Acknowledged  # type: ignore[misc]
+    checkpointer.EPOCH_SECONDS = checkpointer.CHECKPOINT_SECONDS = 0.0
 
 
 def as_our_own(save: Callable[[int], object]) -> None:

@@ -15,7 +15,7 @@ from carspotter.data.source import read_source
 from carspotter.records import Dataset, Geometry, Location, Photo
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
-from carspotter.training.material import PhotoSet
+from carspotter.training.stage_data import PhotoSet
 
 TINY = "test_efficientnet"  # timm's own network for tests: 0.4 M parameters
 SIDE = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from carspotter.apps.cli import main
-from carspotter.training import keeper
+from carspotter.training import checkpointer
 
-keeper.EPOCH_SECONDS = keeper.CHECKPOINT_SECONDS = 0.0
+checkpointer.EPOCH_SECONDS = checkpointer.CHECKPOINT_SECONDS = 0.0
 sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from carspotter.training.checkpoint import Checkpoint, Checkpoints
 def test_a_folder_that_cannot_be_read_is_told_and_nothing_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A keeper takes a SourceError for a checkpoint that was not saved; any other would end the training."""
+    """A checkpointer takes a SourceError for a checkpoint that was not saved; any other would end the training."""
     files = Checkpoints(tmp_path, pytest.fail)
     files.write(Checkpoint({"number": 1}, {}))
 

@@ -17,9 +17,9 @@ from carspotter.training.augment import make_mixing, make_policy
 from carspotter.training.classifier import Classifier, Head, Learner
 from carspotter.training.freezing import Freezing
 from carspotter.training.frozen import state_hash
-from carspotter.training.loop import Trainee, evaluating, fit_stage
-from carspotter.training.material import Batch, FrozenMaterial, Pace, PhotoMaterial, even_batches
+from carspotter.training.loop import TrainUnit, evaluating, fit_stage
 from carspotter.training.schedule import make_optimizer, parameter_groups
+from carspotter.training.stage_data import Batch, BatchSampler, FeatureData, PhotoData, even_batches
 
 
 def a_stage(**fields: object) -> Stage:
@@ -34,25 +34,25 @@ def fit(
     groups = parameter_groups(
         classifier.head, freezing.trained, lr=stage.lr, backbone_lr=stage.lr, layer_decay=1.0, weight_decay=0.0
     )
-    material = PhotoMaterial(
+    stage_data = PhotoData(
         train,
         held_out,
         3,
         classifier.prepare,
-        Pace(stage.batch, shards, (1, 0)),
+        BatchSampler(stage.batch, shards, (1, 0)),
         ViewRanges(rotation=5, flip=True),
         make_policy(policy, 0.0),
         make_mixing(stage.mixup, stage.cutmix),
     )
     history: list[EpochRecord] = []
-    trainee = Trainee(
+    unit = TrainUnit(
         Learner(classifier.body, classifier.head),
         freezing.train_mode,
         make_optimizer("adamw", groups, stage.lr),
         shards=shards,
         threads=shards,
     )
-    fit_stage(trainee, material, stage, report=lambda record, _: history.append(record))
+    fit_stage(unit, stage_data, stage, report=lambda record, _: history.append(record))
     return history
 
 
@@ -83,7 +83,7 @@ def test_frozen_units_do_not_move_and_the_others_do(make_classifier, photo_set) 
 
 
 class _Scripted:
-    """A material whose validation answers follow a script: one accuracy per epoch."""
+    """Data whose validation answers follow a script: one accuracy per epoch."""
 
     steps = 1
 
@@ -115,8 +115,8 @@ def scripted(accuracies: list[float], **fields: object) -> tuple[list[EpochRecor
         weights.append(module.weight.detach().clone())
 
     optimizer = make_optimizer("sgd", [{"params": list(module.parameters()), "full_lr": 0.1}], 0.1)
-    trainee = Trainee(learner, learner.train, optimizer)
-    fit_stage(trainee, _Scripted(learner, accuracies), a_stage(**fields), report=report)
+    unit = TrainUnit(learner, learner.train, optimizer)
+    fit_stage(unit, _Scripted(learner, accuracies), a_stage(**fields), report=report)
     return history, weights, module
 
 
@@ -188,24 +188,24 @@ def test_clipping_counts_only_what_is_stepped() -> None:
         optimizer = make_optimizer("sgd", [{"params": list(learner.head.parameters()), "full_lr": 0.1}], 0.1)
         stage = a_stage(epochs=1, clip=0.01)
         fit_stage(
-            Trainee(learner, learner.train, optimizer), frozen(torch.ones(1, 4, 2)), stage, report=lambda *_: None
+            TrainUnit(learner, learner.train, optimizer), frozen(torch.ones(1, 4, 2)), stage, report=lambda *_: None
         )
         return learner.head.linear.weight.detach()
 
     assert torch.equal(moved(0.0), moved(1000.0))
 
 
-def frozen(views: torch.Tensor) -> FrozenMaterial:
+def frozen(views: torch.Tensor) -> FeatureData:
     labels = torch.arange(views.shape[1]) % 2
     nobody = Batch(torch.zeros(0, views.shape[2]), torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
-    return FrozenMaterial(list(views), torch.eye(2)[labels], labels, nobody, Pace(4, 1, (0, 0)))
+    return FeatureData(list(views), torch.eye(2)[labels], labels, nobody, BatchSampler(4, 1, (0, 0)))
 
 
 def test_epochs_walk_through_the_views() -> None:
-    material = frozen(torch.arange(6.0).reshape(2, 3, 1))
+    stage_data = frozen(torch.arange(6.0).reshape(2, 3, 1))
     seen = [
-        sorted(float(x) for parts in material.training(epoch) for part in parts for x in part.inputs)
+        sorted(float(x) for parts in stage_data.training(epoch) for part in parts for x in part.inputs)
         for epoch in range(3)
     ]
     assert seen == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
-    assert list(material.validation()) == []
+    assert list(stage_data.validation()) == []

@@ -22,7 +22,7 @@ from carspotter.tracking import machine
 from carspotter.tracking.folder import LOCK
 from carspotter.tracking.lock import Lock
 from carspotter.tracking.runs import open_store
-from carspotter.training import beginning, keeper, loop
+from carspotter.training import beginning, checkpointer, loop
 from carspotter.training import gather as gathering
 from carspotter.training import train as driver
 from carspotter.training.checkpoint import FOLDER
@@ -149,7 +149,7 @@ def test_killed_between_checkpoints_and_twice(whole: Run, lot: Dataset, tmp_path
         pass
 
     def killing(epoch: int, seconds: float) -> Callable[..., None]:
-        monkeypatch.setattr(keeper, "EPOCH_SECONDS", seconds)
+        monkeypatch.setattr(checkpointer, "EPOCH_SECONDS", seconds)
 
         def watch(record: Any) -> None:
             if (record.stage, record.epoch) == ("all", epoch):
@@ -338,7 +338,7 @@ def test_a_full_disk_costs_the_checkpoint_not_the_training(
     """No place for a checkpoint: one sentence, the older one stays, the training ends as it would have."""
     from carspotter.training import checkpoint
 
-    monkeypatch.setattr(keeper, "EPOCH_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointer, "EPOCH_SECONDS", 0.0)
     told: list[str] = []
     kept: list[set[str]] = []
 
@@ -364,7 +364,7 @@ def test_a_full_disk_costs_the_checkpoint_not_the_training(
 
 def test_not_a_number_names_the_last_good_checkpoint(lot: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
     """Weights that are not numbers are never saved over those that were."""
-    monkeypatch.setattr(keeper, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_SECONDS", 0.0)
     gradients = loop.Shards.gradients
     calls = [0]
 

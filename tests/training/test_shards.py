@@ -14,8 +14,8 @@ from carspotter.training.classifier import Classifier, Learner
 from carspotter.training.freezing import Freezing
 from carspotter.training.frozen import state_hash
 from carspotter.training.loop import weighted_loss
-from carspotter.training.material import Batch
 from carspotter.training.shards import Shards
+from carspotter.training.stage_data import Batch
 
 
 def batch_of(classifier: Classifier, count: int, seed: int = 0) -> Batch:

@@ -21,7 +21,7 @@ SHY = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class GateFigures:
     """How a network answers.
 
     Attributes:
@@ -37,7 +37,7 @@ class Standing:
 
 def stand(
     scores: Scores, labels: npt.NDArray[np.int64], calibration: Calibration | None, strangers: Collection[str] = ()
-) -> Standing:
+) -> GateFigures:
     """Judge by one calibration, that of the network which the other may stand in for.
 
     Args:
@@ -50,14 +50,14 @@ def stand(
     shares = softmax(np.asarray(scores.logits, np.float64) / temperature)
     right = shares.argmax(1) == labels
     strange = np.array([photo in strangers for photo in scores.ids])
-    return Standing(
+    return GateFigures(
         accuracy=wilson(int(right.sum()), len(right)),
         calibration_error=calibration_error(shares.max(1), right).value,
         refused=float((strange | (shares.max(1) < name_at)).mean()),
     )
 
 
-def misses(before: Standing, after: Standing) -> tuple[str, ...]:
+def misses(before: GateFigures, after: GateFigures) -> tuple[str, ...]:
     """Every bound that the second network breaks, a sentence each; empty where it may stand in."""
     found = []
     if after.accuracy.value < before.accuracy.value - WORSE:

@@ -20,7 +20,7 @@ from carspotter.training.backbones import weights_hash
 from carspotter.training.devices import ALONE, Peers
 from carspotter.training.gather import Gathered
 from carspotter.training.job import command_for
-from carspotter.training.onlooker import Onlooker, Writer
+from carspotter.training.null_writer import NullWriter, Writer
 from carspotter.training.outside import Sources
 from carspotter.workers import processes
 
@@ -90,7 +90,7 @@ def begin(store: RunStore, beginning: Beginning, resume: str | None, peers: Peer
             peers.tell(str(run.folder))
             yield run
     else:
-        yield Onlooker(peers.tell(), Path(peers.tell()))
+        yield NullWriter(peers.tell(), Path(peers.tell()))
 
 
 def _writer(store: RunStore, beginning: Beginning, resume: str | None) -> RunWriter:

@@ -10,24 +10,24 @@ from carspotter.recipe import HeadRecipe
 from carspotter.records import BackboneCard
 from carspotter.training.backbones import load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
-from carspotter.training.stages import Course
+from carspotter.training.stages import TrainingPlan
 from carspotter.training.units import find_freeze_point
 
 
-def build(card: BackboneCard, course: Course) -> tuple[Classifier, BackboneCard]:
+def build(card: BackboneCard, plan: TrainingPlan) -> tuple[Classifier, BackboneCard]:
     """The network with fresh head weights, drawn from the recipe's seed.
 
     Raises:
         BackboneError: the backbone cannot be loaded, or has not a freeze point that a stage names.
     """
-    recipe = course.recipe
+    recipe = plan.recipe
     torch.manual_seed(recipe.seed)
-    (_, first), head = course.stages[0], recipe.head
+    (_, first), head = plan.stages[0], recipe.head
     backbone, card = load_backbone(card, height=first.height, width=first.width, drop_path=recipe.drop_path)
-    for _, stage in course.stages:
+    for _, stage in plan.stages:
         find_freeze_point(backbone, stage.trains)  # a wrong name is said now, not after an hour
     torch.manual_seed(recipe.seed)  # again: the first use of packaged weights draws numbers, later ones do not
-    layers = make_head(head, cast("int", backbone.num_features), len(course.train.classes))
+    layers = make_head(head, cast("int", backbone.num_features), len(plan.train.classes))
     classifier = Classifier(Body(backbone, head.pooling), layers, mean=card.mean, std=card.std)
     return classifier.to(memory_format=torch.channels_last), card
 

@@ -43,9 +43,9 @@ from carspotter.training.classifier import Body, Classifier, Head, Joint
 from carspotter.training.explain import load_classifier, rows_of
 from carspotter.training.finder import finder_for
 from carspotter.training.job import USUAL, Job
-from carspotter.training.material import PhotoSet, even_batches
 from carspotter.training.memory import add_reference, remember
 from carspotter.training.ship import BATCH, hash_files, pack
+from carspotter.training.stage_data import PhotoSet, even_batches
 from carspotter.training.train import MODELS, train
 from carspotter.workers import processes
 

@@ -31,7 +31,7 @@ from carspotter.records import hash_json
 from carspotter.training.augment import BatchTransform
 from carspotter.training.classifier import Body, Classifier, pool
 from carspotter.training.loop import evaluating
-from carspotter.training.material import PhotoSet, ahead, draw, even_batches
+from carspotter.training.stage_data import PhotoSet, ahead, draw, even_batches
 from carspotter.training.units import find_freeze_point, units
 
 MAX_BYTES = 2 * 2**30

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from carspotter.data.cache import PhotoCache
 from carspotter.errors import SourceError, TrackingError, TrainingError
-from carspotter.evaluation.gate import Standing, misses, stand
+from carspotter.evaluation.gate import GateFigures, misses, stand
 from carspotter.evaluation.metrics import evaluate
 from carspotter.evaluation.paired import Paired, pair
 from carspotter.inference.bundle import MODEL, Bundle, write_bundle
@@ -50,7 +50,7 @@ class Measured:
         labels: (N,) class index of each of these.
     """
 
-    standing: Standing
+    standing: GateFigures
     megabytes: float
     milliseconds: npt.NDArray[np.float64]
     scores: Scores

@@ -20,19 +20,19 @@ from carspotter.recipe import Stage
 from carspotter.records import EpochRecord
 from carspotter.training.classifier import Learner
 from carspotter.training.devices import CPU, Device
-from carspotter.training.material import Batch, Material
 from carspotter.training.schedule import rate_factor
 from carspotter.training.shards import Shards
+from carspotter.training.stage_data import Batch, StageData
 
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Trainee:
+class TrainUnit:
     """What a stage trains.
 
     Attributes:
-        learner: takes the material's inputs and gives logits.
+        learner: takes the inputs of the stage's data and gives logits.
         train_mode: puts it into training mode with the frozen parts still.
         optimizer: its groups carry their full rate under `full_lr`.
         shards: parts of each batch that are computed side by side.
@@ -78,7 +78,7 @@ class Sums:
 
 
 @dataclass(slots=True)
-class Standing:
+class StageState:
     """Where a stage stands between two steps; with the weights and the optimiser's state, all that the rest depends on.
 
     Attributes:
@@ -120,79 +120,79 @@ class Standing:
         self.epoch, self.step, self.seconds, self.sums = self.epoch + 1, 0, 0.0, Sums()
 
 
-class Keeper(Protocol):
+class Checkpointer(Protocol):
     """Who can take up a stage where it was left, and is told of every step."""
 
-    def begin(self, trainee: Trainee, averaged: ModelEmaV3 | None) -> Standing:
+    def begin(self, unit: TrainUnit, averaged: ModelEmaV3 | None) -> StageState:
         """Where the stage stands; the learner, its optimiser and its average are put there."""
 
     def listening(self) -> AbstractContextManager[None]:
         """The time in which a signal waits for the end of its step."""
 
-    def after(self, now: Standing, trainee: Trainee, averaged: ModelEmaV3 | None) -> None:
+    def after(self, now: StageState, unit: TrainUnit, averaged: ModelEmaV3 | None) -> None:
         """After each step, and with `now.step` 0 after each epoch."""
 
 
 class Forgetful:
-    """The keeper that keeps nothing."""
+    """The checkpointer that keeps nothing."""
 
-    def begin(self, trainee: Trainee, averaged: ModelEmaV3 | None) -> Standing:  # noqa: ARG002
+    def begin(self, unit: TrainUnit, averaged: ModelEmaV3 | None) -> StageState:  # noqa: ARG002
         """At the beginning."""
-        return Standing()
+        return StageState()
 
     def listening(self) -> AbstractContextManager[None]:
         """A signal does not wait."""
         return nullcontext()
 
-    def after(self, now: Standing, trainee: Trainee, averaged: ModelEmaV3 | None) -> None:
+    def after(self, now: StageState, unit: TrainUnit, averaged: ModelEmaV3 | None) -> None:
         """Nothing."""
 
 
 def fit_stage(
-    trainee: Trainee,
-    material: Material,
+    unit: TrainUnit,
+    stage_data: StageData,
     stage: Stage,
     *,
     report: Callable[[EpochRecord, int], None],
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> None:
     """Train until the epochs are over or patience is; the learner ends with the weights that `stage.keep` asks for.
 
-    Every step is a pure function of the weights, the optimiser's state, the material's seed, and its number.
+    Every step is a pure function of the weights, the optimiser's state, the data's seed, and its number.
 
     Args:
-        trainee: the learner and how it is trained.
-        material: batches.
+        unit: the learner and how it is trained.
+        stage_data: batches.
         stage: epochs, rates, patience and so on.
         report: called with each finished epoch and the number of epochs planned.
-        keeper: of checkpoints; None keeps none.
+        checkpointer: of checkpoints; None keeps none.
 
     Raises:
         TrainingError: a loss is not a number.
     """
-    keeper = keeper or Forgetful()
-    averaged = ModelEmaV3(trainee.learner, decay=stage.ema, use_warmup=True) if stage.ema else None
-    judged: nn.Module = averaged.module if averaged else trainee.learner
-    now = keeper.begin(trainee, averaged)  # before the shards, which copy the learner's statistics
-    shards = Shards(trainee.learner, trainee.shards, trainee.threads, trainee.device)
+    checkpointer = checkpointer or Forgetful()
+    averaged = ModelEmaV3(unit.learner, decay=stage.ema, use_warmup=True) if stage.ema else None
+    judged: nn.Module = averaged.module if averaged else unit.learner
+    now = checkpointer.begin(unit, averaged)  # before the shards, which copy the learner's statistics
+    shards = Shards(unit.learner, unit.shards, unit.threads, unit.device)
 
-    with shards.working(), keeper.listening():
+    with shards.working(), checkpointer.listening():
         while not now.over(stage):
             # 1. Every batch once.
             began = time.perf_counter() - now.seconds
-            trainee.train_mode()
-            for batch in material.training(now.epoch, now.step):
-                _step(trainee, shards, batch, stage, now, material.steps)
+            unit.train_mode()
+            for batch in stage_data.training(now.epoch, now.step):
+                _step(unit, shards, batch, stage, now, stage_data.steps)
                 if averaged is not None:
-                    averaged.update(trainee.learner, step=now.epoch * material.steps + now.step)
+                    averaged.update(unit.learner, step=now.epoch * stage_data.steps + now.step)
                 now.step += 1
                 elapsed = time.perf_counter() - began
                 now.sums.batch_seconds.append(elapsed - now.seconds)
                 now.seconds = elapsed
-                keeper.after(now, trainee, averaged)
+                checkpointer.after(now, unit, averaged)
 
             # 2. Validation sees plain photos, with the weights that would be handed on.
-            val_loss, val_accuracy = validate(judged, material, shards)
+            val_loss, val_accuracy = validate(judged, stage_data, shards)
             _must_be_finite(val_loss or 0.0, stage, f"epoch {now.epoch + 1}, validation")
             report(_record(stage, now, val_loss, val_accuracy, time.perf_counter() - began), stage.epochs)
 
@@ -201,28 +201,28 @@ def fit_stage(
                 now.val_losses.append(val_loss)
             now.judge(val_accuracy, judged, stage)
             now.next_epoch()
-            keeper.after(now, trainee, averaged)
+            checkpointer.after(now, unit, averaged)
 
     if stage.epochs:
-        trainee.learner.load_state_dict(now.best or judged.state_dict())
+        unit.learner.load_state_dict(now.best or judged.state_dict())
 
 
-def _step(trainee: Trainee, shards: Shards, batch: Sequence[Batch], stage: Stage, now: Standing, steps: int) -> None:
+def _step(unit: TrainUnit, shards: Shards, batch: Sequence[Batch], stage: Stage, now: StageState, steps: int) -> None:
     """One batch, at the rate that the schedule gives it."""
     now.rate = rate_factor(stage.schedule, now.epoch + (now.step + 0.5) / steps, stage.epochs, now.val_losses)
     value, logits, labels = take_step(
-        trainee, shards, batch, stage, now.rate, f"epoch {now.epoch + 1}, batch {now.step + 1}"
+        unit, shards, batch, stage, now.rate, f"epoch {now.epoch + 1}, batch {now.step + 1}"
     )
     now.sums.add(value, logits, labels)
 
 
 def take_step(
-    trainee: Trainee, shards: Shards, batch: Sequence[Batch], stage: Stage, factor: float, when: str = ""
+    unit: TrainUnit, shards: Shards, batch: Sequence[Batch], stage: Stage, factor: float, when: str = ""
 ) -> tuple[float, Tensor, Tensor]:
     """Gradient and step of one batch.
 
     Args:
-        trainee: is changed.
+        unit: is changed.
         shards: of its learner.
         batch: its shards.
         stage: smoothing and clipping.
@@ -237,32 +237,32 @@ def take_step(
     """
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        seen = logits if trainee.offset is None else logits + trainee.offset
+        seen = logits if unit.offset is None else logits + unit.offset
         value = weighted_loss(seen, targets, stage.label_smoothing)
-        return value if trainee.penalty is None else value + trainee.penalty()
+        return value if unit.penalty is None else value + unit.penalty()
 
-    for group in trainee.optimizer.param_groups:
+    for group in unit.optimizer.param_groups:
         group["lr"] = group["full_lr"] * factor
-    trainee.optimizer.zero_grad(set_to_none=True)
-    scaler = trainee.scaler
+    unit.optimizer.zero_grad(set_to_none=True)
+    scaler = unit.scaler
     value, logits, labels = shards.gradients(batch, loss, scaler.scale if scaler else lambda plain: plain)
     _must_be_finite(value, stage, when)
     if scaler:
-        scaler.unscale_(trainee.optimizer)
+        scaler.unscale_(unit.optimizer)
     if stage.clip:
         # Only what is stepped: a unit frozen since an earlier stage still holds that stage's last gradient.
-        stepped = [p for group in trainee.optimizer.param_groups for p in group["params"]]
+        stepped = [p for group in unit.optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(stepped, stage.clip)
     if scaler:
-        scaler.step(trainee.optimizer)
+        scaler.step(unit.optimizer)
         scaler.update()
     else:
-        trainee.optimizer.step()
+        unit.optimizer.step()
     return value, logits, labels
 
 
 def _record(
-    stage: Stage, now: Standing, val_loss: float | None, val_accuracy: float | None, seconds: float
+    stage: Stage, now: StageState, val_loss: float | None, val_accuracy: float | None, seconds: float
 ) -> EpochRecord:
     return EpochRecord(
         stage=stage.name,
@@ -315,7 +315,7 @@ def memory_named(stage: Stage) -> Iterator[None]:
         ) from None
 
 
-def validate(module: nn.Module, material: Material, shards: Shards) -> tuple[float | None, float | None]:
+def validate(module: nn.Module, stage_data: StageData, shards: Shards) -> tuple[float | None, float | None]:
     """Mean loss and accuracy on the held-out photos, or None where nothing is held out."""
     sums = Sums()
 
@@ -325,7 +325,7 @@ def validate(module: nn.Module, material: Material, shards: Shards) -> tuple[flo
             return here, module(here.inputs).float()
 
     with evaluating(module):
-        for batch, logits in shards.side_by_side(judge, material.validation()):
+        for batch, logits in shards.side_by_side(judge, stage_data.validation()):
             sums.add(float(F.cross_entropy(logits, batch.labels)), logits, batch.labels)
     return (sums.loss / sums.photos, sums.right / sums.photos) if sums.photos else (None, None)
 

@@ -26,10 +26,10 @@ from carspotter.training.build import build
 from carspotter.training.devices import Device, DeviceName
 from carspotter.training.finder import finder_for
 from carspotter.training.gather import gather
-from carspotter.training.loop import Trainee, memory_named, take_step
-from carspotter.training.material import Batch, Material
+from carspotter.training.loop import TrainUnit, memory_named, take_step
 from carspotter.training.shards import Shards
-from carspotter.training.stages import Course
+from carspotter.training.stage_data import Batch, StageData
+from carspotter.training.stages import TrainingPlan
 from carspotter.training.workplace import workplace
 
 Curve = npt.NDArray[np.float64]
@@ -157,19 +157,19 @@ def find_rate(
     """
     with workplace(recipe, device) as (resolved, here):
         photos = (cache or PhotoCache(default_cache_folder())).with_finder(finder_for(resolved))
-        course = _course(dataset, resolved, photos, here, progress)
-        number, chosen = _chosen(course, stage)
-        classifier, _ = build(find_backbone(recipe.backbone, recipe.weights), course)
+        plan = _plan(dataset, resolved, photos, here, progress)
+        number, chosen = _chosen(plan, stage)
+        classifier, _ = build(find_backbone(recipe.backbone, recipe.weights), plan)
         classifier.to(here.where)
         with memory_named(chosen):
-            trainee, material = course.prepare(classifier, number, chosen)
-            return _rise(trainee, material, chosen, number, progress)
+            unit, stage_data = plan.prepare(classifier, number, chosen)
+            return _rise(unit, stage_data, chosen, number, progress)
 
 
-def _course(dataset: Dataset, recipe: Recipe, cache: PhotoCache, device: Device, progress: Progress) -> Course:
+def _plan(dataset: Dataset, recipe: Recipe, cache: PhotoCache, device: Device, progress: Progress) -> TrainingPlan:
     """The photos that would train; nothing is held out, recorded or reported."""
     photos = gather(dataset, recipe, cache=cache, progress=progress)
-    return Course(
+    return TrainingPlan(
         recipe=recipe,
         train=photos.train,
         held_out=photos.held_out.subset([]),
@@ -184,24 +184,24 @@ def _course(dataset: Dataset, recipe: Recipe, cache: PhotoCache, device: Device,
     )
 
 
-def _chosen(course: Course, stage: int | None) -> tuple[int, Stage]:
+def _chosen(plan: TrainingPlan, stage: int | None) -> tuple[int, Stage]:
     """Raises RecipeError where there is no such stage."""
-    stages = dict(course.stages)
+    stages = dict(plan.stages)
     number = next(iter(stages)) if stage is None else stage
     if number not in stages:
         known = ", ".join(f"{number} ({stage.name})" for number, stage in stages.items())
-        raise RecipeError(f"--stage {number}: recipe {course.recipe.name} trains the stages {known}")
+        raise RecipeError(f"--stage {number}: recipe {plan.recipe.name} trains the stages {known}")
     return number, stages[number]
 
 
-def _rise(trainee: Trainee, material: Material, stage: Stage, number: int, progress: Progress) -> RangeTest:
+def _rise(unit: TrainUnit, stage_data: StageData, stage: Stage, number: int, progress: Progress) -> RangeTest:
     rates = np.geomspace(LOWEST, HIGHEST, STEPS)
-    shards = Shards(trainee.learner, trainee.shards, trainee.threads, trainee.device)
+    shards = Shards(unit.learner, unit.shards, unit.threads, unit.device)
     losses: list[float] = []
     with shards.working():
-        for step, batch in zip(range(STEPS), _endless(material, trainee), strict=False):
+        for step, batch in zip(range(STEPS), _endless(stage_data, unit), strict=False):
             try:
-                loss, _, _ = take_step(trainee, shards, batch, stage, rates[step] / stage.lr, f"step {step + 1}")
+                loss, _, _ = take_step(unit, shards, batch, stage, rates[step] / stage.lr, f"step {step + 1}")
             except TrainingError:
                 if step < FEWEST:
                     raise
@@ -214,10 +214,10 @@ def _rise(trainee: Trainee, material: Material, stage: Stage, number: int, progr
     return RangeTest(number, stage.name, rates[: len(losses)], np.array(losses))
 
 
-def _endless(material: Material, trainee: Trainee) -> Iterator[list[Batch]]:
+def _endless(stage_data: StageData, unit: TrainUnit) -> Iterator[list[Batch]]:
     for epoch in count():
-        trainee.train_mode()
-        yield from material.training(epoch)
+        unit.train_mode()
+        yield from stage_data.training(epoch)
 
 
 def smoothed(losses: Sequence[float]) -> Curve:

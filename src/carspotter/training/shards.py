@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from carspotter.training.classifier import Learner
 from carspotter.training.devices import CPU, Device
-from carspotter.training.material import Batch
+from carspotter.training.stage_data import Batch
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

@@ -27,9 +27,9 @@ from carspotter.training.classifier import Classifier
 from carspotter.training.explain import rows_of
 from carspotter.training.export import export_onnx, parity, save_weights
 from carspotter.training.loop import evaluating
-from carspotter.training.material import PhotoSet, ahead, even_batches
 from carspotter.training.memory import add_finder, add_reference, know_strangers, remember
-from carspotter.training.stages import Course
+from carspotter.training.stage_data import PhotoSet, ahead, even_batches
+from carspotter.training.stages import TrainingPlan
 
 PARITY_PHOTOS = 16
 """Photos on which torch and the exported net are compared. Assumption: a wrong operator shows on any one."""
@@ -58,9 +58,9 @@ class Origin:
     started: float
 
 
-def score(classifier: Classifier, course: Course) -> Scores:
+def score(classifier: Classifier, plan: TrainingPlan) -> Scores:
     """What the trained net itself says of the held-out photos, of which there are some; without export."""
-    photos = PhotoSet(course.held_out.photos, course.held_out.labels, course.cache, course.geometry)
+    photos = PhotoSet(plan.held_out.photos, plan.held_out.labels, plan.cache, plan.geometry)
     logits, embeddings = [], []
     chunks = even_batches(np.arange(len(photos)), BATCH)
     with evaluating(classifier), closing(ahead(lambda index: photos.pixels(index, None, ()), chunks)) as batches:
@@ -68,12 +68,12 @@ def score(classifier: Classifier, course: Course) -> Scores:
             embedding = classifier.head.embed(classifier.body(classifier.prepare(pixels)))
             embeddings.append(embedding.numpy())
             logits.append(classifier.head.linear(embedding).numpy())
-    ids = tuple(photo.id for photo in course.held_out.photos)
+    ids = tuple(photo.id for photo in plan.held_out.photos)
     return Scores(ids, np.concatenate(logits), np.concatenate(embeddings))
 
 
 def ship(
-    classifier: Classifier, card: BackboneCard, course: Course, folder: Path, origin: Origin
+    classifier: Classifier, card: BackboneCard, plan: TrainingPlan, folder: Path, origin: Origin
 ) -> tuple[Bundle, Scores, Evaluation | None]:
     """Export, compare with torch, validate through the predictor, write.
 
@@ -83,19 +83,19 @@ def ship(
         TrainingError: the export answers otherwise than the net.
         BundleError: the folder cannot be written.
     """
-    held_out = course.held_out
+    held_out = plan.held_out
     with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
-        photos = held_out.photos or course.train.photos
-        files, difference = pack(classifier, photos, course.cache, course.geometry, Path(place))
-        draft = _card(folder.name, card, course, origin, files, difference)
+        photos = held_out.photos or plan.train.photos
+        files, difference = pack(classifier, photos, plan.cache, plan.geometry, Path(place))
+        draft = _card(folder.name, card, plan, origin, files, difference)
         trial = write_bundle(Path(place) / "trial", draft, files)
-        predictor = load(trial.folder, threads=course.recipe.threads)
-        scores = predictor.scores(held_out, cache=course.cache)
+        predictor = load(trial.folder, threads=plan.recipe.threads)
+        scores = predictor.scores(held_out, cache=plan.cache)
         evaluation = evaluate(scores, held_out.labels, held_out.classes) if held_out.photos else None
-        reference = remember(predictor, course.train, rows_of(classifier), course.cache, course.progress)
-        calibration = calibrate(scores.logits, held_out.labels, parts_of(course.groups), wrong=course.recipe.wrong_cost)
+        reference = remember(predictor, plan.train, rows_of(classifier), plan.cache, plan.progress)
+        calibration = calibrate(scores.logits, held_out.labels, parts_of(plan.groups), wrong=plan.recipe.wrong_cost)
         if calibration is not None and reference is not None:
-            calibration, seer = know_strangers(calibration, reference, scores, held_out, course.progress)
+            calibration, seer = know_strangers(calibration, reference, scores, held_out, plan.progress)
             add_finder(files, seer, Path(place))
         add_reference(files, reference, Path(place))
         provenance = draft.provenance.model_copy(update={"seconds": time.perf_counter() - origin.started})
@@ -149,17 +149,17 @@ def hash_files(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _card(
-    name: str, backbone: BackboneCard, course: Course, origin: Origin, files: dict[str, Path], difference: float
+    name: str, backbone: BackboneCard, plan: TrainingPlan, origin: Origin, files: dict[str, Path], difference: float
 ) -> BundleCard:
-    machine = this_machine(threads=course.recipe.threads)
+    machine = this_machine(threads=plan.recipe.threads)
     return BundleCard(
         name=name,
-        classes=course.train.classes,
+        classes=plan.train.classes,
         codes=origin.codes,
-        parents=dict(course.train.parents),
-        geometry=course.geometry,
+        parents=dict(plan.train.parents),
+        geometry=plan.geometry,
         backbone=backbone,
-        recipe=course.recipe,
+        recipe=plan.recipe,
         dataset=origin.dataset,
         outside=origin.outside,
         evaluation=None,

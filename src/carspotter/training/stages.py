@@ -1,4 +1,4 @@
-"""From a recipe's stages to what the loop takes: a learner, its optimiser, and material."""
+"""From a recipe's stages to what the loop takes: a learner, its optimiser, and its data."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from carspotter.training.classifier import Classifier, Learner
 from carspotter.training.devices import CPU, Device, check_batches
 from carspotter.training.freezing import Freezing
 from carspotter.training.frozen import MAX_BYTES, FrozenPart, Upper, Views, can_cut, enters_as_map
-from carspotter.training.loop import Keeper, Trainee, fit_stage
-from carspotter.training.material import Batch, FrozenMaterial, Material, Pace, PhotoMaterial, PhotoSet
+from carspotter.training.loop import Checkpointer, TrainUnit, fit_stage
 from carspotter.training.schedule import make_optimizer, parameter_groups
+from carspotter.training.stage_data import Batch, BatchSampler, FeatureData, PhotoData, PhotoSet, StageData
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class TrainingPlan:
     """Everything the stages of one training share.
 
     Attributes:
@@ -71,20 +71,20 @@ class Course:
         shown = {"fit": self.recipe.fit, "frame": self.recipe.frame, "light": self.recipe.light}
         return Geometry(height=stage.height, width=stage.width, **shown)
 
-    def fit(self, classifier: Classifier, number: int, stage: Stage, keeper: Keeper | None = None) -> None:
+    def fit(self, classifier: Classifier, number: int, stage: Stage, checkpointer: Checkpointer | None = None) -> None:
         """Train one stage, or what a checkpoint leaves of it."""
-        trainee, material = self.prepare(classifier, number, stage)
-        fit_stage(trainee, material, stage, report=self.report, keeper=keeper)
+        unit, stage_data = self.prepare(classifier, number, stage)
+        fit_stage(unit, stage_data, stage, report=self.report, checkpointer=checkpointer)
 
-    def prepare(self, classifier: Classifier, number: int, stage: Stage) -> tuple[Trainee, Material]:
+    def prepare(self, classifier: Classifier, number: int, stage: Stage) -> tuple[TrainUnit, StageData]:
         """What a stage trains, and what it is fed with; frozen parts are run here."""
         resize_backbone(classifier.backbone, stage.height, stage.width)
         freezing = Freezing(classifier, stage.trains, freeze_batchnorm=stage.freeze_batchnorm)
         self.started(freezing.summary(stage.name))
         with self.device.peers.one_by_one():
-            body, material = self._material(classifier, freezing, number, stage)
+            body, stage_data = self._stage_data(classifier, freezing, number, stage)
         head = self.recipe.head
-        trainee = Trainee(
+        unit = TrainUnit(
             learner=Learner(body, classifier.head),
             train_mode=freezing.train_mode,
             optimizer=make_optimizer(stage.optimizer, self._groups(classifier, freezing, stage), stage.lr),
@@ -95,7 +95,7 @@ class Course:
             penalty=(lambda: classifier.head.penalty(head.l1, head.l2)) if head.l1 or head.l2 else None,
             offset=self._offset(),
         )
-        return trainee, material
+        return unit, stage_data
 
     def _offset(self) -> torch.Tensor | None:
         if not self.recipe.logit_adjustment:
@@ -113,24 +113,26 @@ class Course:
             weight_decay=stage.weight_decay,
         )
 
-    def _material(
+    def _stage_data(
         self, classifier: Classifier, freezing: Freezing, number: int, stage: Stage
-    ) -> tuple[torch.nn.Module, Material]:
+    ) -> tuple[torch.nn.Module, StageData]:
         """What trains below the head, and what it is fed with."""
         train, held_out = self._set(self.train, stage), self._set(self.held_out, stage)
         peers = self.device.peers
-        pace = Pace(stage.batch, self.recipe.shards, (self.recipe.seed, number), peers.share(self.recipe.shards))
-        check_batches(stage, min(map(len, pace.steps(len(train)))), self.recipe.shards, peers.count)
+        sampler = BatchSampler(
+            stage.batch, self.recipe.shards, (self.recipe.seed, number), peers.share(self.recipe.shards)
+        )
+        check_batches(stage, min(map(len, sampler.steps(len(train)))), self.recipe.shards, peers.count)
         mixing = None if freezing.head_only else make_mixing(stage.mixup, stage.cutmix)
         if stage.views and (freezing.head_only or (freezing.frozen and self._pays(classifier, train, stage))):
             body = torch.nn.Identity() if freezing.head_only else Upper(classifier.body, stage.trains)
-            return body, self._frozen(classifier, stage, train, held_out, pace, mixing)
-        return classifier.body, PhotoMaterial(
+            return body, self._frozen(classifier, stage, train, held_out, sampler, mixing)
+        return classifier.body, PhotoData(
             train,
             held_out,
             len(self.train.classes),
             classifier.prepare,
-            pace,
+            sampler,
             ranges_of(stage),
             make_policy(stage.augment.policy, stage.augment.erase),
             mixing,
@@ -162,19 +164,19 @@ class Course:
         stage: Stage,
         train: PhotoSet,
         held_out: PhotoSet,
-        pace: Pace,
+        sampler: BatchSampler,
         mixing: Mixing | None,
-    ) -> FrozenMaterial:
+    ) -> FeatureData:
         folder = self.cache.folder and self.cache.folder / "features"
         part = FrozenPart(classifier, stage.trains, folder, self.progress)
         plain = part.views(held_out, Views())[0] if len(held_out) else torch.zeros(0, 1)
         classes = len(self.train.classes)
-        return FrozenMaterial(
+        return FeatureData(
             part.views(train, _views(stage, self.recipe.seed)),
             train.targets(classes),
             torch.from_numpy(train.labels),
             Batch(plain, held_out.targets(classes), torch.from_numpy(held_out.labels)),
-            pace,
+            sampler,
             mixing,
         )
 

@@ -20,18 +20,18 @@ from carspotter.training.allocator import release_memory
 from carspotter.training.backbones import find_backbone
 from carspotter.training.beginning import Beginning, begin, born_from
 from carspotter.training.build import build
+from carspotter.training.checkpointer import Checkpointer
 from carspotter.training.classifier import Classifier
 from carspotter.training.devices import Device
 from carspotter.training.finder import finder_for
 from carspotter.training.frozen import state_hash
 from carspotter.training.gather import Gathered, gather
 from carspotter.training.job import USUAL, Job, Watch
-from carspotter.training.keeper import Keeper
 from carspotter.training.loop import memory_named
-from carspotter.training.onlooker import Onlooker, Writer
+from carspotter.training.null_writer import NullWriter, Writer
 from carspotter.training.seen import seen_by
 from carspotter.training.ship import Origin, score, ship
-from carspotter.training.stages import Course
+from carspotter.training.stages import TrainingPlan
 from carspotter.training.workplace import workplace
 
 MODELS = Path("models")
@@ -90,24 +90,26 @@ def train(
             run.split(photos.split)
 
             # 2. The network, as it begins or as a checkpoint left it, then stage by stage.
-            course = _course(resolved, photos, run, cache=cache, device=device, watch=job.watch, progress=progress)
-            classifier, card = build(card, course)
+            plan = _plan(resolved, photos, run, cache=cache, device=device, watch=job.watch, progress=progress)
+            classifier, card = build(card, plan)
             classifier.to(device.where)
-            keeper = Keeper(classifier, run, progress, keep=job.deliver, peers=device.peers, command=job.command)
+            checkpointer = Checkpointer(
+                classifier, run, progress, keep=job.deliver, peers=device.peers, command=job.command
+            )
             if job.resume is not None:
-                keeper.take_up()
+                checkpointer.take_up()
             run.timing("scan", scanned)
-            with keeper.named():
-                _fit_stages(classifier, course, keeper)
+            with checkpointer.named():
+                _fit_stages(classifier, plan, checkpointer)
 
                 # 3. What came out, judged on photos that trained nothing.
-                if isinstance(run, Onlooker):
+                if isinstance(run, NullWriter):
                     return store.get(run.id)
                 classifier.cpu()
                 if not job.deliver:
-                    return _judge(run, classifier, course)
+                    return _judge(run, classifier, plan)
                 folder = Path(out) if out else MODELS / f"{recipe.name}-{run.id[:8]}"
-                return _deliver(run, classifier, card, course, folder, _origin(run, beginning, scanned))
+                return _deliver(run, classifier, card, plan, folder, _origin(run, beginning, scanned))
 
 
 def _beginning(
@@ -127,7 +129,7 @@ def _beginning(
     )
 
 
-def _course(
+def _plan(
     recipe: Recipe,
     photos: Gathered,
     run: Writer,
@@ -136,14 +138,14 @@ def _course(
     device: Device,
     watch: Watch | None,
     progress: Progress,
-) -> Course:
+) -> TrainingPlan:
     def report(record: EpochRecord, epochs: int) -> None:
         run.epoch(record)
         progress(f"stage {record.stage}", record.epoch + 1, epochs, _epoch_line(record))
         if watch is not None:
             watch(record)
 
-    return Course(
+    return TrainingPlan(
         recipe=recipe,
         train=photos.train,
         held_out=photos.held_out,
@@ -158,34 +160,34 @@ def _course(
     )
 
 
-def _fit_stages(classifier: Classifier, course: Course, keeper: Keeper) -> None:
+def _fit_stages(classifier: Classifier, plan: TrainingPlan, checkpointer: Checkpointer) -> None:
     """Every stage in order, or what a checkpoint leaves of them."""
-    for number, stage in course.stages:
-        with keeper.stage(number, stage) as to_do, memory_named(stage):
-            course.device.peers.same(lambda: state_hash(classifier.state_dict()), "weights")
+    for number, stage in plan.stages:
+        with checkpointer.stage(number, stage) as to_do, memory_named(stage):
+            plan.device.peers.same(lambda: state_hash(classifier.state_dict()), "weights")
             if to_do:
-                course.fit(classifier, number, stage, keeper)
+                plan.fit(classifier, number, stage, checkpointer)
                 release_memory()
 
 
-def _judge(run: RunWriter, classifier: Classifier, course: Course) -> Run:
+def _judge(run: RunWriter, classifier: Classifier, plan: TrainingPlan) -> Run:
     """End a run that ships nothing with the figures of the net itself."""
-    held_out = course.held_out
+    held_out = plan.held_out
     if not held_out.photos:
         return run.finish()
-    scores = score(classifier, course)
-    run.answers(scores, held_out.labels, course.groups)
+    scores = score(classifier, plan)
+    run.answers(scores, held_out.labels, plan.groups)
     return run.finish(evaluate(scores, held_out.labels, held_out.classes))
 
 
 def _deliver(
-    run: RunWriter, classifier: Classifier, card: BackboneCard, course: Course, folder: Path, origin: Origin
+    run: RunWriter, classifier: Classifier, card: BackboneCard, plan: TrainingPlan, folder: Path, origin: Origin
 ) -> Run:
     """End a run with a bundle that was validated through the shipped predictor."""
     with _timed(run, "export"):
-        bundle, scores, evaluation = ship(classifier, card, course, folder, origin)
+        bundle, scores, evaluation = ship(classifier, card, plan, folder, origin)
     if evaluation is not None:
-        run.answers(scores, course.held_out.labels, course.groups)
+        run.answers(scores, plan.held_out.labels, plan.groups)
     return run.finish(evaluation, folder, bundle.hash)
 
 

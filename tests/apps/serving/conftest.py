@@ -18,8 +18,8 @@ import uvicorn
 
 from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.limits import Limits
+from carspotter.apps.serving.registry import ModelRegistry
 from carspotter.apps.serving.server import config, listen
-from carspotter.apps.serving.shelf import Shelf
 from helpers.tiny import write_tiny_bundle
 
 READY_SECONDS = 60
@@ -61,7 +61,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
     def begin(*names: str, limits: Limits | None = None, **more: Any) -> Running:
         place = tmp_path_factory.mktemp("models")
         folders = tuple(write_tiny_bundle(place / name).folder for name in names or ("tiny",))
-        api = Api(Shelf(folders), (limits or Limits(workers=1)).resolved(), **more)
+        api = Api(ModelRegistry(folders), (limits or Limits(workers=1)).resolved(), **more)
         listening = listen("127.0.0.1", 0)
         server = uvicorn.Server(config(api, "127.0.0.1", 0))
         thread = threading.Thread(target=server.run, args=([listening],))

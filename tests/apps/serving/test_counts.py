@@ -7,22 +7,22 @@ from pathlib import Path
 
 from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.limits import Limits
-from carspotter.apps.serving.shelf import Shelf
-from carspotter.apps.web.desk import Desk, Upload
+from carspotter.apps.serving.registry import ModelRegistry
+from carspotter.apps.web.service import PageService, Upload
 from helpers.tiny import colour_photo, write_tiny_bundle
 
 
 def test_photos_of_the_page_are_counted(tmp_path: Path) -> None:
-    api = Api(Shelf([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=1).resolved())
+    api = Api(ModelRegistry([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=1).resolved())
     red, bad = Upload("r.png", colour_photo(250, 0, 0)), Upload("x.png", b"no photo")
 
     async def ask() -> None:
         await api.pool.start()
         try:
-            desk = Desk(api)
-            await desk.identify("tiny", red)
-            await desk.check("tiny", "red", [red, bad])
-            await desk.picture("tiny", red, "thumbnail")  # a picture is no answer
+            service = PageService(api)
+            await service.identify("tiny", red)
+            await service.check("tiny", "red", [red, bad])
+            await service.picture("tiny", red, "thumbnail")  # a picture is no answer
         finally:
             await api.pool.stop()
 

@@ -33,9 +33,9 @@ import uvicorn
 from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.server import config, listen
-from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.serving.registry import ModelRegistry
 
-api = Api(Shelf([Path(sys.argv[1])]), Limits(workers=1, body_bytes=300_000).resolved())
+api = Api(ModelRegistry([Path(sys.argv[1])]), Limits(workers=1, body_bytes=300_000).resolved())
 listening = listen("127.0.0.1", 0)
 print(listening.getsockname()[1], flush=True)
 uvicorn.Server(config(api, "127.0.0.1", 0)).run([listening])

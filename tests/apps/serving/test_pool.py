@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from carspotter.apps.serving.fair_queue import Turn
 from carspotter.apps.serving.limits import Limits
-from carspotter.apps.serving.line import Turn
 from carspotter.apps.serving.pool import Full, Pool
-from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.serving.registry import ModelRegistry
 from carspotter.apps.serving.worker import Seen, Task
 from helpers.tiny import colour_photo, write_tiny_bundle
 
 
 def test_a_worker_is_ready_while_it_goes_from_photo_to_photo(tmp_path: Path) -> None:
-    shelf = Shelf([write_tiny_bundle(tmp_path / "tiny").folder])
-    task = Task(shelf.model("tiny"), colour_photo(250, 0, 0))
+    registry = ModelRegistry([write_tiny_bundle(tmp_path / "tiny").folder])
+    task = Task(registry.model("tiny"), colour_photo(250, 0, 0))
 
     async def work() -> None:
-        pool = Pool(Limits(workers=1), lambda: shelf.models)
+        pool = Pool(Limits(workers=1), lambda: registry.models)
         assert pool.full  # nobody is there
         await pool.start()
         try:
@@ -37,11 +37,11 @@ def test_a_worker_is_ready_while_it_goes_from_photo_to_photo(tmp_path: Path) -> 
 
 
 def test_a_pool_stops_while_workers_are_being_started(tmp_path: Path) -> None:
-    shelf = Shelf([write_tiny_bundle(tmp_path / "tiny").folder])
+    registry = ModelRegistry([write_tiny_bundle(tmp_path / "tiny").folder])
 
     async def work() -> None:
         for moment in range(6):
-            pool = Pool(Limits(workers=3), lambda: shelf.models)
+            pool = Pool(Limits(workers=3), lambda: registry.models)
             await pool.start()
             await asyncio.sleep(0.002 * moment)  # two of them are under way
             await pool.stop()
@@ -51,11 +51,11 @@ def test_a_pool_stops_while_workers_are_being_started(tmp_path: Path) -> None:
 
 
 def test_requests_of_one_moment_are_counted_before_any_of_them_stands_in_the_line(tmp_path: Path) -> None:
-    shelf = Shelf([write_tiny_bundle(tmp_path / "tiny").folder])
-    task = Task(shelf.model("tiny"), colour_photo(250, 0, 0))
+    registry = ModelRegistry([write_tiny_bundle(tmp_path / "tiny").folder])
+    task = Task(registry.model("tiny"), colour_photo(250, 0, 0))
 
     async def work() -> None:
-        pool = Pool(Limits(workers=1, wait=0.5), lambda: shelf.models)
+        pool = Pool(Limits(workers=1, wait=0.5), lambda: registry.models)
         await pool.start()
         try:
             with pool.admitting(1) as turn:  # nothing of it has begun

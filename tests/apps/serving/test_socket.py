@@ -34,11 +34,11 @@ import uvicorn
 from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.limits import Limits
 from carspotter.apps.serving.server import config, listen
-from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.serving.registry import ModelRegistry
 from carspotter.apps.web.pages import Extras, attach
 
 limits = Limits(workers=1, header_seconds=float(sys.argv[2]), receive_seconds=3.0, body_bytes=1_000_000)
-api = Api(Shelf([Path(sys.argv[1])]), limits.resolved())
+api = Api(ModelRegistry([Path(sys.argv[1])]), limits.resolved())
 attach(api, Extras())
 listening = listen("127.0.0.1", 0)
 print(listening.getsockname()[1], flush=True)

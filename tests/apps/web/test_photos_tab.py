@@ -15,8 +15,8 @@ from helpers.tiny import png, write_tiny_bundle
 
 pytestmark = pytest.mark.slow
 SHORT = """
-from carspotter.apps.web import desk
-desk.PATIENCE, desk.MAX_HELD = 1.0, 150_000
+from carspotter.apps.web import service
+service.PATIENCE, service.MAX_HELD = 1.0, 150_000
 from carspotter.apps.cli import main
 main()
 """

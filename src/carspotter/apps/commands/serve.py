@@ -92,15 +92,17 @@ def serve(
 
     from carspotter.apps.serving.api import Api
     from carspotter.apps.serving.limits import Limits
+    from carspotter.apps.serving.registry import ModelRegistry
     from carspotter.apps.serving.server import config, listen
-    from carspotter.apps.serving.shelf import Shelf
 
     # What no worker could open is said at once, and ends with 2.
     remembered = {folder.resolve().name: _remembered(folder, runtime) for folder in models}
     token = "" if token_file is None else _token(token_file)
     if host not in LOCAL and not token:
         note(f"{host} can be reached by others and no token is asked for; name a --token-file")
-    api = Api(Shelf(models), Limits(workers=workers).resolved(), hosts=allow_host or (), token=token, runtime=runtime)
+    api = Api(
+        ModelRegistry(models), Limits(workers=workers).resolved(), hosts=allow_host or (), token=token, runtime=runtime
+    )
     if findings is not None and (host not in LOCAL or allow_host):
         raise typer.BadParameter(
             "--findings lets every visitor decide about training photos; serve it on localhost alone"
@@ -116,9 +118,8 @@ def serve(
         dataset = None if photos is None else _photos(photos, remembered, shared=host not in LOCAL or bool(allow_host))
         attach(api, Extras(_review(findings, dataset, decisions, who), runs, dataset))
     socket = listen(host, port)
-    say(
-        f"{', '.join(api.shelf.bundles)} at http://{host}:{socket.getsockname()[1]}, described at /docs; Ctrl-C ends it"
-    )
+    address = f"http://{host}:{socket.getsockname()[1]}"
+    say(f"{', '.join(api.registry.bundles)} at {address}, described at /docs; Ctrl-C ends it")
     uvicorn.Server(config(api, host, port)).run([socket])
 
 

@@ -18,15 +18,15 @@ from starlette.exceptions import HTTPException
 
 import carspotter
 from carspotter.apps.serving.docs_page import add_docs
+from carspotter.apps.serving.fair_queue import Turn
 from carspotter.apps.serving.form import Sent, read_form
 from carspotter.apps.serving.guard import AGAIN, App, Guard, Refusal, busy, fault
 from carspotter.apps.serving.limits import Limits
-from carspotter.apps.serving.line import Turn
 from carspotter.apps.serving.metrics import CONTENT_TYPE_LATEST, Metrics
 from carspotter.apps.serving.patience import for_client
 from carspotter.apps.serving.pool import Full, Pool
+from carspotter.apps.serving.registry import ModelRegistry
 from carspotter.apps.serving.schemas import Checked, Failed, Identified, ModelCard, Models, Named, State
-from carspotter.apps.serving.shelf import Shelf
 from carspotter.apps.serving.worker import Gone, Model, Seen, Task, together
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.listing import check_listing
@@ -78,7 +78,7 @@ class Api:
     """The app and what it works with.
 
     Args:
-        shelf: of models.
+        registry: of models.
         limits: resolved.
         hosts: that may be named besides the local ones.
         token: see `Guard`.
@@ -87,18 +87,18 @@ class Api:
 
     def __init__(
         self,
-        shelf: Shelf,
+        registry: ModelRegistry,
         limits: Limits,
         *,
         hosts: Sequence[str] = (),
         token: str = "",
         runtime: RuntimeName = "onnxruntime",
     ) -> None:
-        self.shelf = shelf
+        self.registry = registry
         self.limits = limits
         self.metrics = Metrics()
         self.pool = Pool(
-            limits, lambda: shelf.models, runtime=runtime, restarted=self.metrics.restarts.inc, said=self._count
+            limits, lambda: registry.models, runtime=runtime, restarted=self.metrics.restarts.inc, said=self._count
         )
         self.app = FastAPI(
             title="carspotter",
@@ -163,7 +163,7 @@ class Api:
 
     async def models(self) -> Models:
         """The models of this server."""
-        return Models(models=[_card(name, bundle) for name, bundle in self.shelf.bundles.items()])
+        return Models(models=[_card(name, bundle) for name, bundle in self.registry.bundles.items()])
 
     async def alive(self) -> State:
         """Whether the server lives."""
@@ -193,7 +193,7 @@ class Api:
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         await self.pool.start()
-        watch = asyncio.create_task(self.shelf.watch(self.pool.try_open, self._replaced))
+        watch = asyncio.create_task(self.registry.watch(self.pool.try_open, self._replaced))
         try:
             yield
         finally:
@@ -203,7 +203,7 @@ class Api:
 
     async def refresh(self) -> None:
         """Look whether models were replaced, now."""
-        self._replaced(await self.shelf.refresh(self.pool.try_open))
+        self._replaced(await self.registry.refresh(self.pool.try_open))
 
     def _replaced(self, names: tuple[str, ...]) -> None:
         for name in names:
@@ -231,8 +231,8 @@ class Api:
 
     async def _answered(self, request: Request, sent: Sent) -> tuple[_Chosen, list[Named], list[Seen]]:
         """Every photo by one version of one model."""
-        name = sent.texts.get("model") or next(iter(self.shelf.bundles))
-        if name not in self.shelf.bundles:
+        name = sent.texts.get("model") or next(iter(self.registry.bundles))
+        if name not in self.registry.bundles:
             raise Refusal(404, "no_model", "there is no such model; GET /v1/models names those there are")
         self._room()
         try:
@@ -242,7 +242,7 @@ class Api:
             raise busy() from None
 
     async def _by_one(self, name: str, sent: Sent, turn: Turn) -> tuple[_Chosen, list[Named], list[Seen]]:
-        chosen = _Chosen(name, *self.shelf.now(name))
+        chosen = _Chosen(name, *self.registry.now(name))
         said = await asyncio.gather(*(self._look(chosen.model, photo, turn) for _, photo in sent.photos))
         seen = [one for one in said if isinstance(one, Seen)]
         for away in (one for one in said if isinstance(one, Gone)):
@@ -260,7 +260,7 @@ class Api:
 
     def _count(self, task: Task, seen: Seen) -> None:
         """A photo was looked at, for a program or for the page."""
-        if task.want == "answer" and (bundle := self.shelf.bundle(task.model)) is not None:
+        if task.want == "answer" and (bundle := self.registry.bundle(task.model)) is not None:
             (found,) = answers_of(bundle, [seen])
             self.metrics.photos.labels(task.model.name, found.verdict.value).inc()
 

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from carspotter.apps.serving.arrivals import Arrivals
-from carspotter.apps.serving.hand import Hand, Lost
+from carspotter.apps.serving.fair_queue import FairQueue, Turn
 from carspotter.apps.serving.limits import Limits
-from carspotter.apps.serving.line import Line, Turn
 from carspotter.apps.serving.worker import Gone, Model, Seen, Task, refused_for
+from carspotter.apps.serving.worker_process import Lost, WorkerProcess
 from carspotter.data.wording import cause
 from carspotter.errors import BundleError, Reason
 from carspotter.inference.runtime import RuntimeName
@@ -66,13 +66,13 @@ class Pool:
         self._restarted = restarted
         self._said = said
         self._runtime = runtime
-        self._hands = [Hand(limits, runtime) for _ in range(limits.workers)]
-        self._line: Line[Hand] = Line()
+        self._workers = [WorkerProcess(limits, runtime) for _ in range(limits.workers)]
+        self._queue: FairQueue[WorkerProcess] = FairQueue()
         self._arrivals = Arrivals()
         self._pace = FIRST_PACE
-        self._up: set[Hand] = set()
-        self._began: dict[Hand, float] = {}
-        self._threads = ThreadPoolExecutor(2 * limits.workers, thread_name_prefix="hand")
+        self._up: set[WorkerProcess] = set()
+        self._began: dict[WorkerProcess, float] = {}
+        self._threads = ThreadPoolExecutor(2 * limits.workers, thread_name_prefix="worker")
         self._tasks: set[asyncio.Task[Any]] = set()
         self.admitted = 0
 
@@ -94,17 +94,17 @@ class Pool:
     @property
     def wait(self) -> float:
         """How long a new request's first photo would wait, in times that a photo takes."""
-        if self._line.free > self._line.ahead:
+        if self._queue.free > self._queue.ahead:
             return 0.0
         now = time.monotonic()
         left = sum(max(0.0, 1 - (now - began) / self._pace) for began in self._began.values())
-        return (left + self._line.ahead) / self._limits.workers
+        return (left + self._queue.ahead) / self._limits.workers
 
     @property
     def load(self) -> float:
         """The offered load: requests that come while each process works at one photo; above 1, some must be refused.
 
-        Later photos of a request are not counted, for first photos go before them (`Line`).
+        Later photos of a request are not counted, for first photos go before them (`FairQueue`).
         """
         return self._arrivals.rate * self._pace / self._limits.workers
 
@@ -125,7 +125,7 @@ class Pool:
     @property
     def pids(self) -> tuple[int, ...]:
         """Of the processes."""
-        return tuple(hand.pid for hand in self._hands if hand.pid)
+        return tuple(worker.pid for worker in self._workers if worker.pid)
 
     def came(self) -> None:
         """A request is there, whether or not it will be let in."""
@@ -137,12 +137,12 @@ class Pool:
         Raises:
             BundleError: a model cannot be opened.
         """
-        first, *others = self._hands
+        first, *others = self._workers
         if faults := await self._on_thread(first.start, self._models()):
             raise BundleError(faults[0])
         self._add(first)
-        for hand in others:
-            self._keep(self._start(hand))
+        for worker in others:
+            self._keep(self._start(worker))
 
     async def try_open(self, model: Model) -> None:
         """Let a process of its own open a model, so that one that does not open, or hangs, costs the others nothing.
@@ -150,13 +150,13 @@ class Pool:
         Raises:
             BundleError: it does not open.
         """
-        hand = Hand(self._limits, self._runtime)
+        worker = WorkerProcess(self._limits, self._runtime)
         try:
-            faults = await self._on_thread(hand.start, [model])
+            faults = await self._on_thread(worker.start, [model])
         except OSError as fault:
             raise BundleError(f"no process could be started to open it: {cause(fault)}") from None
         finally:
-            await self._on_thread(hand.kill)
+            await self._on_thread(worker.kill)
         if faults:
             raise BundleError(faults[0])
 
@@ -165,7 +165,7 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(None, hand.stop) for hand in self._hands))
+        await asyncio.gather(*(loop.run_in_executor(None, worker.stop) for worker in self._workers))
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
@@ -179,11 +179,11 @@ class Pool:
             raise Full
         self.admitted += photos
         turn = Turn()
-        self._line.expect(turn)
+        self._queue.expect(turn)
         try:
             yield turn
         finally:
-            self._line.expect_no_more(turn)
+            self._queue.expect_no_more(turn)
             self.admitted -= photos
 
     async def run(self, task: Task, turn: Turn) -> Seen | Gone:
@@ -200,28 +200,28 @@ class Pool:
     async def _found(self, task: Task, turn: Turn) -> Seen | Gone:
         ended = 0
         while ended < ENDED:
-            hand = await self._line.take(turn)
-            self._began[hand] = time.monotonic()  # now: who asks for room before the task begins must find it taken
+            worker = await self._queue.take(turn)
+            self._began[worker] = time.monotonic()  # now: who asks for room before the task begins must find it taken
             # A request that is given up meanwhile lets the process finish: what it is at cannot be taken back.
-            said = await asyncio.shield(self._keep(self._asked(hand, task)))
+            said = await asyncio.shield(self._keep(self._asked(worker, task)))
             if not isinstance(said, Lost):
                 return said
             ended += said is Lost.WITH_IT
         return refused_for(Reason.CRASHED, f"reading it ended {ENDED} worker processes; send another copy")
 
-    async def _asked(self, hand: Hand, task: Task) -> Seen | Gone | Lost:
+    async def _asked(self, worker: WorkerProcess, task: Task) -> Seen | Gone | Lost:
         said: Seen | Gone | Lost = Lost.BEFORE
         sound = False
         try:
-            said, sound = await self._on_thread(hand.ask, task)
+            said, sound = await self._on_thread(worker.ask, task)
         finally:
-            seconds = time.monotonic() - self._began.pop(hand)
+            seconds = time.monotonic() - self._began.pop(worker)
             if sound:
                 self._pace += MEMORY * (seconds - self._pace)
-                self._line.put(hand)
+                self._queue.put(worker)
             else:
-                self._up.discard(hand)
-                self._keep(self._again(hand))
+                self._up.discard(worker)
+                self._keep(self._again(worker))
         return said
 
     def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -234,28 +234,28 @@ class Pool:
     async def _on_thread(self, work: Callable[..., T], *values: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *values)
 
-    async def _start(self, hand: Hand) -> None:
+    async def _start(self, worker: WorkerProcess) -> None:
         """Start a process, however often it takes: memory may be short for a while."""
         pause = 1.0
         while True:
             try:
-                faults = await self._on_thread(hand.start, self._models())
+                faults = await self._on_thread(worker.start, self._models())
             except (BundleError, OSError) as ended:
                 log.warning("a worker did not start: %s", ended)
-                await self._on_thread(hand.kill)
+                await self._on_thread(worker.kill)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 for fault in faults:  # of one model; the others need not wait for it
                     log.warning("a worker does without a model: %s", fault)
-                self._add(hand)
+                self._add(worker)
                 return
 
-    def _add(self, hand: Hand) -> None:
-        self._up.add(hand)
-        self._line.put(hand)
+    def _add(self, worker: WorkerProcess) -> None:
+        self._up.add(worker)
+        self._queue.put(worker)
 
-    async def _again(self, hand: Hand) -> None:
+    async def _again(self, worker: WorkerProcess) -> None:
         self._restarted()
-        await self._on_thread(hand.kill)
-        await self._start(hand)
+        await self._on_thread(worker.kill)
+        await self._start(worker)

@@ -74,7 +74,7 @@ class ListingTab:
         if not self._photos:
             raise Said("no_photos")
         self._shown.clear()
-        found = await self._visit.desk.check(self._visit.model, self._declared.value, list(self._photos))
+        found = await self._visit.service.check(self._visit.model, self._declared.value, list(self._photos))
         with self._shown:
             self._show(found)
 

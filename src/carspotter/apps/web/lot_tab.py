@@ -5,8 +5,8 @@ from __future__ import annotations
 from nicegui import ui
 
 from carspotter.apps.lot_table import ADDED, GAP, MODEL_COLUMNS, PHOTO_COLUMNS, LotColumns
-from carspotter.apps.web.desk import MAX_TABLE_BYTES, Ready, is_zip_name
 from carspotter.apps.web.held import Upload
+from carspotter.apps.web.service import MAX_TABLE_BYTES, Ready, is_zip_name
 from carspotter.apps.web.uploader import PHOTOS_OR_ZIP, TABLES, add_uploader
 from carspotter.apps.web.visit import ENGLISH, Visit
 from carspotter.apps.web.words import Said
@@ -53,7 +53,7 @@ class LotTab:
         self._shown = ui.column().classes("w-full")
 
     async def _take_table(self, file: Upload) -> None:
-        self._table = await self._visit.desk.read_lot(file)
+        self._table = await self._visit.service.read_lot(file)
         self._choose.clear()
         with self._choose:
             ui.label(f"{brief(file.name)}, {self._words('ads', count=len(self._table.rows))}")
@@ -116,7 +116,7 @@ class LotTab:
         self._shown.clear()
         self._bar.set_visibility(True)
         try:
-            ready = await self._visit.desk.check_lot(
+            ready = await self._visit.service.check_lot(
                 self._visit.model,
                 self._table,
                 list(self._sent.values()),

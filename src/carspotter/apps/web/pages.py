@@ -1,4 +1,4 @@
-"""The page as a whole: its head and its tabs. It asks `desk.py`, and speaks by `words.py`."""
+"""The page as a whole: its head and its tabs. It asks `service.py`, and speaks by `words.py`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastapi import Request
 from nicegui import events, ui
 
 from carspotter.apps.serving.api import Api
-from carspotter.apps.web.desk import Desk
 from carspotter.apps.web.listing_tab import ListingTab
 from carspotter.apps.web.lot_tab import LotTab
 from carspotter.apps.web.photos_tab import PhotosTab
 from carspotter.apps.web.review import Review
 from carspotter.apps.web.review_tab import ReviewTab
+from carspotter.apps.web.service import PageService
 from carspotter.apps.web.texts import LANGUAGES, Language
 from carspotter.apps.web.visit import Visit
 from carspotter.apps.web.words import Words, choose_language
@@ -77,13 +77,13 @@ class Extras:
 def attach(api: Api, extras: Extras) -> None:
     """Put the pages onto the server's app, below `/`."""
     training = extras.training
-    desk = Desk(api, None if training is None else {photo.id: photo for photo in training.photos})
+    service = PageService(api, None if training is None else {photo.id: photo for photo in training.photos})
 
     @ui.page("/", title="carspotter")
     def index(request: Request, lang: str | None = None) -> None:
         words = Words(choose_language(lang, request.headers.get("accept-language")))
         _speak(words.language)
-        _Page(Visit(ui.context.client, desk, api.limits, words), extras).build()
+        _Page(Visit(ui.context.client, service, api.limits, words), extras).build()
 
     ui.run_with(api.app, title="carspotter", dark=None, reconnect_timeout=PATIENCE, show_welcome_message=False)
 
@@ -101,7 +101,7 @@ class _Page:
     def __init__(self, visit: Visit, extras: Extras) -> None:
         self._extras = extras
         self._visit = visit
-        self._desk = visit.desk
+        self._service = visit.service
         self._words = visit.words
 
     def build(self) -> None:
@@ -154,14 +154,14 @@ class _Page:
             self._visit.model = event.value
             told.set_text(self._told())
 
-        if len(models := self._desk.models) > 1:
+        if len(models := self._service.models) > 1:
             ui.select(list(models), label=self._words("model"), value=self._visit.model, on_change=chosen).classes(
                 "w-64"
             )
         told = ui.label(self._told()).classes("text-caption")
 
     def _told(self) -> str:
-        known = self._desk.accuracy(self._visit.model)
+        known = self._service.accuracy(self._visit.model)
         if known is None:
             return f"{self._visit.model}: {self._words('unmeasured')}"
         return f"{self._visit.model}: {self._words('accuracy', accuracy=known[0], photos=known[1])}"

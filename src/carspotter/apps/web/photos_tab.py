@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from nicegui import ui
 
-from carspotter.apps.web.desk import Like
 from carspotter.apps.web.held import Upload
+from carspotter.apps.web.service import Like
 from carspotter.apps.web.uploader import add_uploader
 from carspotter.apps.web.visit import Visit
 from carspotter.apps.web.words import Said
@@ -57,7 +57,7 @@ class _Card:
 
     def __init__(self, visit: Visit, photo: Upload) -> None:
         self._visit = visit
-        self._desk = visit.desk
+        self._service = visit.service
         self._words = visit.words
         self._model = visit.model
         self._held: Upload | None = photo
@@ -92,13 +92,13 @@ class _Card:
         return self._held
 
     async def _answer(self) -> Callable[[], None]:
-        found = await self._desk.identify(self._model, self._photo)
+        found = await self._service.identify(self._model, self._photo)
         if found.verdict is Verdict.BAD_PHOTO:
             self.forget()
         return lambda: self._say(found)
 
     async def _draw(self) -> Callable[[], None]:
-        drawn = await self._desk.picture(self._model, self._photo, "thumbnail")
+        drawn = await self._service.picture(self._model, self._photo, "thumbnail")
 
         def show() -> None:
             if isinstance(drawn, Rejected):
@@ -133,8 +133,8 @@ class _Card:
 
     async def _explain(self) -> Callable[[], None]:
         photo = self._photo
-        drawn = await self._desk.picture(self._model, photo, "why")
-        like = await self._desk.like(self._model, photo) if self._desk.shows_training else None
+        drawn = await self._service.picture(self._model, photo, "why")
+        like = await self._service.like(self._model, photo) if self._service.shows_training else None
         self.forget()
 
         def show() -> None:

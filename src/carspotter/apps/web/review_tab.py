@@ -39,7 +39,7 @@ class ReviewTab:
     def __init__(self, review: Review, visit: Visit) -> None:
         self._review = review
         self._visit = visit
-        self._desk = visit.desk
+        self._service = visit.service
         self._words = visit.words
         self._guarded = visit.guarded
         self._kind: Kind | None = None
@@ -157,7 +157,7 @@ class ReviewTab:
             data = await self._review.bytes_of(name)
             drawn: bytes | Rejected = data
             if isinstance(data, bytes):
-                drawn = await self._desk.picture(self._desk.models[0], Upload(name, data), "thumbnail")
+                drawn = await self._service.picture(self._service.models[0], Upload(name, data), "thumbnail")
             with place:
                 if isinstance(drawn, bytes):
                     ui.html(f'<img alt="{text(name)}" src="{data_url(drawn)}">', sanitize=False).classes("col")

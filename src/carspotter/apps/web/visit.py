@@ -10,8 +10,8 @@ from typing import Any
 from nicegui import Client, ui
 
 from carspotter.apps.serving.limits import Limits
-from carspotter.apps.web.desk import Desk
 from carspotter.apps.web.held import Upload
+from carspotter.apps.web.service import PageService
 from carspotter.apps.web.words import Said, Words
 from carspotter.errors import CarspotterError
 
@@ -25,7 +25,7 @@ class Visit:
 
     Args:
         client: of the page.
-        desk: that is asked.
+        service: that is asked.
         limits: of the server.
         words: of the visitor's language.
 
@@ -34,30 +34,30 @@ class Visit:
         tab: that is seen.
     """
 
-    def __init__(self, client: Client, desk: Desk, limits: Limits, words: Words) -> None:
+    def __init__(self, client: Client, service: PageService, limits: Limits, words: Words) -> None:
         self._client = client
-        self.desk = desk
+        self.service = service
         self.limits = limits
         self.words = words
-        self.model = desk.models[0]
+        self.model = service.models[0]
         self.tab = "photos"
         self._running: set[asyncio.Task[Any]] = set()
-        desk.held.come(client.id)
+        service.held.come(client.id)
         client.on_delete(self._end)
 
     def _end(self) -> None:
         """The page is closed: nobody waits for what it asked, and what it held is let go."""
-        self.desk.held.go(self._client.id)
+        self.service.held.go(self._client.id)
         for task in self._running:
             task.cancel()
 
     def keep(self, file: Upload, lost: Callable[[], None]) -> None:
         """Hold a file while the page is open; `lost` is called should it be let go to make room."""
-        self.desk.held.keep(self._client.id, file, lost)
+        self.service.held.keep(self._client.id, file, lost)
 
     def drop(self, file: Upload) -> None:
         """It will not be asked about again."""
-        self.desk.held.drop(self._client.id, file)
+        self.service.held.drop(self._client.id, file)
 
     def button(self, name: str, work: Callable[[], Awaitable[None]]) -> ui.button:
         """A button that is dead until what it began is over."""

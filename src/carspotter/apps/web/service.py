@@ -11,7 +11,7 @@ from pathlib import Path
 
 from carspotter.apps.lot_table import LotColumns, find_columns, gaps_of, urgency, written
 from carspotter.apps.serving.api import Api, answers_of, listed_of
-from carspotter.apps.serving.line import Turn
+from carspotter.apps.serving.fair_queue import Turn
 from carspotter.apps.serving.pool import Full
 from carspotter.apps.serving.worker import Gone, Model, Seen, Task, Want
 from carspotter.apps.web.held import MAX_HELD, Held, Upload
@@ -80,7 +80,7 @@ class Like:
     others: int
 
 
-class Desk:
+class PageService:
     """Asks the server's workers.
 
     Args:
@@ -104,11 +104,11 @@ class Desk:
     @property
     def models(self) -> tuple[str, ...]:
         """Their names, the default first."""
-        return tuple(self._api.shelf.bundles)
+        return tuple(self._api.registry.bundles)
 
     def accuracy(self, model: str) -> tuple[float, int] | None:
         """On photos that did not train the model, and on how many."""
-        evaluation = self._api.shelf.bundles[model].card.evaluation
+        evaluation = self._api.registry.bundles[model].card.evaluation
         return None if evaluation is None else (evaluation.accuracy.value, evaluation.accuracy.n)
 
     async def identify(self, model: str, photo: Upload) -> Answer:
@@ -228,7 +228,7 @@ class Desk:
     async def _all(self, model: str, ads: Sequence[Ad], progress: Callable[[int, int], None]) -> list[Listed]:
         """By one version of the model, whatever replaces it meanwhile."""
         photos = {photo.id: photo for ad in ads for photo in ad.photos}
-        bundle, current = self._api.shelf.now(model)
+        bundle, current = self._api.registry.now(model)
         answered = await self._answered(current, photos.values(), progress)
         return await asyncio.to_thread(_judged, bundle, ads, answered)
 
@@ -277,7 +277,7 @@ class Desk:
             await asyncio.sleep(0.05)
         try:
             with self._api.pool.admitting(len(photos)) as turn:
-                bundle, current = self._api.shelf.now(model)
+                bundle, current = self._api.registry.now(model)
                 tasks = [Task(current, one, want, name) for one, name in zip(photos, names, strict=True)]
                 return bundle, list(await asyncio.gather(*(self._run(task, turn) for task in tasks)))
         except Full:

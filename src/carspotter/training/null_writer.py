@@ -12,7 +12,7 @@ from carspotter.records import EpochRecord, FreezeSummary, Scores, Split
 from carspotter.tracking.runs import RunWriter
 
 
-class Onlooker:
+class NullWriter:
     """A run that the first process writes; here nothing is written.
 
     Attributes:
@@ -48,4 +48,4 @@ class Onlooker:
         """Nothing."""
 
 
-Writer = RunWriter | Onlooker
+Writer = RunWriter | NullWriter

@@ -17,11 +17,11 @@ from PIL import Image
 from carspotter.apps.lot_table import ADDED, LotColumns
 from carspotter.apps.serving.api import Api
 from carspotter.apps.serving.limits import Limits
-from carspotter.apps.serving.shelf import Shelf
+from carspotter.apps.serving.registry import ModelRegistry
 from carspotter.apps.serving.worker import Model
-from carspotter.apps.web import desk as module
-from carspotter.apps.web.desk import Desk
+from carspotter.apps.web import service as module
 from carspotter.apps.web.held import Upload
+from carspotter.apps.web.service import PageService
 from carspotter.apps.web.texts import CELLS, COLUMNS, KINDS, LISTINGS, REASONS, STANDINGS, TEXTS, VERBS, VERDICTS
 from carspotter.apps.web.words import Said, Words, choose_language
 from carspotter.data.source import read_source
@@ -51,14 +51,14 @@ def model_that_remembers(place: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def at_the_desk(tmp_path: Path) -> Callable[[Callable[[Desk], Awaitable[T]]], T]:
-    """Runs work with a desk whose server has one worker."""
-    api = Api(Shelf([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=1).resolved())
+def at_the_desk(tmp_path: Path) -> Callable[[Callable[[PageService], Awaitable[T]]], T]:
+    """Runs work with a service whose server has one worker."""
+    api = Api(ModelRegistry([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=1).resolved())
 
-    async def served(work: Callable[[Desk], Awaitable[T]]) -> T:
+    async def served(work: Callable[[PageService], Awaitable[T]]) -> T:
         await api.pool.start()
         try:
-            return await work(Desk(api))
+            return await work(PageService(api))
         finally:
             await api.pool.stop()
 
@@ -66,36 +66,36 @@ def at_the_desk(tmp_path: Path) -> Callable[[Callable[[Desk], Awaitable[T]]], T]
 
 
 def test_photos_and_listings(at_the_desk: Callable[..., None]) -> None:
-    async def ask(desk: Desk) -> None:
-        assert desk.models == ("tiny",)
-        assert desk.accuracy("tiny") is None
-        assert (await desk.identify("tiny", RED)).top[0].label == "red"
-        assert (await desk.identify("tiny", BAD)).verdict is Verdict.BAD_PHOTO
-        assert (await desk.check("tiny", "red", [RED, BAD])).verdict is ListingVerdict.MATCH
-        assert (await desk.check("tiny", "red", [BLUE])).verdict is ListingVerdict.MISMATCH
+    async def ask(service: PageService) -> None:
+        assert service.models == ("tiny",)
+        assert service.accuracy("tiny") is None
+        assert (await service.identify("tiny", RED)).top[0].label == "red"
+        assert (await service.identify("tiny", BAD)).verdict is Verdict.BAD_PHOTO
+        assert (await service.check("tiny", "red", [RED, BAD])).verdict is ListingVerdict.MATCH
+        assert (await service.check("tiny", "red", [BLUE])).verdict is ListingVerdict.MISMATCH
         with pytest.raises(Said, match="51 photos; an ad may have 50") as found:
-            await desk.check("tiny", "red", [RED] * 51)
+            await service.check("tiny", "red", [RED] * 51)
         assert Words("ru")(found.value.key, **found.value.values) == "Снимков: 51; в объявлении может быть 50."
 
     at_the_desk(ask)
 
 
 def test_pictures_are_drawn_anew(at_the_desk: Callable[..., None]) -> None:
-    async def ask(desk: Desk) -> None:
+    async def ask(service: PageService) -> None:
         marked = io.BytesIO()
         exif = Image.Exif()
         exif[0x010E] = "where it was taken"
         Image.new("RGB", (900, 600), (250, 0, 0)).save(marked, "JPEG", exif=exif)
-        small = await desk.picture("tiny", Upload("m.jpg", marked.getvalue()), "thumbnail")
+        small = await service.picture("tiny", Upload("m.jpg", marked.getvalue()), "thumbnail")
         assert isinstance(small, bytes)
         assert b"where it was taken" not in small
         with Image.open(io.BytesIO(small)) as image:
             assert image.size == (240, 160)
-        refused = await desk.picture("tiny", BAD, "thumbnail")
+        refused = await service.picture("tiny", BAD, "thumbnail")
         assert isinstance(refused, Rejected)
         assert refused.reason is Reason.NOT_A_PHOTO
         # The tiny net's head lies nowhere as rows, so a map would need torch.
-        undrawn = await desk.picture("tiny", RED, "why")
+        undrawn = await service.picture("tiny", RED, "why")
         assert isinstance(undrawn, Rejected)
         assert undrawn.reason is Reason.MISSING_EXTRA
 
@@ -110,11 +110,11 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     photos = Upload("photos.zip", archive.getvalue())
     table = Upload("ads.csv", b"model,photos,price\nred,r.png,=1+1\nred,b.png,5\nblue,b.png;x.png;gone.png,7\n")
 
-    async def ask(desk: Desk) -> None:
-        given = await desk.read_lot(table)
+    async def ask(service: PageService) -> None:
+        given = await service.read_lot(table)
         seen: list[tuple[int, int]] = []
         columns = LotColumns("model", "photos", "price")
-        ready = await desk.check_lot("tiny", given, [photos], columns, lambda *done: seen.append(done))
+        ready = await service.check_lot("tiny", given, [photos], columns, lambda *done: seen.append(done))
         assert seen == [(1, 3), (2, 3), (3, 3)]  # photos; one is in two ads
         assert [row[3] for row in ready.rows] == ["mismatch", "match", "match"]
         assert ready.columns[:4] == ("model", "photos", "price", "verdict")
@@ -122,26 +122,26 @@ def test_a_lot(at_the_desk: Callable[..., None], monkeypatch: pytest.MonkeyPatch
         assert (ready.given, [one.verdict.value for one in ready.listed]) == (3, ["mismatch", "match", "match"])
         assert b"'=1+1" in ready.as_csv()  # a spreadsheet runs nothing of it
         with pytest.raises(SourceError, match="has no column 'preis'"):
-            await desk.check_lot("tiny", given, [photos], LotColumns("model", "photos", "preis"), lambda *_: None)
-        loose = await desk.check_lot("tiny", given, [RED, BLUE, BAD], columns, lambda *_: None)
+            await service.check_lot("tiny", given, [photos], LotColumns("model", "photos", "preis"), lambda *_: None)
+        loose = await service.check_lot("tiny", given, [RED, BLUE, BAD], columns, lambda *_: None)
         assert loose.rows == ready.rows
         with pytest.raises(Said, match=r"p\.zip: this zip cannot be used"):
-            await desk.check_lot("tiny", given, [Upload("p.zip", b"PK\x03\x04 no zip")], columns, lambda *_: None)
+            await service.check_lot("tiny", given, [Upload("p.zip", b"PK\x03\x04 no zip")], columns, lambda *_: None)
         monkeypatch.setattr(module, "MAX_ADS", 2)
         with pytest.raises(Said, match="3 ads; this page takes 2"):
-            await desk.read_lot(table)
+            await service.read_lot(table)
         with pytest.raises(Said, match=r"no table that can be read(.|\n)*line 2 has 1"):
-            await desk.read_lot(Upload("ads.csv", b"model,photos\nred\n"))
+            await service.read_lot(Upload("ads.csv", b"model,photos\nred\n"))
         monkeypatch.setattr(module, "MAX_TABLE_BYTES", 10)
         with pytest.raises(Said, match=r"ads\.csv: too large"):
-            await desk.read_lot(table)
+            await service.read_lot(table)
 
     at_the_desk(ask)
 
 
 def test_a_model_that_no_worker_can_open_is_said_in_words(tmp_path: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "tiny").folder
-    api = Api(Shelf([folder]), Limits(workers=2).resolved())
+    api = Api(ModelRegistry([folder]), Limits(workers=2).resolved())
     sent = [Upload(f"{at}.png", RED.data) for at in range(4)]
     table = Upload("ads.csv", f"model,photos\nred,{';'.join(one.name for one in sent)}\n".encode())
 
@@ -151,15 +151,15 @@ def test_a_model_that_no_worker_can_open_is_said_in_words(tmp_path: Path) -> Non
 
         await api.pool.start()
         try:
-            desk = Desk(api)
+            service = PageService(api)
             write_tiny_bundle(folder, ("red", "green", "navy"))
-            assert await api.shelf.refresh(opens) == ("tiny",)
-            shutil.rmtree(api.shelf.bundles["tiny"].folder)  # before any worker has opened it
+            assert await api.registry.refresh(opens) == ("tiny",)
+            shutil.rmtree(api.registry.bundles["tiny"].folder)  # before any worker has opened it
             with pytest.raises(Said, match="cannot be asked just now"):
-                await desk.identify("tiny", RED)
-            given = await desk.read_lot(table)
+                await service.identify("tiny", RED)
+            given = await service.read_lot(table)
             with pytest.raises(Said, match="cannot be asked just now"):
-                await desk.check_lot("tiny", given, sent, LotColumns("model", "photos"), lambda *_: None)
+                await service.check_lot("tiny", given, sent, LotColumns("model", "photos"), lambda *_: None)
         finally:
             await api.pool.stop()
 
@@ -167,7 +167,7 @@ def test_a_model_that_no_worker_can_open_is_said_in_words(tmp_path: Path) -> Non
 
 
 def test_as_many_photos_of_a_lot_are_in_work_as_there_are_workers(tmp_path: Path) -> None:
-    api = Api(Shelf([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=2).resolved())
+    api = Api(ModelRegistry([write_tiny_bundle(tmp_path / "tiny").folder]), Limits(workers=2).resolved())
     sent = [Upload(f"{at}.png", colour_photo(250, 0, at, (1500, 1000))) for at in range(8)]
     named = ";".join(one.name for one in sent)
     most = 0
@@ -184,9 +184,9 @@ def test_as_many_photos_of_a_lot_are_in_work_as_there_are_workers(tmp_path: Path
         try:
             while api.pool.ready < 2:
                 await asyncio.sleep(0.01)
-            desk = Desk(api)
-            given = await desk.read_lot(Upload("ads.csv", f"model,photos\nred,{named}\n".encode()))
-            ready = await desk.check_lot("tiny", given, sent, LotColumns("model", "photos"), lambda *_: None)
+            service = PageService(api)
+            given = await service.read_lot(Upload("ads.csv", f"model,photos\nred,{named}\n".encode()))
+            ready = await service.check_lot("tiny", given, sent, LotColumns("model", "photos"), lambda *_: None)
             assert [row[2] for row in ready.rows] == ["match"]
         finally:
             watching.cancel()
@@ -198,15 +198,15 @@ def test_as_many_photos_of_a_lot_are_in_work_as_there_are_workers(tmp_path: Path
 
 def test_like_training_photos_are_shown_as_far_as_they_are_there(tmp_path: Path) -> None:
     model, source = model_that_remembers(tmp_path)
-    api = Api(Shelf([model]), Limits(workers=1, wait=9).resolved())
+    api = Api(ModelRegistry([model]), Limits(workers=1, wait=9).resolved())
     training = {photo.id: photo for photo in read_source(source).photos}
 
     async def ask() -> None:
         await api.pool.start()
         try:
-            desk = Desk(api, training)
-            assert await desk.like("model", BAD) == ()
-            near, other = await desk.like("model", RED)
+            service = PageService(api, training)
+            assert await service.like("model", BAD) == ()
+            near, other = await service.like("model", RED)
             assert (near.label, near.absent, near.others) == ("red", 0, 0)
             assert [name for name, _, _ in near.shown] == ["red/0.png", "red/1.png"]
             assert near.shown[0][1] < near.shown[1][1]
@@ -215,9 +215,9 @@ def test_like_training_photos_are_shown_as_far_as_they_are_there(tmp_path: Path)
             assert {name.split("/")[0] for name, _, _ in other.shown} == {other.label}
             (source / "red" / "0.png").write_bytes(colour_photo(0, 0, 255))  # another photo under the name
             (source / "red" / "1.png").unlink()
-            near, _ = await desk.like("model", RED)
+            near, _ = await service.like("model", RED)
             assert (near.shown, near.absent, near.others) == ((), 1, 1)
-            near, _ = await Desk(api, {}).like("model", RED)
+            near, _ = await PageService(api, {}).like("model", RED)
             assert (near.shown, near.absent, near.others) == ((), 2, 0)
         finally:
             await api.pool.stop()

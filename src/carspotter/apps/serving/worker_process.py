@@ -27,7 +27,7 @@ class Lost(Enum):
     WITH_IT = auto()
 
 
-class Hand:
+class WorkerProcess:
     """A process that opens models and answers photos.
 
     Args:

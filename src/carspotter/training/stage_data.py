@@ -52,7 +52,7 @@ class Batch:
         return Batch(self.inputs.to(device), self.targets.to(device), self.labels.to(device))
 
 
-class Material(Protocol):
+class StageData(Protocol):
     """The photos of one stage in the form its trained body takes."""
 
     @property
@@ -140,7 +140,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class BatchSampler:
     """How photos become steps.
 
     Attributes:
@@ -171,7 +171,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoMaterial:
+class PhotoData:
     """Photos for a stage that runs the whole backbone.
 
     Attributes:
@@ -179,7 +179,7 @@ class PhotoMaterial:
         held_out: photos that validate.
         classes: K.
         prepare: uint8 batch → the network's input, on its device.
-        pace: batches, shards, seed.
+        sampler: batches, shards, seed.
         ranges: of the random views.
         policy: a stronger policy on the pixels, or None.
         mixing: mixes inputs and targets, or None.
@@ -189,7 +189,7 @@ class PhotoMaterial:
     held_out: PhotoSet
     classes: int
     prepare: Callable[[Tensor], Tensor]
-    pace: Pace
+    sampler: BatchSampler
     ranges: ViewRanges
     policy: BatchTransform | None = None
     mixing: Mixing | None = None
@@ -197,35 +197,35 @@ class PhotoMaterial:
     @property
     def steps(self) -> int:
         """Steps per epoch."""
-        return len(self.pace.steps(len(self.train)))
+        return len(self.sampler.steps(len(self.train)))
 
     def training(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
         """Shuffled views; photos are prepared while the net computes."""
         targets, labels = self.train.targets(self.classes), torch.from_numpy(self.train.labels)
-        seed = (*self.pace.seed, epoch)
-        plan = self.pace.epoch(len(self.train), epoch, first)
+        seed = (*self.sampler.seed, epoch)
+        plan = self.sampler.epoch(len(self.train), epoch, first)
         with closing(ahead(lambda i: self.train.pixels(i, self.ranges, seed), [p.photos for p in plan])) as pixels:
             for step, parts in groupby(zip(plan, pixels, strict=True), key=lambda pair: pair[0].step):
                 shards = [self._shard(epoch, part, photos, targets, labels) for part, photos in parts]
-                draw((*seed, step, self.pace.shards))  # for the head, which sees them all
+                draw((*seed, step, self.sampler.shards))  # for the head, which sees them all
                 yield shards
 
     def _shard(self, epoch: int, part: Part, photos: Tensor, targets: Tensor, labels: Tensor) -> Batch:
-        draw((*self.pace.seed, epoch, part.step, part.shard))
+        draw((*self.sampler.seed, epoch, part.step, part.shard))
         inputs = self.prepare(photos if self.policy is None else self.policy(photos))
         return _mixed(Batch(inputs, targets[part.photos], labels[part.photos]), self.mixing)
 
     def validation(self) -> Iterator[Batch]:
         """Plain photos in order."""
         targets, labels = self.held_out.targets(self.classes), torch.from_numpy(self.held_out.labels)
-        chunks = even_batches(np.arange(len(self.held_out)), self.pace.batch)
+        chunks = even_batches(np.arange(len(self.held_out)), self.sampler.batch)
         with closing(ahead(lambda i: self.held_out.pixels(i, None, ()), chunks)) as pixels:
             for part, photos in zip(chunks, pixels, strict=True):
                 yield Batch(self.prepare(photos), targets[part], labels[part])
 
 
 @dataclass(frozen=True, slots=True)
-class FrozenMaterial:
+class FeatureData:
     """What a frozen part made of the photos, for a stage that trains what is above it.
 
     Attributes:
@@ -233,7 +233,7 @@ class FrozenMaterial:
         targets: (N, K), see `Batch`.
         labels: (N,) of the training photos.
         held_out: the plain view of the validation photos.
-        pace: batches, shards, seed.
+        sampler: batches, shards, seed.
         mixing: mixes activations and targets (manifold mixup, Verma et al. 2019), or None.
     """
 
@@ -241,31 +241,31 @@ class FrozenMaterial:
     targets: Tensor
     labels: Tensor
     held_out: Batch
-    pace: Pace
+    sampler: BatchSampler
     mixing: Mixing | None = None
 
     @property
     def steps(self) -> int:
         """Steps per epoch."""
-        return len(self.pace.steps(len(self.labels)))
+        return len(self.sampler.steps(len(self.labels)))
 
     def training(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
         """Shuffled activations."""
         view = self.views[epoch % len(self.views)]
-        plan = self.pace.epoch(len(self.labels), epoch, first)
+        plan = self.sampler.epoch(len(self.labels), epoch, first)
         for step, parts in groupby(plan, key=lambda part: part.step):
             shards = [self._shard(epoch, part, view) for part in parts]
-            draw((*self.pace.seed, epoch, step, self.pace.shards))  # for the head, which sees them all
+            draw((*self.sampler.seed, epoch, step, self.sampler.shards))  # for the head, which sees them all
             yield shards
 
     def _shard(self, epoch: int, part: Part, view: Tensor) -> Batch:
-        draw((*self.pace.seed, epoch, part.step, part.shard))
+        draw((*self.sampler.seed, epoch, part.step, part.shard))
         batch = Batch(_full(view[part.photos]), self.targets[part.photos], self.labels[part.photos])
         return _mixed(batch, self.mixing)
 
     def validation(self) -> Iterator[Batch]:
         """The held-out photos in order."""
-        for part in even_batches(np.arange(len(self.held_out)), max(self.pace.batch, JUDGED)):
+        for part in even_batches(np.arange(len(self.held_out)), max(self.sampler.batch, JUDGED)):
             here = torch.from_numpy(part)
             yield Batch(_full(self.held_out.inputs[here]), self.held_out.targets[here], self.held_out.labels[here])
 

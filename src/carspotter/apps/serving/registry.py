@@ -29,7 +29,7 @@ Opens = Callable[[Model], Awaitable[None]]
 """Passes when a process could open a model, and raises `BundleError` when none can."""
 
 
-class Shelf:
+class ModelRegistry:
     """Models by name. A folder that holds another model is noticed, copied, tried, and served from then on.
 
     Args:

@@ -24,8 +24,8 @@ from carspotter.training.backbones import resize_backbone
 from carspotter.training.checkpoint import Checkpoint, Checkpoints, all_finite
 from carspotter.training.classifier import Classifier
 from carspotter.training.devices import ALONE, Peers
-from carspotter.training.loop import Standing, Sums, Trainee
-from carspotter.training.onlooker import Writer
+from carspotter.training.loop import StageState, Sums, TrainUnit
+from carspotter.training.null_writer import Writer
 from carspotter.training.stopping import Stop, end, listening
 
 CHECKPOINT_SECONDS = 60.0
@@ -35,7 +35,7 @@ EPOCH_SECONDS = 10.0
 time here (2026-11-22, busy cores), so some 3 % at most."""
 
 
-class Keeper:
+class Checkpointer:
     """The checkpoints of one training.
 
     Args:
@@ -101,26 +101,26 @@ class Keeper:
         self._stage += 1
         self._save(None, {})
 
-    def begin(self, trainee: Trainee, averaged: ModelEmaV3 | None) -> Standing:
+    def begin(self, unit: TrainUnit, averaged: ModelEmaV3 | None) -> StageState:
         """Where the stage stands: at its beginning, or where the checkpoint says, which is used up by this."""
-        self._scaler = trainee.scaler
+        self._scaler = unit.scaler
         found, self._found = self._found, None
         if found is None or found.facts["standing"] is None:
-            return Standing()
+            return StageState()
         if averaged is not None:
             averaged.module.load_state_dict(found.part("average"))
-        fill_optimizer(trainee.optimizer, found.part("optimizer"))
-        if trainee.scaler and found.facts["scaler"]:
-            trainee.scaler.load_state_dict(found.facts["scaler"])
+        fill_optimizer(unit.optimizer, found.part("optimizer"))
+        if unit.scaler and found.facts["scaler"]:
+            unit.scaler.load_state_dict(found.facts["scaler"])
         standing = dict(found.facts["standing"])
         best = found.part("best") or None
-        return Standing(**{**standing, "sums": Sums(**standing["sums"])}, best=best)
+        return StageState(**{**standing, "sums": Sums(**standing["sums"])}, best=best)
 
     def listening(self) -> AbstractContextManager[None]:
         """The time in which a signal waits for the end of its step."""
         return listening(self._stop) if self._keep else nullcontext()
 
-    def after(self, now: Standing, trainee: Trainee, averaged: ModelEmaV3 | None) -> None:
+    def after(self, now: StageState, unit: TrainUnit, averaged: ModelEmaV3 | None) -> None:
         """After each step and each epoch: save where that is due or somebody asked to stop.
 
         Raises:
@@ -133,7 +133,7 @@ class Keeper:
         if self._peers.any(asked is not None):
             asked = asked or signal.SIGTERM  # another process was asked; all stop after the same step
         if asked is not None or time.monotonic() - self._saved >= due:
-            self._save(now, self._state(now, trainee, averaged))
+            self._save(now, self._state(now, unit, averaged))
         if asked is not None:
             end(asked)
 
@@ -162,14 +162,14 @@ class Keeper:
         if self._peers.first:
             self._files.clear()
 
-    def _state(self, now: Standing, trainee: Trainee, averaged: ModelEmaV3 | None) -> dict[str, Tensor]:
+    def _state(self, now: StageState, unit: TrainUnit, averaged: ModelEmaV3 | None) -> dict[str, Tensor]:
         return {
             **_named("average", {} if averaged is None else averaged.module.state_dict()),
             **_named("best", now.best or {}),
-            **_named("optimizer", flat_optimizer(trainee.optimizer)),
+            **_named("optimizer", flat_optimizer(unit.optimizer)),
         }
 
-    def _save(self, now: Standing | None, tensors: Mapping[str, Tensor]) -> None:
+    def _save(self, now: StageState | None, tensors: Mapping[str, Tensor]) -> None:
         model = self._classifier.state_dict()
         if (
             not self._keep or not self._peers.first or not all_finite(model)
@@ -202,7 +202,7 @@ class Keeper:
         self._progress("checkpoint", 0, 0, sentence)
 
 
-def _plain(now: Standing) -> dict[str, Any]:
+def _plain(now: StageState) -> dict[str, Any]:
     """A standing without its tensors."""
     names = ("epoch", "step", "rate", "seconds", "val_losses", "best_accuracy", "waited")
     return {**{name: getattr(now, name) for name in names}, "sums": asdict(now.sums)}

@@ -21,7 +21,7 @@ class Turn:
         self.begun = False
 
 
-class Line(Generic[T]):
+class FairQueue(Generic[T]):
     """What is free, and who waits for it.
 
     A request's first photo waits only for first photos of others. Its later ones have turns with those of others, one

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from carspotter.apps.serving.line import Line, Turn
+from carspotter.apps.serving.fair_queue import FairQueue, Turn
 
 
-def order(work: Callable[[Line[str], list[str]], Awaitable[None]]) -> list[str]:
+def order(work: Callable[[FairQueue[str], list[str]], Awaitable[None]]) -> list[str]:
     """The photos in the order in which they had the process."""
     served: list[str] = []
 
     async def run() -> None:
-        await work(Line(), served)
+        await work(FairQueue(), served)
 
     asyncio.run(run())
     return served
 
 
-async def ask(line: Line[str], turn: Turn, name: str, served: list[str]) -> None:
+async def ask(line: FairQueue[str], turn: Turn, name: str, served: list[str]) -> None:
     hand = await line.take(turn)
     served.append(name)
     await asyncio.sleep(0)  # it is at work
@@ -27,7 +27,7 @@ async def ask(line: Line[str], turn: Turn, name: str, served: list[str]) -> None
 
 
 def test_a_large_request_starves_no_small_one() -> None:
-    async def work(line: Line[str], served: list[str]) -> None:
+    async def work(line: FairQueue[str], served: list[str]) -> None:
         large = Turn()
         asked = [asyncio.create_task(ask(line, large, f"large {at}", served)) for at in range(4)]
         await asyncio.sleep(0)
@@ -40,7 +40,7 @@ def test_a_large_request_starves_no_small_one() -> None:
 
 
 def test_many_small_requests_starve_no_large_one() -> None:
-    async def work(line: Line[str], served: list[str]) -> None:
+    async def work(line: FairQueue[str], served: list[str]) -> None:
         line.put("process")
         hand = await line.take(large := Turn())
         asked = [asyncio.create_task(ask(line, large, f"large {at}", served)) for at in range(2)]
@@ -54,7 +54,7 @@ def test_many_small_requests_starve_no_large_one() -> None:
 
 
 def test_large_requests_take_turns() -> None:
-    async def work(line: Line[str], served: list[str]) -> None:
+    async def work(line: FairQueue[str], served: list[str]) -> None:
         asked = []
         for name in ("a", "b"):
             turn = Turn()
@@ -67,7 +67,7 @@ def test_large_requests_take_turns() -> None:
 
 
 def test_who_gives_up_holds_nobody_up() -> None:
-    async def work(line: Line[str], served: list[str]) -> None:
+    async def work(line: FairQueue[str], served: list[str]) -> None:
         waiting = [asyncio.create_task(ask(line, Turn(), name, served)) for name in ("gone", "late", "there")]
         await asyncio.sleep(0)
         waiting[0].cancel()
@@ -82,7 +82,7 @@ def test_who_gives_up_holds_nobody_up() -> None:
 
 
 def test_a_request_that_is_given_up_leaves_nothing_in_the_line() -> None:
-    async def work(line: Line[str], served: list[str]) -> None:
+    async def work(line: FairQueue[str], served: list[str]) -> None:
         large = Turn()
         waiting = [asyncio.create_task(ask(line, large, f"large {at}", served)) for at in range(4)]
         await asyncio.sleep(0)
