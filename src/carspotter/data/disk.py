@@ -48,8 +48,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         SourceError: the folder cannot be written to, the disk is full, or the target is a folder.
     """
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    part: Path | None = None
     try:
+        part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
@@ -59,8 +60,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     except OSError as fault:
         raise SourceError(f"cannot write {visible(path)}: {cause(fault)}; choose another place") from None
     finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        if part is not None:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def check_writable(path: str | Path) -> None:

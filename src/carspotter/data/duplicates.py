@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from carspotter.data.alike import THUMB, aligned_likeness, likeness
 from carspotter.data.scan import PhotoFacts
+from carspotter.data.unions import Unions
 
 MAX_BITS = 10
 """Hashes that differ in more bits are no candidates. pHash sets half of its bits, so distances are even; 10 keeps all
@@ -43,25 +44,6 @@ PAIR_CHUNK = 2_048
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
-
-
-class Unions:
-    """Sets that grow together (union-find; the smaller number is the root)."""
-
-    def __init__(self, size: int) -> None:
-        self._parent = list(range(size))
-
-    def root(self, item: int) -> int:
-        """The number that stands for an item's set."""
-        while self._parent[item] != item:
-            self._parent[item] = self._parent[self._parent[item]]
-            item = self._parent[item]
-        return item
-
-    def join(self, a: int, b: int) -> None:
-        """Make one set of the two that hold `a` and `b`."""
-        low, high = sorted((self.root(a), self.root(b)))
-        self._parent[high] = low
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.data.duplicates import Unions
+from carspotter.data.unions import Unions
 from carspotter.data.wording import count, some
 from carspotter.errors import SourceError
 from carspotter.records import Dataset, Photo, Split

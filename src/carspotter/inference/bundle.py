@@ -109,8 +109,9 @@ def write_bundle(folder: str | Path, card: BundleCard, files: Mapping[str, Path]
     folder = Path(folder)
     if set(files) != set(card.files):
         raise ValueError(f"the card names {sorted(card.files)}, but {sorted(files)} were given")
-    fresh = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.new"
+    fresh: Path | None = None
     try:
+        fresh = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.new"
         folder.parent.mkdir(parents=True, exist_ok=True)
         _heal(folder)
         check_target(folder)
@@ -119,7 +120,8 @@ def write_bundle(folder: str | Path, card: BundleCard, files: Mapping[str, Path]
     except OSError as fault:
         raise BundleError(f"cannot write {folder}: {cause(fault)}; free the place or name another") from None
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
     return Bundle(folder, card)
 
 

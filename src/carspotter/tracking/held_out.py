@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.disk import read_capped
-from carspotter.data.duplicates import Unions
+from carspotter.data.unions import Unions
 from carspotter.errors import SourceError, TrackingError
 from carspotter.records import Dataset, HeldOut, Logits, Split, hash_json
 from carspotter.tracking.folder import keep
