@@ -39,14 +39,15 @@ FULL_MEMORY = (
     "could not create a memory",
     "unable to mmap",
     "can't start new thread",
+    "failed to map segment from shared object",
 )
-"""What CUDA, torch's allocator, oneDNN (two), a mapped file and the interpreter say of full memory, in RuntimeErrors
-of no type of their own (seen where a process was bounded)."""
+"""What CUDA, torch's allocator, oneDNN (two), a mapped file, the interpreter and the loader of libraries say of full
+memory, in RuntimeErrors and ImportErrors of no type of their own (seen where a process was bounded)."""
 
 
 def is_full_memory(fault: BaseException) -> bool:
     """Whether an exception of any library says that there is no memory left."""
-    told = isinstance(fault, RuntimeError) and any(words in str(fault) for words in FULL_MEMORY)
+    told = isinstance(fault, RuntimeError | ImportError) and any(words in str(fault) for words in FULL_MEMORY)
     return told or isinstance(fault, MemoryError)
 
 

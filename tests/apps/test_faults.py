@@ -65,7 +65,11 @@ def test_each_error_has_its_code_and_lines(
 
 @pytest.mark.parametrize(
     "fault",
-    [MemoryError(), RuntimeError("unable to mmap 172176 bytes from file <views.safetensors>: Cannot allocate memory")],
+    [
+        MemoryError(),
+        RuntimeError("unable to mmap 172176 bytes from file <views.safetensors>: Cannot allocate memory"),
+        ImportError("libscipy_openblas-6cdc3b4a.so: failed to map segment from shared object"),
+    ],
     ids=lambda fault: type(fault).__name__,
 )
 def test_out_of_memory_names_a_cure(fault: Exception, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,17 +34,17 @@ def test_a_photo_that_nobody_had_time_for_is_tried_again(browser: Browser, short
     page, _ = open_page(browser, short.url, "en", 1280)
     (worker,) = short.workers
     os.kill(worker, signal.SIGSTOP)
-    try:  # one is at work, one waits, and one is turned away
-        for at in range(3):
+    try:  # one is at work, two wait, and one is turned away
+        for at in range(4):
             page.locator("input[type=file]").first.set_input_files(photo(250, 0, 0, f"{at}.png"))
             page.get_by_role("article").nth(at).wait_for()
         page.get_by_role("article").get_by_text("Too many photos wait already").wait_for()
     finally:
         os.kill(worker, signal.SIGCONT)
-    page.get_by_role("button", name="Why?").nth(1).wait_for()  # the other two are answered
+    page.get_by_role("button", name="Why?").nth(2).wait_for()  # the other three are answered
     page.get_by_role("button", name="Try again").click()
-    page.get_by_role("button", name="Why?").nth(2).wait_for()
-    assert page.get_by_text("It is a red.").count() == 3
+    page.get_by_role("button", name="Why?").nth(3).wait_for()
+    assert page.get_by_text("It is a red.").count() == 4
     assert page.get_by_text("Looking").count() == 0
     page.context.close()
 
