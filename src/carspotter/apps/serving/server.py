@@ -16,8 +16,8 @@ from carspotter.errors import SourceError
 STOP_SECONDS = 20
 """In which requests under way are finished when the server stops."""
 HEAD_BYTES = 64 * 2**10
-"""What a request's line and headers may take after the first bytes that were read together; uvicorn's own bound where
-h11 reads them, which this parser lacks."""
+"""What a request's line and headers may take after the first bytes that were read together. Assumption: four times what
+h11 allows, which has 16 KB; this parser has no bound of its own."""
 
 
 class Impatient(HttpToolsProtocol):
