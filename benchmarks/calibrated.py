@@ -23,11 +23,13 @@ from joined import answers, only
 from carspotter.data.source import read_source
 from carspotter.evaluation.answer import answer
 from carspotter.evaluation.calibration import ERROR, calibrate, cross_fitted, parts_of
-from carspotter.evaluation.metrics import softmax, wilson
+from carspotter.evaluation.metrics import softmax
 from carspotter.evaluation.reliability import calibration_error, calibration_p, errors_removed
+from carspotter.evaluation.shares import share, wilson
 from carspotter.inference.bundle import read_bundle
 from carspotter.inference.predictor import load
 from carspotter.records import Calibration, Scores, Verdict
+from carspotter.tracking.held_out import groups_of
 from carspotter.tracking.runs import open_store
 from carspotter.training.beginning import bundle_place
 from carspotter.training.folds import pooled
@@ -51,7 +53,7 @@ def main() -> None:
     else:
         parser.error("name a model or a run")
     classes = runs[0].classes
-    held_out = [store.answers(run.id) for run in runs]
+    kept = held_out = [store.answers(run.id) for run in runs]
     if options.views > 1:
         dataset = read_source(options.source)
         held_out = [
@@ -65,16 +67,17 @@ def main() -> None:
     probabilities, sets = cross_fitted(scores.logits, labels, folds, ERROR)
     right, confidence = probabilities.argmax(1) == labels, probabilities.max(1)
     plain = softmax(scores.logits.astype(np.float64))
-    print(f"accuracy {wilson(int(right.sum()), len(right))}")
-    print(f"calibration error, as it is     {calibration_error(plain.max(1), right)}")
-    found, p = calibration_error(confidence, right), calibration_p(confidence, right)
+    groups = groups_of(scores.ids, kept)
+    print(f"accuracy {share(right, groups)}, in {len(np.unique(groups))} groups")
+    print(f"calibration error, as it is     {calibration_error(plain.max(1), right, groups=groups)}")
+    found, p = (tell(confidence, right, groups=groups) for tell in (calibration_error, calibration_p))
     print(f"calibration error, calibrated   {found}, p {p:.3f}")
     held, size = sets[rows, labels], sets.sum(1).mean()
-    print(f"sets hold the truth             {wilson(int(held.sum()), len(held))}; {size:.2f} models on average")
+    print(f"sets hold the truth             {share(held, groups)}; {size:.2f} models on average")
     errors = 1 - right.mean()
     most = min(1.0, REFUSED / errors)
-    removed = errors_removed(confidence, right, REFUSED)
-    print(f"errors removed by refusing {REFUSED:.0%}  {removed:.3f} of at most {most:.3f}")
+    removed = errors_removed(confidence, right, REFUSED, groups)
+    print(f"errors removed by refusing {REFUSED:.0%}  {removed} of at most {most:.3f}")
     told = [
         (fold, calibrate(scores.logits[folds != fold], labels[folds != fold], folds[folds != fold]))
         for fold in np.unique(folds)

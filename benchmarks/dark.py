@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from carspotter.data.framing import stretched
 from carspotter.data.source import read_source
-from carspotter.evaluation.metrics import log_losses, wilson
+from carspotter.evaluation.metrics import log_losses
 from carspotter.evaluation.paired import mean_difference, pair, percent_points
+from carspotter.evaluation.shares import wilson
 from carspotter.inference.predictor import Predictor, load
 from carspotter.records import Photo, Pixels
 from carspotter.tracking.runs import open_store

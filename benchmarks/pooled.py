@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import best_first, log_losses, wilson
-from carspotter.evaluation.paired import RESAMPLES, Paired, bootstrap_mean, mean_difference, pair
+from carspotter.evaluation.metrics import best_first, log_losses
+from carspotter.evaluation.paired import Paired, bootstrap_mean, mean_difference, pair
+from carspotter.evaluation.shares import between, bootstrap, share
 from carspotter.records import Figure, HeldOut
+from carspotter.tracking.held_out import groups_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,11 +26,13 @@ class Pool:
         photos: (N,) id of each answer's photo; a photo comes once per seed.
         right: (N,) whether the first answer is right.
         losses: (N,) -log of the probability given to the truth.
+        kept: where they come from; tells which photos are no separate witnesses.
     """
 
     photos: npt.NDArray[np.str_]
     right: npt.NDArray[np.bool_]
     losses: Floats
+    kept: tuple[HeldOut, ...]
 
     @property
     def ids(self) -> npt.NDArray[np.str_]:
@@ -37,7 +41,7 @@ class Pool:
     def on(self, ids: npt.NDArray[np.str_]) -> Pool:
         """The answers on these photos alone."""
         keep = np.isin(self.photos, ids)
-        return Pool(self.photos[keep], self.right[keep], self.losses[keep])
+        return Pool(self.photos[keep], self.right[keep], self.losses[keep], self.kept)
 
     def per_photo(self, values: npt.NDArray[np.generic]) -> Floats:
         """The mean of a photo's answers, photos in the order of `ids`."""
@@ -54,17 +58,16 @@ class Pool:
     @property
     def accuracy(self) -> Figure:
         """Wilson's interval for one answer per photo; with several, photos are drawn again."""
-        n = len(self.ids)
-        if len(self.photos) == n:
-            return wilson(int(self.right.sum()), n)
-        shares = self.per_photo(self.right)
-        low, high = bootstrap_mean(shares)
-        return Figure(value=float(shares.mean()), low=low, high=high, n=n)
+        shares, groups = self.per_photo(self.right), together(self.ids, self)
+        if len(self.photos) == len(shares):
+            return share(shares, groups)
+        low, high = bootstrap_mean(shares, groups)
+        return Figure(value=float(shares.mean()), low=low, high=high, n=len(shares))
 
     @property
     def log_loss(self) -> Figure:
         losses = self.per_photo(self.losses)
-        low, high = bootstrap_mean(losses)
+        low, high = bootstrap_mean(losses, together(self.ids, self))
         return Figure(value=float(losses.mean()), low=low, high=high, n=len(losses))
 
 
@@ -73,7 +76,12 @@ def pool(answers: Sequence[HeldOut]) -> Pool:
     photos = [photo for kept in answers for photo in kept.ids]
     right = [best_first(kept.logits, 1)[:, 0] == kept.labels for kept in answers]
     losses = [log_losses(kept.logits, kept.labels) for kept in answers]
-    return Pool(np.array(photos), np.concatenate(right), np.concatenate(losses))
+    return Pool(np.array(photos), np.concatenate(right), np.concatenate(losses), tuple(answers))
+
+
+def together(ids: npt.NDArray[np.str_], *pools: Pool) -> npt.NDArray[np.int64]:
+    """(N,) equal for photos of which any of the pools knows that they belong together."""
+    return groups_of(ids.tolist(), [kept for one in pools for kept in one.kept])
 
 
 def common(a: Pool, b: Pool) -> tuple[Pool, Pool]:
@@ -90,22 +98,27 @@ def common(a: Pool, b: Pool) -> tuple[Pool, Pool]:
 
 def paired_accuracy(a: Pool, b: Pool) -> Paired:
     """B beside A, photo by photo, see `evaluation/paired.py`."""
-    number = {photo: at for at, photo in enumerate(np.union1d(a.ids, b.ids).tolist())}
-    return pair([number[p] for p in a.photos.tolist()], a.right, [number[p] for p in b.photos.tolist()], b.right)
+    every = np.union1d(a.ids, b.ids)
+    number = {photo: at for at, photo in enumerate(every.tolist())}
+    of_a, of_b = ([number[photo] for photo in side.photos.tolist()] for side in (a, b))
+    return pair(of_a, a.right, of_b, b.right, together(every, a, b))
 
 
 def loss_difference(a: Pool, b: Pool) -> tuple[Figure, float]:
     """Log loss of B minus that of A on common photos: below 0, B is better; and p."""
     a, b = common(a, b)
-    return mean_difference(b.per_photo(b.losses) - a.per_photo(a.losses))
+    return mean_difference(b.per_photo(b.losses) - a.per_photo(a.losses), together(a.ids, a, b))
 
 
 def error_ratio(a: Pool, b: Pool) -> tuple[float, float, float]:
     """Errors of B over errors of A on common photos, and its 95 % bootstrap interval over photos."""
     a, b = common(a, b)
-    rng, wrong = np.random.default_rng(0), np.stack([a.wrong, b.wrong])
-    drawn = [wrong[:, rng.integers(0, wrong.shape[1], wrong.shape[1])].sum(1) for _ in range(RESAMPLES)]
-    ratios = [theirs / ours if ours else np.inf for ours, theirs in drawn]
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    ours, theirs = wrong.sum(1)
-    return float(theirs / ours if ours else np.inf), float(low), float(high)
+    wrong = np.stack([a.wrong, b.wrong])
+
+    def ratio(at: npt.NDArray[np.int64]) -> Floats:
+        ours, theirs = wrong[:, at].sum(1)
+        return np.array(theirs / ours if ours else np.inf)
+
+    value = float(ratio(np.arange(wrong.shape[1])))
+    low, high = between(value, bootstrap(ratio, wrong.shape[1], together(a.ids, a, b)))
+    return value, low, high

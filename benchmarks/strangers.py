@@ -20,7 +20,7 @@ import numpy.typing as npt
 from carspotter.data.source import read_source
 from carspotter.errors import SourceError
 from carspotter.evaluation.answer import answer
-from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.shares import wilson
 from carspotter.evaluation.unknown import auroc
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.strangers import Strangers

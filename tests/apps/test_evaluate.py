@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from carspotter.apps.cli import main
-from carspotter.apps.commands.evaluate import leave_out_trained
 from carspotter.data.classes import same_classes
 from carspotter.data.scan import scan
 from carspotter.data.source import read_source
@@ -24,6 +23,7 @@ from carspotter.recipe import load_recipe
 from carspotter.records import Dataset, HeldOut, Scores, Split
 from carspotter.tracking.out_of_fold import out_of_fold
 from carspotter.tracking.runs import open_store
+from carspotter.tracking.unseen import leave_out_trained
 from helpers.tiny import (
     COLOURS,
     png,
@@ -75,6 +75,32 @@ def test_a_model_is_judged(photos: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "photos that trained it may be among these" in heard.err
     assert "copies under other names would not be noticed" in heard.err
     assert "accuracy 0.929" in heard.out
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_photos_of_one_ad_are_one_witness(tmp_path: Path) -> None:
+    """Twelve ads of three different photos each: the accuracy counts 36, its interval those that ads allow."""
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    folder.mkdir()
+    rows = ["file,model,ad"]
+    for at in range(36):
+        ad = at // 3
+        colour = ad % 3 if ad else 1  # every photo of the first ad is wrong
+        pixels = rng.integers(0, 40, (24, 32, 3), dtype=np.uint8).repeat(10, 0).repeat(10, 1)
+        pixels[..., colour] += 200
+        Image.fromarray(pixels).save(folder / f"{at}.png")
+        rows.append(f"{at}.png,{tuple(COLOURS)[ad % 3]},ad {ad}")
+    (tmp_path / "ads.csv").write_text("\n".join(rows), encoding="utf-8")
+    model = str(write_tiny_bundle(tmp_path / "tiny").folder)
+    ads = [str(tmp_path / "ads.csv"), "--photos", str(folder)]
+    assert main(["evaluate", model, *ads, "-o", str(tmp_path / "alone"), "--group-column", "file"]) == 0
+    assert main(["evaluate", model, *ads, "-o", str(tmp_path / "report"), "--group-column", "ad"]) == 0
+    alone, found = figures(tmp_path / "alone"), figures(tmp_path / "report")
+    assert (alone["n"], alone["groups"], found["n"], found["groups"]) == (36, 36, 36, 12)
+    assert alone["accuracy"] == found["accuracy"] == 33 / 36
+    assert found["accuracy_high"] - found["accuracy_low"] > 1.5 * (alone["accuracy_high"] - alone["accuracy_low"])
+    assert "36 photos in 12 groups" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "in 36 groups" not in (tmp_path / "alone" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("runs_db")

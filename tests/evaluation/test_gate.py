@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from carspotter.evaluation.gate import GateFigures, misses, stand
-from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.shares import wilson
 from carspotter.records import Calibration, Scores
 
 

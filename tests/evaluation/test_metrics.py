@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.special import log_softmax as scipy_log_softmax
-from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from sklearn.metrics import top_k_accuracy_score as sklearn_top_k
 
-from carspotter.evaluation.metrics import best_first, evaluate, log_softmax, softmax, wilson
+from carspotter.evaluation.metrics import best_first, evaluate, log_softmax, softmax
 from carspotter.records import Scores
 
 CLASSES = ("a", "b", "c", "d", "e")
@@ -44,21 +41,6 @@ def test_softmax_of_huge_logits_neither_overflows_nor_loses_the_order() -> None:
 def test_best_first_keeps_the_order_of_classes_in_a_tie() -> None:
     assert best_first([[1, 3, 3, 2]], 3).tolist() == [[1, 2, 3]]
     assert best_first([[1, 2]], 3).tolist() == [[1, 0]]
-
-
-@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_scipys(sample: tuple[int, int]) -> None:
-    right, n = sample
-    ours = wilson(right, n)
-    theirs = binomtest(right, n).proportion_ci(method="wilson")
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
-    assert 0 <= ours.low <= ours.value <= ours.high <= 1
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 0), (-1, 5), (6, 5)])
-def test_wilson_refuses_what_is_no_share(right: int, n: int) -> None:
-    with pytest.raises(ValueError, match="a share needs at least one photo"):
-        wilson(right, n)
 
 
 def test_evaluation_is_scikit_learns() -> None:

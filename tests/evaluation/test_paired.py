@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carspotter.evaluation.metrics import wilson
 from carspotter.evaluation.paired import (
     Paired,
     bootstrap_mean,
@@ -18,6 +17,7 @@ from carspotter.evaluation.paired import (
     share_difference,
     show_p,
 )
+from carspotter.evaluation.shares import wilson
 from carspotter.records import Figure
 
 PHOTOS = np.arange(773)

@@ -66,5 +66,7 @@ def test_risk_falls_with_coverage_where_confidence_means_something() -> None:
 
 def test_refusing_the_least_sure_removes_errors() -> None:
     confidence, right = np.linspace(0, 1, 10), np.array([False, False, *[True] * 7, False])
-    assert errors_removed(confidence, right, 0.2) == pytest.approx(2 / 3)
-    assert errors_removed(confidence, np.ones(10, dtype=bool)) == 1.0
+    assert errors_removed(confidence, right, 0.2).value == pytest.approx(2 / 3)
+    assert errors_removed(confidence, np.ones(10, dtype=bool)).value == 1.0
+    with pytest.raises(ValueError, match="at least one photo"):
+        errors_removed(np.zeros(0), np.zeros(0, dtype=bool))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from carspotter.apps.commands.evaluate import leave_out_trained
 from carspotter.data.cache import PhotoCache
 from carspotter.data.scan import Scan, scan
 from carspotter.errors import BundleError, RecipeError, SourceError, TrackingError
@@ -21,6 +20,7 @@ from carspotter.inference.predictor import load
 from carspotter.recipe import Recipe, load_recipe, recipe_differences, validate_recipe
 from carspotter.records import Dataset
 from carspotter.tracking.runs import open_store
+from carspotter.tracking.unseen import leave_out_trained
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.explain import load_classifier

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.errors import MissingExtra
-from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.shares import wilson
 from carspotter.evaluation.sphere import unit
 
 NEIGHBOURS = 10

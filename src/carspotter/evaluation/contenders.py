@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.paired import RESAMPLES, Floats, by_group, chunks
+from carspotter.evaluation.paired import RESAMPLES, Floats, chunks
+from carspotter.evaluation.shares import by_group
 
 MOST = 500
 """Sides compared at once: 3.3 s of one core with 770 photos (measured); the time grows with their square."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import softmax, wilson
+from carspotter.evaluation.metrics import softmax
 from carspotter.evaluation.reliability import calibration_error
+from carspotter.evaluation.shares import share
 from carspotter.records import Calibration, Figure, Scores
 
 WORSE = 0.01
@@ -36,7 +37,11 @@ class GateFigures:
 
 
 def stand(
-    scores: Scores, labels: npt.NDArray[np.int64], calibration: Calibration | None, strangers: Collection[str] = ()
+    scores: Scores,
+    labels: npt.NDArray[np.int64],
+    calibration: Calibration | None,
+    strangers: Collection[str] = (),
+    groups: npt.NDArray[np.int64] | None = None,
 ) -> GateFigures:
     """Judge by one calibration, that of the network which the other may stand in for.
 
@@ -45,13 +50,14 @@ def stand(
         labels: (N,) class indices.
         calibration: of the original.
         strangers: photos that are called unknown, which are not named either.
+        groups: (N,) equal for photos that belong together; None: none do.
     """
     temperature, name_at = (1.0, 0.0) if calibration is None else (calibration.temperature, calibration.name_at)
     shares = softmax(np.asarray(scores.logits, np.float64) / temperature)
     right = shares.argmax(1) == labels
     strange = np.array([photo in strangers for photo in scores.ids])
     return GateFigures(
-        accuracy=wilson(int(right.sum()), len(right)),
+        accuracy=share(right, groups),
         calibration_error=calibration_error(shares.max(1), right).value,
         refused=float((strange | (shares.max(1) < name_at)).mean()),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from carspotter.data.table import Cell
 from carspotter.evaluation.answer import answer_rows
 from carspotter.evaluation.judging import Judged, flat
-from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.shares import wilson
 from carspotter.records import Answer, Verdict
 
 NOT_TOLD = ("id", "label")

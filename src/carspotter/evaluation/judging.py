@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from carspotter.evaluation.answer import NOBODY, UNTOLD, answer
 from carspotter.evaluation.by_value import Masks
-from carspotter.evaluation.metrics import evaluate, log_losses, softmax, wilson
+from carspotter.evaluation.metrics import evaluate, log_losses, softmax
 from carspotter.evaluation.reliability import (
-    RESAMPLES,
     Bin,
     calibration_error,
     calibration_p,
@@ -20,10 +20,9 @@ from carspotter.evaluation.reliability import (
     reliability,
     risk_coverage,
 )
+from carspotter.evaluation.shares import between, bootstrap, share
 from carspotter.records import Answer, Calibration, Evaluation, Figure, Rejected, Scores, Verdict
 
-CHUNK = 2_000_000
-"""Counts drawn at once: 16 MB."""
 REFUSED = 0.2
 """Share of photos, the least sure ones, whose refusal is looked at: what a dealer can still look at by hand."""
 
@@ -82,6 +81,7 @@ class Judged:
         coverage: (N,) share of photos answered, the surest first.
         risk: (N,) share of wrong answers among them.
         removed: share of all errors among the least sure `REFUSED` of the photos.
+        groups: (N,) equal for photos that belong together, which every interval takes as one.
         confusions: pairs of classes, the most frequent first.
         slices: kinds of photos.
         rejected: photos that could not be used.
@@ -101,9 +101,10 @@ class Judged:
     error_p: float
     coverage: Floats
     risk: Floats
-    removed: float
+    removed: Figure
+    groups: Ints
     confusions: tuple[Confusion, ...]
-    slices: tuple[Slice, ...]
+    slices: tuple[Slice, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     columns: Mapping[str, tuple[Slice, ...]] = field(default_factory=dict)
 
@@ -115,6 +116,11 @@ class Judged:
         return tuple(int(i) for i in at[np.argsort(-self.probabilities.max(1)[at], kind="stable")])
 
     @property
+    def witnesses(self) -> int:
+        """How many groups the photos are in; one on its own is a group."""
+        return len(np.unique(self.groups))
+
+    @property
     def verdicts(self) -> dict[Verdict, tuple[int, Figure | None]]:
         """How many photos got each verdict, and how often what it claims holds the truth; None where it claims none."""
         found: dict[Verdict, tuple[int, Figure | None]] = {}
@@ -122,7 +128,8 @@ class Judged:
             some = [i for i, one in enumerate(self.answers) if one.verdict is verdict]
             held = [self.classes[self.truth[i]] in self.answers[i].claim for i in some if self.answers[i].claim]
             if some:
-                found[verdict] = len(some), wilson(sum(held), len(held)) if held else None
+                whose = self.groups[[i for i in some if self.answers[i].claim]]
+                found[verdict] = len(some), share(held, whose) if held else None
         return found
 
 
@@ -131,9 +138,9 @@ def judge(
     truth: Ints,
     classes: Sequence[str],
     calibration: Calibration | None,
-    kinds: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     strangers: Mapping[str, Verdict] = NOBODY,
     parents: Mapping[str, str] = UNTOLD,
+    groups: Ints | None = None,
 ) -> Judged:
     """Judge a model by its answers.
 
@@ -142,14 +149,15 @@ def judge(
         truth: (N,) class index of each row.
         classes: the K class names in index order.
         calibration: the model's own; None judges the plain softmax.
-        kinds: name → (N,) whether a photo is of that kind.
         strangers: photos that the model says show none of its classes.
         parents: class or family → the family above it; empty: the names tell.
+        groups: (N,) equal for photos that belong together, near copies or of one ad; None: none do.
 
     Raises:
         ValueError: fewer than two rows, shapes that do not fit, logits that are not finite, a truth outside 0..K-1.
     """
-    evaluation = evaluate(scores, truth, classes)
+    whose = np.arange(len(truth)) if groups is None else groups
+    evaluation = evaluate(scores, truth, classes, whose)
     temperature = 1.0 if calibration is None else calibration.temperature
     logits = np.asarray(scores.logits, np.float64) / temperature
     probabilities = softmax(logits)
@@ -164,52 +172,59 @@ def judge(
         probabilities=probabilities,
         evaluation=evaluation,
         log_loss=float(log_losses(logits, truth).mean()),
-        macro=macro_figures(np.array(evaluation.confusion)),
-        bins=reliability(confidence, right),
-        error=calibration_error(confidence, right),
-        error_p=calibration_p(confidence, right),
+        macro=macro_figures(truth, guess, len(classes), whose),
+        bins=reliability(confidence, right, groups=whose),
+        error=calibration_error(confidence, right, groups=whose),
+        error_p=calibration_p(confidence, right, groups=whose),
         coverage=coverage,
         risk=risk,
-        removed=errors_removed(confidence, right, REFUSED),
+        removed=errors_removed(confidence, right, REFUSED, whose),
+        groups=whose,
         confusions=_confusions(truth, guess, confidence, classes),
-        slices=tuple(_slice(name, right, mask) for name, mask in (kinds or {}).items() if mask.any()),
         rejected=scores.rejected,
     )
 
 
-def sort_by(judged: Judged, columns: Mapping[str, Masks]) -> Judged:
-    """The same, its photos also by the values of columns: name → photos of each value."""
+def sort_by(
+    judged: Judged, kinds: Mapping[str, npt.NDArray[np.bool_]], columns: Mapping[str, Masks] = MappingProxyType({})
+) -> Judged:
+    """The same, its photos also by their kinds and by the values of columns.
+
+    Args:
+        judged: the figures of all N photos.
+        kinds: name → (N,) whether a photo is of that kind; nothing is said of a kind without photos.
+        columns: name → photos of each value.
+    """
     right = judged.probabilities.argmax(1) == judged.truth
-    found = {name: tuple(_slice(value, right, mask) for value, mask in masks) for name, masks in columns.items()}
-    return replace(judged, columns=found)
+
+    def cut(masks: Iterable[tuple[str, npt.NDArray[np.bool_]]]) -> tuple[Slice, ...]:
+        return tuple(_slice(name, right, mask, judged.groups) for name, mask in masks if mask.any())
+
+    return replace(judged, slices=cut(kinds.items()), columns={name: cut(masks) for name, masks in columns.items()})
 
 
-def macro_figures(confusion: Ints) -> dict[str, Figure]:
+def macro_figures(truth: Ints, guess: Ints, classes: int, groups: Ints | None = None) -> dict[str, Figure]:
     """Mean precision, recall and F1 over the classes, with 95 % bootstrap intervals over photos.
 
     A class that was never answered has precision 0; one without photos counts in none of the three.
 
     Args:
-        confusion: (K, K) counts; rows truth, columns answers.
+        truth: (N,) class indices.
+        guess: (N,) of the answers.
+        classes: K.
+        groups: (N,) equal for photos that belong together; None: none do.
     """
-    n, rng = int(confusion.sum()), np.random.default_rng(0)
-    rows = max(1, CHUNK // confusion.size)
-    parts = [
-        _macro(
-            rng.multinomial(n, (confusion / n).ravel(), size=min(rows, RESAMPLES - at)).reshape(-1, *confusion.shape)
-        )
-        for at in range(0, RESAMPLES, rows)
-    ]
-    drawn = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {
-        name: Figure(
-            value=value,
-            low=min(value, float(np.quantile(drawn[name], 0.025))),
-            high=max(value, float(np.quantile(drawn[name], 0.975))),
-            n=n,
-        )
-        for name, (value,) in _macro(confusion[None]).items()
-    }
+    cells = truth * classes + guess
+
+    def macro(at: Ints) -> Floats:
+        return _macro(np.bincount(cells[at], minlength=classes**2).reshape(classes, classes))
+
+    values, drawn = macro(np.arange(len(cells))), bootstrap(macro, len(cells), groups)
+    found = {}
+    for name, value, others in zip(("precision", "recall", "f1"), values.tolist(), drawn.T, strict=True):
+        low, high = between(value, others)
+        found[name] = Figure(value=value, low=low, high=high, n=len(cells))
+    return found
 
 
 def flat(judged: Judged) -> dict[str, float | int]:
@@ -219,15 +234,15 @@ def flat(judged: Judged) -> dict[str, float | int]:
         "top3_accuracy": judged.evaluation.top3_accuracy,
         **{f"macro_{name}": figure for name, figure in judged.macro.items()},
         "calibration_error": judged.error,
+        f"errors_removed_by_refusing_{REFUSED * 100:.0f}_percent": judged.removed,
     }
-    found: dict[str, float | int] = {"n": len(judged.ids), "rejected": len(judged.rejected)}
+    found: dict[str, float | int] = {"n": len(judged.ids), "groups": judged.witnesses, "rejected": len(judged.rejected)}
     for name, figure in shares.items():
         found |= figure.flat(name)
     found |= {
         "log_loss": judged.log_loss,
         "log_loss_uncalibrated": judged.evaluation.log_loss,
         "calibration_p": judged.error_p,
-        f"errors_removed_by_refusing_{REFUSED * 100:.0f}_percent": judged.removed,
         "risk_coverage_area": float(judged.risk.mean()),
     }
     for verdict, (photos, held) in judged.verdicts.items():
@@ -239,16 +254,11 @@ def flat(judged: Judged) -> dict[str, float | int]:
     return found
 
 
-def _macro(tables: Ints) -> dict[str, Floats]:
-    """(R, K, K) confusion tables → (R,) means over the classes that have photos."""
-    right = np.diagonal(tables, axis1=1, axis2=2).astype(np.float64)
-    photos, answered = tables.sum(2), tables.sum(1)
-    there = photos > 0
-    recall = right / np.maximum(photos, 1)
-    precision = right / np.maximum(answered, 1)
-    f1 = 2 * right / np.maximum(photos + answered, 1)
-    means = {"precision": precision, "recall": recall, "f1": f1}
-    return {name: (values * there).sum(1) / np.maximum(there.sum(1), 1) for name, values in means.items()}
+def _macro(table: Ints) -> Floats:
+    """(K, K) confusion table → (3,) mean precision, recall and F1 over the classes that have photos."""
+    right, photos, answered = np.diag(table).astype(np.float64), table.sum(1), table.sum(0)
+    shares = np.stack([right, right, 2 * right]) / np.maximum([answered, photos, photos + answered], 1)
+    return np.asarray(shares[:, photos > 0].mean(1))
 
 
 def _confusions(truth: Ints, guess: Ints, confidence: Floats, classes: Sequence[str]) -> tuple[Confusion, ...]:
@@ -261,7 +271,7 @@ def _confusions(truth: Ints, guess: Ints, confidence: Floats, classes: Sequence[
     return tuple(sorted(pairs, key=lambda pair: (-len(pair.photos), pair.truth, pair.answered)))
 
 
-def _slice(name: str, right: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> Slice:
+def _slice(name: str, right: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_], groups: Ints) -> Slice:
     others = right[~mask]
-    rest = wilson(int(others.sum()), len(others)) if len(others) else None
-    return Slice(name, wilson(int(right[mask].sum()), int(mask.sum())), rest)
+    rest = share(others, groups[~mask]) if len(others) else None
+    return Slice(name, share(right[mask], groups[mask]), rest)

@@ -7,15 +7,12 @@ and top-3 therefore never disagree about a tie.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.records import ClassFigures, Evaluation, Figure, Scores
-
-Z_95 = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution: 95 % lie within ±Z_95 standard deviations."""
+from carspotter.evaluation.shares import share
+from carspotter.records import ClassFigures, Evaluation, Scores
 
 
 def softmax(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -53,35 +50,16 @@ def best_first(logits: npt.ArrayLike, k: int) -> npt.NDArray[np.int64]:
     return order[:, :k].astype(np.int64)
 
 
-def wilson(right: int, n: int) -> Figure:
-    """A share with its 95 % score interval, which stays within [0, 1] and holds for small samples.
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
-    American Statistical Association 22 (1927), 209-212.
-
-    Args:
-        right: how many of the `n` are right.
-        n: how many were looked at.
-
-    Raises:
-        ValueError: `n` is not positive, or `right` is not in 0..n.
-    """
-    if n < 1 or not 0 <= right <= n:
-        raise ValueError(f"{right} right of {n}: a share needs at least one photo and 0 <= right <= n")
-    share, z2 = right / n, Z_95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # Rounding may push a bound past the share by 1e-17 when nothing or everything is right.
-    return Figure(value=share, low=max(0.0, min(share, centre - half)), high=min(1.0, max(share, centre + half)), n=n)
-
-
-def evaluate(scores: Scores, truth: npt.ArrayLike, classes: Sequence[str]) -> Evaluation:
+def evaluate(
+    scores: Scores, truth: npt.ArrayLike, classes: Sequence[str], groups: npt.ArrayLike | None = None
+) -> Evaluation:
     """Accuracy, top-3, macro recall, log loss, figures per class and the confusion table.
 
     Args:
         scores: N rows of logits.
         truth: (N,) class index of each row of `scores`.
         classes: the K class names in index order.
+        groups: (N,) equal for photos that belong together, which an interval takes as one; None: none do.
 
     Raises:
         ValueError: no rows, shapes that do not fit, logits that are not finite, or a truth outside 0..K-1.
@@ -93,8 +71,8 @@ def evaluate(scores: Scores, truth: npt.ArrayLike, classes: Sequence[str]) -> Ev
     confusion = _confusion(labels, top[:, 0], len(classes))
     figures = _per_class(confusion, classes)
     return Evaluation(
-        accuracy=wilson(int(hits[:, 0].sum()), len(labels)),
-        top3_accuracy=wilson(int(hits.any(axis=1).sum()), len(labels)),
+        accuracy=share(hits[:, 0], groups),
+        top3_accuracy=share(hits.any(axis=1), groups),
         macro_recall=float(np.mean([f.recall for f in figures if f.recall is not None])),
         log_loss=float(log_losses(scores.logits, labels).mean()),
         per_class=figures,

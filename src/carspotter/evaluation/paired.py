@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.data.wording import count
-from carspotter.evaluation.metrics import Z_95
+from carspotter.evaluation.shares import Z_95, by_group
 from carspotter.records import Figure
 
 ALPHA = 0.05
@@ -317,32 +317,6 @@ def _per_photo(photos: npt.ArrayLike, right: npt.ArrayLike, common: npt.NDArray[
     known = (at < len(common)) & (common[np.minimum(at, len(common) - 1)] == numbers)
     counts = np.bincount(at[known], minlength=len(common))
     return np.bincount(at[known], weights=hits[known], minlength=len(common)) / counts, int(counts.sum())
-
-
-def by_group(values: Floats, groups: npt.ArrayLike | None) -> tuple[Floats, Floats]:
-    """Sums over the photos of each group.
-
-    Args:
-        values: (..., N) of each photo.
-        groups: (N,) equal for photos that belong together; None: none do.
-
-    Returns:
-        (..., G) sums, the groups in the order of their first photos, and (G,) photos in each.
-
-    Raises:
-        ValueError: there is not one group for each photo.
-    """
-    n = values.shape[-1]
-    if groups is None:
-        return values, np.ones(n)
-    numbers = np.asarray(groups, dtype=np.int64)
-    if numbers.shape != (n,):
-        raise ValueError(f"groups are {numbers.shape}; expected one of each of {n} photos")
-    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
-    whose = first[which]
-    order = np.argsort(whose, kind="stable")
-    starts = np.flatnonzero(np.diff(whose[order], prepend=-1))
-    return np.add.reduceat(values[..., order], starts, axis=-1), np.diff(starts, append=n).astype(np.float64)
 
 
 def _groups_of(photos: npt.NDArray[np.int64], groups: npt.ArrayLike) -> npt.NDArray[np.int64]:

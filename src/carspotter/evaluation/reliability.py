@@ -7,14 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.shares import RESAMPLES, SEED, between, bootstrap, share
 from carspotter.records import Figure
 
 BINS = 10
 """Bins of equally many photos. Assumption: with some hundred photos fewer hide the curve, more show noise."""
-RESAMPLES = 2_000
-"""A bound of 2.5 % then lies within 2.5 ± 0.7 % (twice its binomial error)."""
-SEED = 0
 
 Floats = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
@@ -33,21 +30,26 @@ class Bin:
     accuracy: Figure
 
 
-def reliability(confidence: Floats, right: Hits, bins: int = BINS) -> tuple[Bin, ...]:
+def reliability(
+    confidence: Floats, right: Hits, bins: int = BINS, groups: npt.NDArray[np.int64] | None = None
+) -> tuple[Bin, ...]:
     """The calibration curve: bins of equally many photos from the least to the most confident.
 
     Args:
         confidence: (N,) probability of the answer.
         right: (N,) whether the answer is the truth.
         bins: at most so many.
+        groups: (N,) equal for photos that belong together; None: none do.
     """
     return tuple(
-        Bin(float(confidence[some].mean()), wilson(int(right[some].sum()), len(some)))
+        Bin(float(confidence[some].mean()), share(right[some], None if groups is None else groups[some]))
         for some in _bins(confidence, bins)
     )
 
 
-def calibration_error(confidence: Floats, right: Hits, bins: int = BINS) -> Figure:
+def calibration_error(
+    confidence: Floats, right: Hits, bins: int = BINS, groups: npt.NDArray[np.int64] | None = None
+) -> Figure:
     """Root mean square distance between confidence and accuracy, the part that chance alone makes taken off.
 
     The plain estimate is never 0, however good the calibration: in a bin of n photos chance alone adds a(1-a)/n.
@@ -57,6 +59,7 @@ def calibration_error(confidence: Floats, right: Hits, bins: int = BINS) -> Figu
         confidence: (N,) probability of the answer.
         right: (N,) whether the answer is the truth.
         bins: at most so many.
+        groups: (N,) equal for photos that belong together; None: none do.
 
     Returns:
         The error in [0, 1] (0 is best) with a 95 % bootstrap interval over photos.
@@ -66,26 +69,28 @@ def calibration_error(confidence: Floats, right: Hits, bins: int = BINS) -> Figu
     """
     if len(right) < 2:
         raise ValueError(f"{len(right)} photos; a calibration error needs at least two")
-    rng, found = np.random.default_rng(SEED), []
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(0, len(right), len(right))
-        found.append(_debiased(confidence[drawn], right[drawn], bins))
+    found = bootstrap(lambda at: np.array(_debiased(confidence[at], right[at], bins)), len(right), groups)
     value = _debiased(confidence, right, bins)
     # The bootstrap adds chance of its own to that of the sample; its centre is moved back onto the estimate.
-    squares = np.asarray(found) - (np.mean(found) - value)
+    squares = found - (found.mean() - value)
     low, high = np.sqrt(np.maximum(0.0, np.quantile(squares, (0.025, 0.975))))
     middle = float(np.sqrt(max(0.0, value)))
     return Figure(value=middle, low=min(float(low), middle), high=max(float(high), middle), n=len(right))
 
 
-def calibration_p(confidence: Floats, right: Hits, bins: int = BINS) -> float:
+def calibration_p(
+    confidence: Floats, right: Hits, bins: int = BINS, groups: npt.NDArray[np.int64] | None = None
+) -> float:
     """How often perfect calibration alone would look at least as bad; below .05 it is called off.
 
-    Consistency resampling: truths are drawn from the confidences themselves. Source: J. Bröcker, L. A. Smith,
-    "Increasing the reliability of reliability diagrams", Weather and Forecasting 22 (2007), 651-661.
+    Consistency resampling: truths are drawn from the confidences themselves, those of one group by one draw.
+    Source: J. Bröcker, L. A. Smith, "Increasing the reliability of reliability diagrams", Weather and Forecasting 22
+    (2007), 651-661.
     """
     rng, seen = np.random.default_rng(SEED), _debiased(confidence, right, bins)
-    worse = sum(_debiased(confidence, rng.random(len(confidence)) < confidence, bins) >= seen for _ in range(RESAMPLES))
+    _, whose = np.unique(np.arange(len(right)) if groups is None else groups, return_inverse=True)
+    draws = int(whose.max()) + 1
+    worse = sum(_debiased(confidence, rng.random(draws)[whose] < confidence, bins) >= seen for _ in range(RESAMPLES))
     return (1 + worse) / (1 + RESAMPLES)
 
 
@@ -102,14 +107,34 @@ def risk_coverage(confidence: Floats, right: Hits) -> tuple[Floats, Floats]:
     return answered / len(order), np.cumsum(~right[order]) / answered
 
 
-def errors_removed(confidence: Floats, right: Hits, refused: float = 0.2) -> float:
+def errors_removed(
+    confidence: Floats, right: Hits, refused: float = 0.2, groups: npt.NDArray[np.int64] | None = None
+) -> Figure:
     """Which share of all errors goes when that share of photos, the least confident ones, is refused.
 
+    Args:
+        confidence: (N,) probability of the answer.
+        right: (N,) whether the answer is the truth.
+        refused: share of the photos.
+        groups: (N,) equal for photos that belong together; None: none do.
+
     Returns:
-        In [0, 1]; 1 is best, `refused` is what chance would do. 1 where there is no error.
+        In [0, 1] with its 95 % bootstrap interval; 1 is best, `refused` is what chance would do. 1 where there is no
+        error.
+
+    Raises:
+        ValueError: there is no photo.
     """
-    count = round(refused * len(right))
-    worst = np.argsort(confidence, kind="stable")[:count]
+    if not len(right):
+        raise ValueError("what refusing removes needs at least one photo")
+    value = _removed(confidence, right, refused)
+    drawn = bootstrap(lambda at: np.array(_removed(confidence[at], right[at], refused)), len(right), groups)
+    low, high = between(value, drawn)
+    return Figure(value=value, low=low, high=high, n=len(right))
+
+
+def _removed(confidence: Floats, right: Hits, refused: float) -> float:
+    worst = np.argsort(confidence, kind="stable")[: round(refused * len(right))]
     errors = int((~right).sum())
     return float((~right[worst]).sum() / errors) if errors else 1.0
 

@@ -54,7 +54,14 @@ def _figures(judged: Judged) -> str:
     rows += [("log loss, 0 is best", f"{judged.log_loss:.3f}")]
     if judged.log_loss != e.log_loss:
         rows += [("log loss before calibration", f"{e.log_loss:.3f}")]
-    return _table(("", "figure (95 % interval)"), rows) + f"<p>{len(judged.ids):,} photos.</p>"
+    return _table(("", "figure (95 % interval)"), rows) + f"<p>{text(_witnesses(judged))}</p>"
+
+
+def _witnesses(judged: Judged) -> str:
+    photos = f"{len(judged.ids):,} photos"
+    if judged.witnesses == len(judged.ids):
+        return f"{photos}."
+    return f"{photos} in {judged.witnesses:,} groups: near copies and photos of one ad count as one in every interval."
 
 
 def _calibration(judged: Judged) -> str:
@@ -62,7 +69,7 @@ def _calibration(judged: Judged) -> str:
     said = (
         f"Confidence and truth lie {judged.error.value:.3f} [{judged.error.low:.3f}, {judged.error.high:.3f}] apart "
         f"(0 is best); that {verdict} (p = {judged.error_p:.3f}). Refusing the least sure {REFUSED:.0%} of the photos "
-        f"removes {judged.removed:.0%} of the errors."
+        f"removes {judged.removed.value:.0%} [{judged.removed.low:.0%}, {judged.removed.high:.0%}] of the errors."
     )
     charts = reliability_chart(judged.bins) + risk_chart(judged.coverage.tolist(), judged.risk.tolist())
     return f'<p>{text(said)}</p><div class="grid wide">{charts}</div>'

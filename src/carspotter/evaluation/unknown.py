@@ -13,7 +13,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from carspotter.evaluation.metrics import Z_95, softmax
+from carspotter.evaluation.metrics import softmax
+from carspotter.evaluation.shares import Z_95
 from carspotter.evaluation.sphere import F, squared_distances, unit
 from carspotter.records import Figure
 

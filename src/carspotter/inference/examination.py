@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from carspotter.data.cache import PhotoCache
 from carspotter.data.classes import same_classes
+from carspotter.data.duplicates import near_duplicates
 from carspotter.data.quality import BOUNDS, Quality, measure_all
 from carspotter.data.scan import PhotoFacts, Scan, scan
+from carspotter.data.split import together
 from carspotter.errors import SourceError
 from carspotter.evaluation.by_value import Masks, by_value
 from carspotter.evaluation.judging import Judged, judge, sort_by
@@ -87,10 +89,12 @@ def examine(
     _must_be_enough(dataset, scores.ids)
     labels = dict(zip((photo.id for photo in looked.dataset.photos), looked.dataset.labels.tolist(), strict=True))
     truth = np.array([labels[photo] for photo in scores.ids], dtype=np.int64)
+    places = {photo.id: place for place, photo in enumerate(looked.dataset.photos)}
+    at, whose = [places[photo] for photo in scores.ids], together(looked.dataset.photos, near_duplicates(looked.facts))
     kinds, strangers = kinds_of(looked, scores.ids, progress), predictor.strangers(looked.dataset, scores)
-    judged = judge(scores, truth, card.classes, card.calibration, kinds, strangers, card.parents)
+    judged = judge(scores, truth, card.classes, card.calibration, strangers, card.parents, whose[at])
     return Examination(
-        judged=sort_by(judged, _sorted(scores.ids, columns)),
+        judged=sort_by(judged, kinds, _sorted(scores.ids, columns)),
         dataset=looked.dataset,
         labels=_labels(known),
         foreign=len(dataset.photos) - len(known.photos),
@@ -119,9 +123,9 @@ def examine_answers(
     _must_be_enough(looked.dataset, kept.ids)
     scores = Scores(kept.ids, kept.logits, np.zeros((len(kept.ids), 0), np.float32), looked.dataset.rejected)
     kinds = kinds_of(looked, kept.ids, progress)
-    judged = judge(scores, kept.labels, card.classes, card.calibration, kinds, parents=card.parents)
+    judged = judge(scores, kept.labels, card.classes, card.calibration, parents=card.parents, groups=kept.groups)
     return Examination(
-        judged=sort_by(judged, _sorted(kept.ids, columns)),
+        judged=sort_by(judged, kinds, _sorted(kept.ids, columns)),
         dataset=looked.dataset,
         labels=_labels(looked.dataset),
         foreign=0,

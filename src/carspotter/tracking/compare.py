@@ -8,7 +8,7 @@ from statistics import mean
 from typing import Any
 
 from carspotter.errors import TrackingError
-from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.shares import wilson, witnesses
 from carspotter.records import Figure, Run
 from carspotter.tracking.contrast import pooled
 from carspotter.tracking.differences import (
@@ -196,8 +196,9 @@ def _value(figure: Figure | float) -> float:
 
 
 def _pool(shares: Sequence[Figure]) -> Figure:
-    """The share over all folds' photos."""
-    return wilson(sum(round(figure.value * figure.n) for figure in shares), sum(figure.n for figure in shares))
+    """The share over all folds' photos; what belongs together lies in one fold."""
+    right = sum(round(figure.value * figure.n) for figure in shares)
+    return wilson(right, sum(figure.n for figure in shares), sum(map(witnesses, shares)))
 
 
 def _photos(side: Side) -> str:

@@ -9,8 +9,8 @@ from math import sqrt
 from statistics import mean, variance
 from typing import Any
 
-from carspotter.evaluation.metrics import wilson
 from carspotter.evaluation.paired import holm, percent_points, separate
+from carspotter.evaluation.shares import wilson, witnesses
 from carspotter.records import Figure, HeldOut, Run
 from carspotter.tracking.sides import Match, make_side, match
 
@@ -183,7 +183,8 @@ def _average(runs: _Runs) -> Figure:
     values = {photos: mean(r.accuracy.value for r in runs if r.accuracy and r.validation == photos) for photos in sets}
     n = sum(sets.values())
     value = sum(values[photos] * count for photos, count in sets.items()) / n
-    nearest = wilson(round(value * n), n)
+    seen = {run.validation: witnesses(run.accuracy) for run in runs if run.accuracy}
+    nearest = wilson(round(value * n), n, sum(seen.values()))
     shift = value - nearest.value
     return Figure(value=value, low=nearest.low + shift, high=nearest.high + shift, n=n)
 

@@ -36,6 +36,7 @@ from carspotter.inference.predictor import load
 from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe, SplitRecipe
 from carspotter.records import Birth, BundleCard, Calibration, HeldOut, Join, Provenance, Run, Scores, hash_json
+from carspotter.tracking.held_out import groups_of
 from carspotter.tracking.runs import RunStore, open_store
 from carspotter.training.backbones import find_backbone, weights_hash
 from carspotter.training.beginning import bundle_place, code_hash
@@ -306,7 +307,7 @@ def _card(
             "join": how,
             "outside": tuple(dict.fromkeys(sentence for run in runs for sentence in run.extra)),
             "recipe": first.recipe.model_copy(update={"head": plain}) if how == "mean" else first.recipe,
-            "evaluation": evaluate(scores, labels, first.classes),
+            "evaluation": evaluate(scores, labels, first.classes, groups_of(scores.ids, answers)),
             "calibration": calibration,
             "files": hash_files(files),
             "carspotter": carspotter.__version__,

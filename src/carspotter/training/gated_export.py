@@ -48,6 +48,7 @@ class Measured:
         milliseconds: (N,) of single photos, one thread, decoding left out.
         scores: of the photos that judge.
         labels: (N,) class index of each of these.
+        groups: (N,) equal for photos that belong together, as far as the original's run knows.
     """
 
     standing: GateFigures
@@ -55,6 +56,7 @@ class Measured:
     milliseconds: npt.NDArray[np.float64]
     scores: Scores
     labels: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
@@ -71,20 +73,18 @@ class Export:
         after: the export, where it will run.
         faults: bounds that the export breaks.
         bundle: as written; None where it was refused.
-        groups: (N,) equal for photos that belong together, as far as the original's run knows.
     """
 
     before: Measured
     after: Measured
     faults: tuple[str, ...]
     bundle: Bundle | None
-    groups: npt.NDArray[np.int64]
 
     @property
     def difference(self) -> Paired:
         """Photo by photo: what the export's accuracy is more than the original's, with its interval."""
         photos = np.arange(len(self.before.labels))  # both read the same photos by the same decoder
-        return pair(photos, self.before.right, photos, self.after.right, self.groups)
+        return pair(photos, self.before.right, photos, self.after.right, self.before.groups)
 
 
 def export_gated(
@@ -126,9 +126,8 @@ def export_gated(
             raise TrainingError(f"{runtime} has no bf16 on this processor; export it where it will serve")
         before, after = _measure(original, trial, judging, progress)
         faults = misses(before.standing, after.standing)
-        groups = _groups(original, before.scores.ids)
         if faults and not force:
-            return Export(before, after, faults, None, groups)
+            return Export(before, after, faults, None)
         note = ExportNote(
             precision=precision,
             of=original.bundle.hash,
@@ -139,14 +138,14 @@ def export_gated(
             faults=faults,
         )
         bundle = write_bundle(out, _restated(draft, note, after), files)
-    return Export(before, after, faults, bundle, groups)
+    return Export(before, after, faults, bundle)
 
 
 def _restated(draft: BundleCard, note: ExportNote, after: Measured) -> BundleCard:
     """The card with the figures of the export; what makes answers of its logits is the original's, as it was judged."""
     return draft.model_copy(
         update={
-            "evaluation": evaluate(after.scores, after.labels, draft.classes),
+            "evaluation": evaluate(after.scores, after.labels, draft.classes, after.groups),
             "provenance": draft.provenance.model_copy(update={"parity": None}),  # it was another net's
             "export": note,
         }
@@ -214,6 +213,7 @@ def _measure(original: Predictor, trial: Predictor, judging: Dataset, progress: 
         scores = side.scores(judging, cache=PhotoCache(None), progress=progress)
         labels = np.array([label[photo] for photo in scores.ids], np.int64)
         size = len(side.bundle.read(MODEL)) / 1e6
-        standing = stand(scores, labels, original.card.calibration, side.strangers(judging, scores))
-        measured.append(Measured(standing, size, np.array(found), scores, labels))
+        groups = _groups(original, scores.ids)
+        standing = stand(scores, labels, original.card.calibration, side.strangers(judging, scores), groups)
+        measured.append(Measured(standing, size, np.array(found), scores, labels, groups))
     return measured[0], measured[1]

@@ -164,7 +164,9 @@ def prospect(
     predictor = load(model, runtime=runtime)
     run, kept = _judged_by(predictor, source, store)
     card = predictor.card
-    before = judge(_as_scores(kept), kept.labels, card.classes, card.calibration, parents=card.parents)
+    before = judge(
+        _as_scores(kept), kept.labels, card.classes, card.calibration, parents=card.parents, groups=kept.groups
+    )
     outside = pool.sources(model)
     recipe = run.recipe.model_copy(update=dict(pool.settings))
     source = replace(source, dataset=replace(source.dataset, parents=card.parents))

@@ -91,7 +91,7 @@ def ship(
         trial = write_bundle(Path(place) / "trial", draft, files)
         predictor = load(trial.folder, threads=plan.recipe.threads)
         scores = predictor.scores(held_out, cache=plan.cache)
-        evaluation = evaluate(scores, held_out.labels, held_out.classes) if held_out.photos else None
+        evaluation = evaluate(scores, held_out.labels, held_out.classes, plan.groups) if held_out.photos else None
         reference = remember(predictor, plan.train, rows_of(classifier), plan.cache, plan.progress)
         calibration = calibrate(scores.logits, held_out.labels, parts_of(plan.groups), wrong=plan.recipe.wrong_cost)
         if calibration is not None and reference is not None:

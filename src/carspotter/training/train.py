@@ -177,7 +177,7 @@ def _judge(run: RunWriter, classifier: Classifier, plan: TrainingPlan) -> Run:
         return run.finish()
     scores = score(classifier, plan)
     run.answers(scores, held_out.labels, plan.groups)
-    return run.finish(evaluate(scores, held_out.labels, held_out.classes))
+    return run.finish(evaluate(scores, held_out.labels, held_out.classes, plan.groups))
 
 
 def _deliver(

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from carspotter.data.source import read_source
 from carspotter.evaluation.audit_page import audit_page
-from carspotter.evaluation.judging import judge
+from carspotter.evaluation.judging import judge, sort_by
 from carspotter.evaluation.report_page import report_page
 from carspotter.records import Finding, Kind, Scores
 from helpers.browsing import open_page, photo
@@ -114,7 +114,7 @@ def pages(place: Path) -> dict[str, str]:
     logits = np.array([[0.0, 3.0], [0.0, 3.0], [0.0, 0.5]], np.float32)  # all of blue wrong, all of red right
     scores = Scores(tuple(by_id), logits, np.zeros((3, 1), np.float32))
     kinds = {"dark": np.array([True, False, False])}
-    judged = judge(scores, truth, photos.classes, None, kinds)
+    judged = sort_by(judge(scores, truth, photos.classes, None), kinds)
     findings = [
         Finding(id=name, kind=kind, score=0.1, is_issue=True, why="as drawn", suggestion="blue/3.png")
         for kind in Kind

@@ -67,7 +67,7 @@ def _draw(lot: Path, photos: tuple[int, int]) -> None:
 
 def _score(lot: Path, submission: Path) -> Figure:
     from carspotter.data.table import read_table
-    from carspotter.evaluation.metrics import wilson
+    from carspotter.evaluation.shares import wilson
 
     given, truth = read_table(submission), read_table(lot / "truth.csv")
     known = dict(zip(truth.column("Id"), truth.column("Category"), strict=True))

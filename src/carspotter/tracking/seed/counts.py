@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from carspotter.evaluation.metrics import wilson
+from carspotter.evaluation.shares import wilson
 from carspotter.records import Figure
 
 MOST = 20_000

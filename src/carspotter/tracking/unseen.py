@@ -1,0 +1,40 @@
+"""Which labelled photos may judge a model: those that did not train it."""
+
+from __future__ import annotations
+
+from carspotter.errors import SourceError, TrackingError
+from carspotter.records import BundleCard, Dataset
+from carspotter.tracking.runs import open_store
+
+
+def leave_out_trained(card: BundleCard, dataset: Dataset, *, remembers: bool = False) -> tuple[Dataset, str]:
+    """The photos that did not train the model, as far as its run tells by their names, and what must be said of it.
+
+    Args:
+        card: of the model.
+        dataset: photos to judge it on.
+        remembers: whether the model can tell its training photos by their content.
+
+    Raises:
+        SourceError: no photo is left.
+    """
+    try:
+        store = open_store()
+        splits = [store.split(run) for run in (card.provenance.run_id, *card.provenance.also)]
+    except TrackingError:
+        told = "photos that fitted its calibration" if remembers else "photos that trained it"
+        return dataset, f"The run that trained this model is not at hand: {told} may be among these."
+    trained = {photo for split in splits for photo in split.train}
+    unseen = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id not in trained])
+    left_out = len(dataset.photos) - len(unseen.photos)
+    if left_out and not unseen.photos:
+        whole = "; of its own set, whole and read as for the training, it is judged out of fold"
+        raise SourceError(
+            f"all {left_out} photos of {dataset.origin} have names of photos that trained this model; "
+            f"judge it on others, or rename these if they are others{whole if card.members > 1 else ''}"
+        )
+    told = f"{left_out} photos with names of photos that trained the model are left out. " if left_out else ""
+    validated = {photo for split in splits for photo in split.validation}
+    if fitted := validated & {photo.id for photo in unseen.photos}:
+        told += f"{len(fitted)} photos validated the training and fitted its calibration, which looks too good on them."
+    return unseen, told.strip()
