@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from carspotter.errors import TrackingError
+from carspotter.evaluation.shares import share, wilson
 from carspotter.recipe import Recipe
 from carspotter.records import Dataset, Evaluation, HeldOut, Machine, Run, Scores
 from carspotter.tracking.compare import compare_sides
@@ -130,10 +131,11 @@ def test_folds_are_pooled_out_of_fold(side: Callable[..., Side]) -> None:
 def test_folds_stand_in_the_table_as_the_one_set_they_are(
     make_run: Callable[..., Run], make_evaluation: Callable[..., Evaluation], recipe: Recipe
 ) -> None:
-    def fold(number: int, value: float, method: str = "folds", **changes: object) -> Run:
+    def fold(number: int, value: float, method: str = "folds", copies: int = 1, **changes: object) -> Run:
         parts = recipe.split.model_copy(update={"method": method, "fold": number})
         own = recipe.model_copy(update={"split": parts, **changes})
-        evaluation = make_evaluation(value - 0.1, value, value + 0.1)
+        figure = share(np.arange(100) < 100 * value, np.arange(100) // copies)
+        evaluation = make_evaluation(figure.low, figure.value, figure.high)
         return make_run(f"{number}" * 32, recipe=own, validation=f"{number}" * 64, evaluation=evaluation)
 
     def cells(*runs: Run) -> dict[str, str]:
@@ -143,6 +145,9 @@ def test_folds_stand_in_the_table_as_the_one_set_they_are(
     assert found["accuracy"] == "0.600 [0.531, 0.665] (2 folds)"
     assert found["log loss"] == "1.250 (2 folds)"
     assert found["validation photos"] == "200 in 2 folds"
+    # Two photos of each car: half as many witnesses in all, and the interval that wilson(60, 100) has.
+    copied = cells(fold(0, 0.5, copies=2), fold(1, 0.7, copies=2))["accuracy"]
+    assert copied == f"{(half := wilson(60, 100)).value:.3f} [{half.low:.3f}, {half.high:.3f}] (2 folds)"
     # Another division, or another hold-out, may share photos; what parts their figures is not chance alone.
     for other in (fold(1, 0.7, seed=1), fold(1, 0.7, method="holdout")):
         assert cells(fold(0, 0.5), other)["accuracy"] == "0.600 (2 runs on 2 sets of photos)"

@@ -127,16 +127,18 @@ def errors_removed(
     """
     if not len(right):
         raise ValueError("what refusing removes needs at least one photo")
-    value = _removed(confidence, right, refused)
-    drawn = bootstrap(lambda at: np.array(_removed(confidence[at], right[at], refused)), len(right), groups)
-    low, high = between(value, drawn)
+    order = np.argsort(confidence, kind="stable")
+    wrong = (~right[order]).astype(np.float64)
+
+    def removed(at: npt.NDArray[np.int64]) -> Floats:
+        times = np.bincount(at, minlength=len(right))[order]  # each photo was drawn, the least sure first
+        left = round(refused * len(at)) - (np.cumsum(times) - times)  # to refuse, when it is this photo's turn
+        errors = float(wrong @ times)
+        return np.array(float(wrong @ np.clip(left, 0, times)) / errors if errors else 1.0)
+
+    value = float(removed(np.arange(len(right))))
+    low, high = between(value, bootstrap(removed, len(right), groups))
     return Figure(value=value, low=low, high=high, n=len(right))
-
-
-def _removed(confidence: Floats, right: Hits, refused: float) -> float:
-    worst = np.argsort(confidence, kind="stable")[: round(refused * len(right))]
-    errors = int((~right).sum())
-    return float((~right[worst]).sum() / errors) if errors else 1.0
 
 
 def _bins(confidence: Floats, bins: int) -> list[npt.NDArray[np.int64]]:

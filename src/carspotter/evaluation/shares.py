@@ -104,15 +104,15 @@ def bootstrap(statistic: Callable[[Ints], Floats], photos: int, groups: npt.Arra
         (RESAMPLES, ...) one row of each resample.
     """
     rng = np.random.default_rng(SEED)
-    if groups is None:
-        return np.array([statistic(rng.integers(0, photos, photos)) for _ in range(RESAMPLES)])
-    members = _members(groups)
-    return np.array(
-        [
-            statistic(np.concatenate([members[at] for at in rng.integers(0, len(members), len(members))]))
-            for _ in range(RESAMPLES)
-        ]
-    )
+    order, starts, sizes = _blocks(np.arange(photos) if groups is None else groups, photos)
+
+    def draw() -> Ints:
+        chosen = rng.integers(0, len(starts), len(starts))
+        many = sizes[chosen]
+        before = np.cumsum(many) - many  # photos drawn before each group
+        return np.asarray(order[np.repeat(starts[chosen] - before, many) + np.arange(many.sum())])
+
+    return np.array([statistic(draw()) for _ in range(RESAMPLES)])
 
 
 def between(value: float, drawn: Floats) -> tuple[float, float]:
@@ -137,18 +137,23 @@ def by_group(values: Floats, groups: npt.ArrayLike | None) -> tuple[Floats, Floa
     n = values.shape[-1]
     if groups is None or not n:
         return values, np.ones(n)
+    order, starts, sizes = _blocks(groups, n)
+    return np.add.reduceat(values[..., order], starts, axis=-1), sizes.astype(np.float64)
+
+
+def _blocks(groups: npt.ArrayLike, photos: int) -> tuple[Ints, Ints, Ints]:
+    """(N,) positions of the photos, group after group; (G,) where each begins; (G,) photos in each.
+
+    Groups stand in the order of their first photos, so that nothing moves where every photo is on its own.
+
+    Raises:
+        ValueError: there is not one group for each photo.
+    """
     numbers = np.asarray(groups, dtype=np.int64)
-    if numbers.shape != (n,):
-        raise ValueError(f"groups are {numbers.shape}; expected one of each of {n} photos")
+    if numbers.shape != (photos,):
+        raise ValueError(f"groups are {numbers.shape}; expected one of each of {photos} photos")
     _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
     whose = first[which]
     order = np.argsort(whose, kind="stable")
     starts = np.flatnonzero(np.diff(whose[order], prepend=-1))
-    return np.add.reduceat(values[..., order], starts, axis=-1), np.diff(starts, append=n).astype(np.float64)
-
-
-def _members(groups: npt.ArrayLike) -> list[Ints]:
-    """Positions of the photos of each group."""
-    order = np.argsort(np.asarray(groups), kind="stable")
-    _, sizes = np.unique(np.asarray(groups), return_counts=True)
-    return np.split(order, np.cumsum(sizes)[:-1])
+    return order, starts, np.diff(starts, append=photos)
