@@ -25,7 +25,7 @@ from carspotter.evaluation.answer import answer
 from carspotter.evaluation.calibration import ERROR, calibrate, cross_fitted, parts_of
 from carspotter.evaluation.metrics import softmax
 from carspotter.evaluation.reliability import calibration_error, calibration_p, errors_removed
-from carspotter.evaluation.shares import share, wilson
+from carspotter.evaluation.shares import share
 from carspotter.inference.bundle import read_bundle
 from carspotter.inference.predictor import load
 from carspotter.records import Calibration, Scores, Verdict
@@ -82,7 +82,7 @@ def main() -> None:
         (fold, calibrate(scores.logits[folds != fold], labels[folds != fold], folds[folds != fold]))
         for fold in np.unique(folds)
     ]
-    verdicts(scores, labels, folds, classes, told)
+    verdicts(scores, labels, folds, classes, told, groups)
 
 
 def verdicts(
@@ -91,17 +91,19 @@ def verdicts(
     folds: np.ndarray,
     classes: tuple[str, ...],
     told: list[tuple[int, Calibration | None]],
+    groups: np.ndarray,
 ) -> None:
     """What would be said, each photo by a calibration that had not seen its fold."""
-    found: dict[Verdict, list[bool]] = {}
+    found: dict[Verdict, list[tuple[bool, int]]] = {}
     for fold, calibration in told:
         at = np.flatnonzero(folds == fold)
         ids = tuple(scores.ids[i] for i in at)
         some = Scores(ids, scores.logits[at], np.zeros((len(at), 0), np.float32))
-        for one, label in zip(answer(some, classes, calibration, ids), labels[at], strict=True):
-            found.setdefault(one.verdict, []).append(classes[label] in one.claim)
-    for verdict, hits in found.items():
-        held = f", claim holds {wilson(sum(hits), len(hits))}" if verdict is not Verdict.UNSURE else ""
+        for one, label, group in zip(answer(some, classes, calibration, ids), labels[at], groups[at], strict=True):
+            found.setdefault(one.verdict, []).append((classes[label] in one.claim, group))
+    for verdict, told_of in found.items():
+        hits, whose = zip(*told_of, strict=True)
+        held = f", claim holds {share(hits, whose)}" if verdict is not Verdict.UNSURE else ""
         print(f"{verdict.value:8} {len(hits):4} photos{held}")
 
 

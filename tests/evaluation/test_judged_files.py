@@ -11,6 +11,7 @@ from carspotter.errors import Reason
 from carspotter.evaluation import report_page as pages
 from carspotter.evaluation.judged_files import judged_rows, metrics
 from carspotter.evaluation.judging import Judged, flat, judge
+from carspotter.evaluation.shares import wilson
 from carspotter.records import Rejected, Scores
 
 CLASSES = ("a", "b", "c")
@@ -55,3 +56,18 @@ def test_a_page_that_stops_says_where_the_rest_is(judged: Judged, monkeypatch: p
     assert "answers.csv" not in pages.report_page("m", (), judged, {})
     monkeypatch.setattr(pages, "WRONG", 1)
     assert "The first 1 of 2; answers.csv has all" in pages.report_page("m", (), judged, {})
+
+
+def test_classes_take_copies_as_one_witness() -> None:
+    """Four photos of one car, all right, say of their class no more than one photo does."""
+    logits, truth = 3 * np.eye(3, dtype=np.float32)[[0, 0, 0, 0, 1]], np.array([0, 0, 0, 0, 1])
+    scores = Scores(tuple("pqrst"), logits, np.zeros((5, 1), np.float32))
+    alone, copies = (
+        metrics(judge(scores, truth, CLASSES, None, groups=some))["classes"][0]
+        for some in (None, np.array([7, 7, 7, 7, 1]))
+    )
+    one = wilson(1, 1)
+    for figure in ("precision", "recall"):
+        assert copies[figure] == alone[figure] == 1.0
+        assert copies[f"{figure}_low"] == pytest.approx(one.low)
+        assert alone[f"{figure}_low"] == pytest.approx(wilson(4, 4).low)

@@ -46,7 +46,7 @@ def test_photos_of_their_own_change_no_bit() -> None:
 
 @pytest.mark.parametrize("sizes", [(1, 2, 3, 4), (3,)])
 def test_groups_are_covered_as_promised(sizes: tuple[int, ...]) -> None:
-    """Of 1,000 samples of 40 groups whose photos mostly agree; as single photos, 73 to 79 % of them were."""
+    """Of 1,000 samples of 40 groups whose photos mostly agree; as single photos, 74 and 76 % of them were."""
     rng, held, alone = np.random.default_rng(0), 0, 0
     for _ in range(1_000):
         groups = np.repeat(np.arange(40), rng.choice(sizes, 40))
@@ -62,9 +62,9 @@ def test_groups_are_covered_as_promised(sizes: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("right", [True, False])
 def test_photos_that_all_agree_are_as_many_witnesses_as_groups(right: bool) -> None:
-    found = share(np.full(40, right), np.arange(40) // 4)
+    found, ten = share(np.full(40, right), np.arange(40) // 4), wilson(10 * right, 10)
     assert found.n == 40
-    assert (found.low, found.high) == pytest.approx([(b := wilson(10 * right, 10)).low, b.high])
+    assert (found.low, found.high) == pytest.approx((ten.low, ten.high))
     assert witnesses(found) == pytest.approx(10)
 
 

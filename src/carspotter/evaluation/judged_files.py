@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from carspotter.data.table import Cell
 from carspotter.evaluation.answer import answer_rows
 from carspotter.evaluation.judging import Judged, flat
-from carspotter.evaluation.shares import wilson
+from carspotter.evaluation.shares import share
 from carspotter.records import Answer, Verdict
 
 NOT_TOLD = ("id", "label")
@@ -46,13 +44,18 @@ def metrics(judged: Judged) -> dict[str, Any]:
 
 
 def _classes(judged: Judged) -> list[dict[str, str | float | None]]:
-    table = np.array(judged.evaluation.confusion)
+    guess = judged.probabilities.argmax(1)
     rows: list[dict[str, str | float | None]] = []
     for at, name in enumerate(judged.classes):
-        right, photos, answered = int(table[at, at]), int(table[at].sum()), int(table[:, at].sum())
-        row: dict[str, str | float | None] = {"label": name, "photos": photos, "answered": answered}
-        for figure, of in (("precision", answered), ("recall", photos)):
-            row |= wilson(right, of).flat(figure) if of else {figure: None}
+        there, answered = judged.truth == at, guess == at
+        row: dict[str, str | float | None] = {
+            "label": name,
+            "photos": int(there.sum()),
+            "answered": int(answered.sum()),
+        }
+        for figure, of in (("precision", answered), ("recall", there)):
+            right = there[of] & answered[of]
+            row |= share(right, judged.groups[of]).flat(figure) if len(right) else {figure: None}
         rows.append(row)
     return rows
 
