@@ -4,8 +4,9 @@
     python benchmarks/calibrated.py models/best --views 10 ../shared/data/contest
     python benchmarks/calibrated.py --run 1a2b3c4d
 
-Each photo is answered by the one network that it did not train, and calibrated by a fit on the other folds; of a run or
-a model of one network, the held-out photos are dealt into parts that take the place of folds. Printed:
+Each photo is answered by what it did not train (one network, or the mean of one of each division), and calibrated by a
+fit on the other folds; of a run or a model of one network, the held-out photos are dealt into parts that take the place
+of folds. Printed:
 the debiased calibration error with its interval and the test that asks whether it is one; how often prediction sets
 hold the truth, and how large they are; what refusing the least sure fifth removes; and what the verdicts would be.
 With `--views` the photos are asked about anew, as `predict --tta` does, and SOURCE is what trained the model.
@@ -28,11 +29,11 @@ from carspotter.evaluation.reliability import calibration_error, calibration_p, 
 from carspotter.evaluation.shares import share
 from carspotter.inference.bundle import read_bundle
 from carspotter.inference.predictor import load
-from carspotter.records import Calibration, Scores, Verdict
+from carspotter.records import Calibration, HeldOut, Scores, Verdict
 from carspotter.tracking.held_out import groups_of
+from carspotter.tracking.out_of_fold import pooled
 from carspotter.tracking.runs import open_store
 from carspotter.training.beginning import bundle_place
-from carspotter.training.folds import pooled
 
 REFUSED = 0.2
 
@@ -60,7 +61,8 @@ def main() -> None:
             answers(load(bundle_place(run)), only(dataset, store.split(run.id).validation), options.views)
             for run in runs
         ]
-    scores, labels, folds = pooled(held_out)
+    scores, folds = pooled(held_out)
+    labels = scores.labels
     if len(runs) == 1:
         folds = parts_of(np.random.default_rng(0).permutation(len(labels)))
     rows = np.arange(len(labels))
@@ -82,12 +84,11 @@ def main() -> None:
         (fold, calibrate(scores.logits[folds != fold], labels[folds != fold], folds[folds != fold]))
         for fold in np.unique(folds)
     ]
-    verdicts(scores, labels, folds, classes, told, groups)
+    verdicts(scores, folds, classes, told, groups)
 
 
 def verdicts(
-    scores: Scores,
-    labels: np.ndarray,
+    scores: HeldOut,
     folds: np.ndarray,
     classes: tuple[str, ...],
     told: list[tuple[int, Calibration | None]],
@@ -99,7 +100,9 @@ def verdicts(
         at = np.flatnonzero(folds == fold)
         ids = tuple(scores.ids[i] for i in at)
         some = Scores(ids, scores.logits[at], np.zeros((len(at), 0), np.float32))
-        for one, label, group in zip(answer(some, classes, calibration, ids), labels[at], groups[at], strict=True):
+        for one, label, group in zip(
+            answer(some, classes, calibration, ids), scores.labels[at], groups[at], strict=True
+        ):
             found.setdefault(one.verdict, []).append((classes[label] in one.claim, group))
     for verdict, told_of in found.items():
         hits, whose = zip(*told_of, strict=True)

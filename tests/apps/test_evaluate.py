@@ -246,9 +246,7 @@ def test_a_model_of_every_fold_is_judged_by_what_its_networks_had_answered(
     assert found["slice_portrait_n"] == 1
     assert sum(one["photos"] for one in found["columns"]["view"]) == 13
     assert len(read_table(out / "answers.csv").rows) == 13
-    told = (
-        "The answers are out of fold: every photo trained this model, so each is answered by the one of its 2 networks"
-    )
+    told = "The answers are out of fold: every photo trained this model, so each is answered by those of its 2 networks"
     assert told in heard
     assert told in (out / "report.html").read_text(encoding="utf-8")
     assert "1 photos trained every network and are left out" in heard
@@ -277,7 +275,7 @@ def test_only_the_runs_of_a_joined_model_answer_for_it(joined: Path) -> None:
     assert len(out_of_fold(store, card).ids) == 13
     first = card.provenance.run_id
     twice = card.model_copy(update={"provenance": card.provenance.model_copy(update={"also": (first,)})})
-    with pytest.raises(TrackingError, match="answered the same photos"):
+    with pytest.raises(TrackingError, match="names 1 runs and has 2 networks"):
         out_of_fold(store, twice)
     with pytest.raises(TrackingError, match=f"run {first[:8]} was trained on other photos"):
         out_of_fold(store, card.model_copy(update={"dataset": "1" * 64}))

@@ -19,12 +19,13 @@ from carspotter.inference.explanation import explain
 from carspotter.inference.predictor import load
 from carspotter.recipe import Recipe, load_recipe, recipe_differences, validate_recipe
 from carspotter.records import Dataset
+from carspotter.tracking.out_of_fold import out_of_fold, pooled
 from carspotter.tracking.runs import open_store
 from carspotter.tracking.unseen import leave_out_trained
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.explain import load_classifier
-from carspotter.training.folds import join, joint, of_fold, pooled, soup, train_folds
+from carspotter.training.folds import join, joint, of_fold, soup, train_folds
 from carspotter.training.gather import divide
 from carspotter.training.job import Job
 from carspotter.training.outside import Sources
@@ -75,10 +76,10 @@ def test_all_folds_make_one_model_judged_on_every_photo(
     assert joined.trained == 2
     assert card.members == 2
     assert card.evaluation.accuracy.n == len(looked.dataset.photos)
-    scores, labels, parts = pooled([store.answers(run.id) for run in joined.runs])
-    assert sorted(scores.ids) == sorted(photo.id for photo in looked.dataset.photos)
+    kept, parts = pooled([store.answers(run.id) for run in joined.runs])
+    assert sorted(kept.ids) == sorted(photo.id for photo in looked.dataset.photos)
     assert np.bincount(parts).tolist() == [run.evaluation.accuracy.n for run in joined.runs]
-    assert card.calibration.temperature == pytest.approx(fit_temperature(scores.logits, labels))
+    assert card.calibration.temperature == pytest.approx(fit_temperature(kept.logits, kept.labels))
 
     # It answers as the mean of its members, shows where, and can be opened for gradients.
     photo = looked.dataset.photos[0]
@@ -93,6 +94,37 @@ def test_all_folds_make_one_model_judged_on_every_photo(
     divided = divide(looked.dataset, np.arange(20), of_fold(recipe(), 0))
     with pytest.raises(SourceError, match="holds what the networks of every fold learned"):
         Teacher(tmp_path / "m", looked.dataset, divided)
+
+
+def test_repeated_every_photo_is_judged_by_the_mean_of_one_network_of_each_division(
+    looked: Scan, tmp_path: Path
+) -> None:
+    joined = train_folds(looked, recipe(), out=tmp_path / "m", job=Job(repeats=2))
+    card, store = joined.bundle.card, open_store()
+    assert (joined.trained, card.members) == (4, 4)
+    first, again = ([store.split(run.id) for run in joined.runs[at : at + 2]] for at in (0, 2))
+    assert {split.validation for split in first}.isdisjoint({split.validation for split in again})
+    kept = out_of_fold(store, card)
+    assert card.evaluation.accuracy.n == len(kept.ids) == len(looked.dataset.photos)
+    photo = looked.dataset.photos[0]
+    apart = [load(run.bundle) for run in joined.runs if photo.id in store.split(run.id).validation]
+    assert len(apart) == 2
+    said = np.mean([one.scores(Dataset((photo,))).logits[0] for one in apart], axis=0)
+    assert kept.logits[kept.ids.index(photo.id)] == pytest.approx(said, abs=1e-4)
+
+    # A single training of one seed is one of its folds, and one division alone makes a model too.
+    assert [run.recipe.seed for run in joined.runs] == [0, 0, 1, 1]
+    assert join(looked, joined.runs[:2], tmp_path / "one", store=store).card.members == 2
+    with pytest.raises(TrackingError, match="of one division they hold out folds 1"):
+        join(looked, (*joined.runs[:2], joined.runs[3]), tmp_path / "x", store=store)
+
+
+def test_more_networks_than_a_model_may_have_are_refused_before_anything_is_trained(
+    looked: Scan, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match="26 times 2 folds are 52 networks; at most 50"):
+        train_folds(looked, recipe(), out=tmp_path / "m", job=Job(repeats=26))
+    assert open_store().list() == ()
 
 
 def test_a_soup_is_one_network_with_the_mean_of_their_weights(looked: Scan, tmp_path: Path) -> None:
@@ -140,12 +172,15 @@ def test_only_finished_folds_of_one_recipe_are_taken_and_joined(looked: Scan, tm
     both = first.runs
     other = both[1].model_copy(update={"recipe": both[1].recipe.model_copy(update={"threads": 3})})
     assert join(looked, (both[0], other), tmp_path / "threads", store=store).card.members == 2
-    with pytest.raises(TrackingError, match=r"they hold out folds 0; every fold once is needed"):
+    with pytest.raises(TrackingError, match=r"of one division they hold out folds 0; every fold once is needed"):
         join(looked, both[:1], tmp_path / "x", store=store)
     with pytest.raises(TrackingError, match="they hold out folds 0, 0"):
         join(looked, (both[0], both[0]), tmp_path / "x", store=store)
     with pytest.raises(TrackingError, match="of different recipes"):
-        join(looked, (both[0], both[1].model_copy(update={"recipe": of_fold(recipe(seed=9), 1)})), "x", store=store)
+        join(looked, (both[0], both[1].model_copy(update={"recipe": of_fold(recipe(distil=0.5), 1)})), "x", store=store)
+    for strange in (of_fold(recipe(seed=9), 1), of_fold(recipe(), 1).model_copy(update={"seed": 9})):
+        with pytest.raises(TrackingError, match="they hold out folds 0; every fold once is needed"):
+            join(looked, (both[0], both[1].model_copy(update={"recipe": strange})), "x", store=store)
     fewer = replace(looked, dataset=looked.dataset.subset(range(4)))
     with pytest.raises(TrackingError, match="was trained on other photos"):
         join(fewer, both, tmp_path / "x", store=store)

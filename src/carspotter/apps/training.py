@@ -276,18 +276,24 @@ def say_joined(joined: Joined) -> None:
     card, seconds = joined.bundle.card, joined.bundle.card.provenance.seconds
     before = len(joined.runs) - joined.trained
     for run in joined.runs:
-        say(f"fold {run.recipe.split.fold}   run {run.id[:8]}, accuracy {run.accuracy}")
+        say(f"fold {run.recipe.split.fold}   run {run.id[:8]}, seed {run.recipe.seed}, accuracy {run.accuracy}")
     if before:
         note(f"{before} of {len(joined.runs)} folds had been trained before and were not trained again")
     for sentence in card.outside:
         say(f"outside  {sentence}")
     if card.evaluation is not None:
-        say(f"accuracy {card.evaluation.accuracy}, each photo answered by the network that it did not train")
+        say(f"accuracy {card.evaluation.accuracy}, each photo answered by what it did not train")
         say(f"top-3    {card.evaluation.top3_accuracy}")
         _note_choice(card.recipe)
         what = "the mean of all" if card.join == "mean" else "one with the mean of their weights"
-        note(f"that is of single networks; the model is {what}, which can only be measured on photos kept apart")
+        note(f"that is of {_judges(joined)}; the model is {what}, which can only be measured on photos kept apart")
     say(f"model    {joined.bundle.folder} (bundle hash {joined.bundle.hash[:12]}), {seconds:.0f} s for all folds")
+
+
+def _judges(joined: Joined) -> str:
+    """Those that had not seen a photo."""
+    repeats = len({run.recipe.seed for run in joined.runs})
+    return "single networks" if repeats == 1 else f"the mean of {repeats} networks"
 
 
 def exit_if_refused(run: Run) -> None:

@@ -13,13 +13,23 @@ from carspotter.records.datasets import Dataset, Reading, Split
 from carspotter.records.figures import ClassFigures, Evaluation, Figure
 from carspotter.records.findings import Decision, Finding, Kind, Verb
 from carspotter.records.history import EpochRecord, FreezeSummary
-from carspotter.records.models import FORMAT_VERSION, BackboneCard, BundleCard, ExportNote, Join, Precision, Provenance
+from carspotter.records.models import (
+    FORMAT_VERSION,
+    MOST_MEMBERS,
+    BackboneCard,
+    BundleCard,
+    ExportNote,
+    Join,
+    Precision,
+    Provenance,
+)
 from carspotter.records.photos import Geometry, Location, Photo, Pixels, Rejected, Remote
 from carspotter.records.runs import Birth, Imported, Machine, Run, RunStatus
 from carspotter.records.scores import HeldOut, Logits, Scores
 
 __all__ = [
     "FORMAT_VERSION",
+    "MOST_MEMBERS",
     "Answer",
     "BackboneCard",
     "Batch",

@@ -13,6 +13,9 @@ from carspotter.records.figures import Evaluation
 from carspotter.records.photos import Geometry
 
 Join = Literal["mean", "soup"]
+
+MOST_MEMBERS = 50
+"""Assumption: more networks in one model are a mistake."""
 """How networks become one model: side by side, with the mean of their logits as the answer; or one network that has the
 mean of their weights."""
 
@@ -106,13 +109,13 @@ class BundleCard(Record):
     members: int = Field(
         default=1,
         ge=1,
-        le=50,
-        description="networks, one per fold, that were joined into this model",
+        le=MOST_MEMBERS,
+        description="networks, one per fold of each division, that were joined into this model",
     )
     join: Join = Field(default="mean", description="how: side by side, or one network with the mean of their weights")
     evaluation: Evaluation | None = Field(
         description="on validation photos through the shipped predictor; with several members, each photo answered by "
-        "the one that it did not train"
+        "those that it did not train"
     )
     calibration: Calibration | None = None
     export: ExportNote | None = Field(default=None, description="None: the network as it was trained")

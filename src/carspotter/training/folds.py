@@ -3,6 +3,7 @@
 Bagging over folds: each photo trains all networks but one, which judges it. So almost every labelled photo has an
 answer by a network that never saw it (not those of a class with a single photo, which always train): figures and
 calibration rest on all of these, not on a small part. The mean of several networks' logits usually errs less than one.
+Repeated with other divisions, as many networks as there are repeats never saw a photo, and their mean judges it.
 Source: L. Breiman, "Bagging predictors", Machine Learning 24 (1996); over folds as in N. Erickson et al.,
 "AutoGluon-Tabular", 2020. Joined as a soup they are one network with the mean of all weights, which answers as fast as
 one: M. Wortsman et al., "Model soups", 2022; its BatchNorm statistics are counted anew, as for P. Izmailov et al.,
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -35,9 +35,21 @@ from carspotter.inference.bundle import FINDER, Bundle, check_target, read_bundl
 from carspotter.inference.predictor import load
 from carspotter.progress import Progress, silent
 from carspotter.recipe import Recipe, SplitRecipe
-from carspotter.records import Birth, BundleCard, Calibration, HeldOut, Join, Provenance, Run, Scores, hash_json
-from carspotter.tracking.held_out import groups_of
+from carspotter.records import (
+    MOST_MEMBERS,
+    Birth,
+    BundleCard,
+    Calibration,
+    HeldOut,
+    Join,
+    Provenance,
+    Run,
+    Scores,
+    hash_json,
+)
+from carspotter.tracking.out_of_fold import pooled
 from carspotter.tracking.runs import RunStore, open_store
+from carspotter.tracking.sides import division
 from carspotter.training.backbones import find_backbone, weights_hash
 from carspotter.training.beginning import bundle_place, code_hash
 from carspotter.training.classifier import Body, Classifier, Head, Joint
@@ -57,7 +69,7 @@ class Joined:
 
     Attributes:
         bundle: as written.
-        runs: one per fold.
+        runs: one per fold of each division.
         trained: how many of them were trained now; the others had been finished before.
     """
 
@@ -82,13 +94,13 @@ def train_folds(
         source: what `look` made of labelled photos.
         recipe: its number of folds counts; which one validates does not.
         out: folder of the joined model; by default `models/RECIPE-folds`. Each fold's own model lies beside it.
-        job: outside photos, device, and how the networks become one.
+        job: outside photos, device, how often it is repeated, and how the networks become one.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
         progress: told about all of it.
 
     Raises:
-        RecipeError: the heads are not linear, so that their networks cannot stand side by side.
+        RecipeError: the heads are not linear, so that their networks cannot stand side by side, or these are too many.
         SourceError, TrackingError, BackboneError, BundleError, TrainingError: as `train`.
     """
     if job.outside.teacher is not None:
@@ -100,28 +112,39 @@ def train_folds(
         raise RecipeError(f"every fold trains in one process, not in {processes()}; start it without a launcher")
     if job.join == "mean":
         _must_be_linear(recipe)
+    if (number := job.repeats * recipe.split.folds) > MOST_MEMBERS:
+        raise RecipeError(
+            f"{job.repeats} times {recipe.split.folds} folds are {number} networks; at most {MOST_MEMBERS}"
+        )
     folder = Path(out) if out is not None else MODELS / f"{recipe.name}-folds"
-    places = [folder.parent / f"{folder.name}-fold{fold}" for fold in range(recipe.split.folds)]
-    for place in (folder, *places):
+    plans = {
+        folder.parent / f"{folder.name}{f'-{repeat + 1}' if repeat else ''}-fold{fold}": of_fold(recipe, fold, repeat)
+        for repeat in range(job.repeats)
+        for fold in range(recipe.split.folds)
+    }
+    for place in (folder, *plans):
         check_target(place)
     store = store or open_store()
     cache = cache or PhotoCache(default_cache_folder())
     runs, trained = [], 0
-    for fold, place in enumerate(places):
-        one = of_fold(recipe, fold)
+    for place, one in plans.items():
         run = _finished(store, one, source.dataset.fingerprint, job)
         if run is None:
             run = train(source, one, out=place, job=job, store=store, cache=cache, progress=progress)
             trained += 1
-        progress("folds", fold + 1, recipe.split.folds, f"run {run.id[:8]}, accuracy {run.accuracy}")
         runs.append(run)
+        progress("folds", len(runs), len(plans), f"run {run.id[:8]}, accuracy {run.accuracy}")
     return Joined(join(source, runs, folder, how=job.join, store=store, cache=cache), tuple(runs), trained)
 
 
-def of_fold(recipe: Recipe, fold: int) -> Recipe:
-    """The recipe with this fold held out, divided by a seed of its own so that all folds are of one division."""
-    split = recipe.split.model_copy(update={"method": "folds", "fold": fold, "seed": recipe.split_seed})
-    return recipe.model_copy(update={"split": SplitRecipe.model_validate(split.model_dump())})
+def of_fold(recipe: Recipe, fold: int, repeat: int = 0) -> Recipe:
+    """The recipe with this fold held out, divided by a seed of its own so that all folds are of one division.
+
+    Each repeat has the next seeds, of the division and of the training.
+    """
+    split = recipe.split.model_copy(update={"method": "folds", "fold": fold, "seed": recipe.split_seed + repeat})
+    whole = SplitRecipe.model_validate(split.model_dump())
+    return recipe.model_copy(update={"split": whole, "seed": recipe.seed + repeat})
 
 
 def _must_be_linear(recipe: Recipe) -> None:
@@ -172,7 +195,7 @@ def join(
 
     Args:
         source: the labelled photos that the runs were trained on.
-        runs: one finished run per fold of one recipe and one division.
+        runs: one finished run per fold of one recipe, of one division after another.
         folder: of the model.
         how: networks side by side, or a soup of them.
         store: that holds the runs' answers.
@@ -257,14 +280,23 @@ def _batches(source: Scan, cache: PhotoCache, card: BundleCard, net: Classifier)
 def _must_belong(runs: Sequence[Run], dataset: str) -> None:
     faults = [f"run {run.id[:8]} has no model" for run in runs if run.status != "finished" or not run.bundle]
     faults += [f"run {run.id[:8]} was trained on other photos" for run in runs if run.dataset != dataset]
-    recipes = {of_fold(run.recipe, 0).model_copy(update={"threads": 0}) for run in runs}
-    folds = sorted(run.recipe.split.fold for run in runs)
+    recipes = {_but_for_chance(run.recipe) for run in runs}
+    divisions: dict[Any, list[int]] = {}
+    for run in runs:
+        divisions.setdefault((division(run), run.recipe.seed), []).append(run.recipe.split.fold)
     if len(recipes) > 1 or len({_started_with(run.birth or Birth()) for run in runs}) > 1:
-        faults.append("they are of different recipes, divisions or outside photos")
-    elif folds != list(range(runs[0].recipe.split.folds)) or runs[0].recipe.split.method != "folds":
-        faults.append(f"they hold out folds {some([str(fold) for fold in folds])}; every fold once is needed")
+        faults.append("they are of different recipes or outside photos")
+    elif part := next((d for d in divisions.values() if sorted(d) != list(range(runs[0].recipe.split.folds))), None):
+        held = some([str(fold) for fold in part])
+        faults.append(f"of one division they hold out folds {held}; every fold once is needed")
     if faults:
         raise TrackingError([f"runs cannot be joined: {fault}" for fault in faults])
+
+
+def _but_for_chance(recipe: Recipe) -> Recipe:
+    """What all folds of all divisions have in common."""
+    split = recipe.split.model_copy(update={"fold": 0, "seed": 0})
+    return recipe.model_copy(update={"split": split, "seed": 0, "threads": 0})
 
 
 def _started_with(birth: Birth) -> str:
@@ -289,14 +321,15 @@ def _card(
     files: dict[str, Path],
     difference: float,
 ) -> BundleCard:
-    scores, labels, parts = pooled(answers)
+    kept, parts = pooled(answers)
+    scores = Scores(kept.ids, kept.logits, np.zeros((len(kept.ids), 0), np.float32))
     first = members[0].card
-    calibration = calibrate(scores.logits, labels, parts, wrong=first.recipe.wrong_cost)
+    calibration = calibrate(kept.logits, kept.labels, parts, wrong=first.recipe.wrong_cost)
     if calibration is not None:
         if how == "mean" and not any(run.extra for run in runs):
             calibration = calibration.model_copy(update=_bounds_of([one.card.calibration for one in members]))
-        # Assumption: several joined are less sure than one and right more often, so one's temperature is modest.
-        method = f"{calibration.method}, each answered by the one of {len(runs)} networks that it did not train"
+        # Assumption: all joined are less sure than some and right more often, so the temperature of these is modest.
+        method = f"{calibration.method}, each answered by those of {len(runs)} networks that it did not train"
         calibration = calibration.model_copy(update={"method": method})
     # A head with BatchNorm is folded into its rows where networks lie side by side, so that head has none.
     plain = first.recipe.head.model_copy(update={"batchnorm": False, "bias": True})
@@ -307,7 +340,7 @@ def _card(
             "join": how,
             "outside": tuple(dict.fromkeys(sentence for run in runs for sentence in run.extra)),
             "recipe": first.recipe.model_copy(update={"head": plain}) if how == "mean" else first.recipe,
-            "evaluation": evaluate(scores, labels, first.classes, groups_of(scores.ids, answers)),
+            "evaluation": evaluate(scores, kept.labels, first.classes, kept.groups),
             "calibration": calibration,
             "files": hash_files(files),
             "carspotter": carspotter.__version__,
@@ -348,12 +381,3 @@ def _bounds_of(members: Sequence[Calibration | None]) -> dict[str, Any]:
         "refused": told[0].refused,
         "no_car_at": float(np.mean(no_car)) if len(no_car) == len(told) else None,
     }
-
-
-def pooled(answers: Sequence[HeldOut]) -> tuple[Scores, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Answers of all folds together: scores, labels, and the fold of each photo."""
-    logits = np.concatenate([one.logits for one in answers])
-    ids = tuple(photo for one in answers for photo in one.ids)
-    labels = np.concatenate([one.labels for one in answers])
-    parts = np.repeat(np.arange(len(answers), dtype=np.int64), [len(one.ids) for one in answers])
-    return Scores(ids, logits, np.zeros((len(ids), 0), np.float32)), labels, parts

@@ -27,6 +27,7 @@ class Job:
         backbone: name under which the backbone is kept afterwards (`pretrain`); empty: it is not.
         note: for the card of that backbone.
         join: how the networks of every fold become one model (`train_folds`).
+        repeats: how often every fold is trained, each time of another division (`train_folds`); at least 1.
     """
 
     outside: Sources = ALONE
@@ -38,6 +39,7 @@ class Job:
     backbone: str = ""
     note: str = ""
     join: Join = "mean"
+    repeats: int = 1
 
     @property
     def command(self) -> str:

@@ -132,7 +132,7 @@ def _examine_folds(
             "CARSPOTTER_RUNS to the runs that trained it"
         ) from None
     found = examine_answers(card, looked, kept, columns=columns, progress=show)
-    which = f"the one of its {card.members} networks that it did not train, not by all of them joined"
+    which = f"those of its {card.members} networks that it did not train, not by all of them joined"
     told = [f"The answers are out of fold: every photo trained this model, so each is answered by {which}."]
     told.append("No photo is called a stranger, since what tells them was not kept.")
     if card.calibration is not None:

@@ -108,11 +108,24 @@ Join = Annotated[
 ]
 
 
+Repeats = Annotated[
+    int | None,
+    typer.Option(
+        "--repeats",
+        min=1,
+        help="With --every-fold: divide the photos so many times, each time by other seeds, and join the networks of "
+        "all divisions, so that the mean of so many networks judges each photo.  [default: 1]",
+        show_default=False,
+    ),
+]
+
+
 def train(
     source: MaybeSource = None,
     *,
     resume: Resume = None,
     every_fold: EveryFold = False,
+    repeats: Repeats = None,
     join: Join = None,
     recipe: RecipeName = None,
     settings: Settings = None,
@@ -150,6 +163,8 @@ def train(
     chosen = load_recipe(recipe or "fast", settings or ()) if recipe or settings or resume is None else None
     if join and not every_fold:
         raise typer.BadParameter("--join needs --every-fold, whose networks it joins")
+    if repeats and not every_fold:
+        raise typer.BadParameter("--repeats needs --every-fold, which it repeats")
     columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
     if resume is not None:
         if extra or unlabelled or teacher:
@@ -164,7 +179,8 @@ def train(
         from carspotter.training.job import Job
 
         dataset = read_labelled(source, photos, decisions, families, **columns)
-        job = Job(read_outside(source, extra or (), unlabelled or (), teacher), device=device, join=join or "mean")
+        outside = read_outside(source, extra or (), unlabelled or (), teacher)
+        job = Job(outside, device=device, join=join or "mean", repeats=repeats or 1)
         if every_fold:
             joined = fit_folds(dataset, chosen, out=output, job=job, strict=strict)
             say_joined(joined)
