@@ -52,6 +52,43 @@ def test_planted_label_errors_come_first(made: tuple[np.ndarray, np.ndarray, np.
     assert faults.score.max() <= 1
 
 
+def planted(spread: float, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What heads say of 1,000 photos, their labels, and which of these are wrong."""
+    rng = np.random.default_rng(1)
+    truth = np.repeat(np.arange(CLASSES), 200)
+    centres = 3 + rng.normal(0, 1.5, (CLASSES, WIDTH))
+    embeddings = (centres[truth] + rng.normal(0, spread, (len(truth), WIDTH))).astype(np.float32)
+    labels, wrong = truth.copy(), rng.permutation(len(truth))[: int(share * len(truth))]
+    labels[wrong] = (truth[wrong] + rng.integers(1, CLASSES, len(wrong))) % CLASSES
+    return judged(embeddings, labels, np.arange(len(labels)) % 5), labels, labels != truth
+
+
+def test_a_weak_judge_accuses_few_labels_and_expects_half_of_them_to_be_right() -> None:
+    said, labels, _ = planted(4.0, 0)
+    assert (said.argmax(axis=1) == labels).mean() < 0.7
+    faults = label_faults(said, labels)
+    assert faults.is_issue.sum() <= 20
+    assert 0 < faults.right_after_all <= faults.is_issue.sum() / 2
+    sure = faults.said.max(axis=1).mean() - (faults.said.argmax(axis=1) == labels).mean()
+    assert abs(sure) < 0.03
+
+
+def test_a_good_judge_is_not_made_to_doubt_itself_by_many_wrong_labels() -> None:
+    said, labels, wrong = planted(0.7, 0.15)
+    faults = label_faults(said, labels)
+    assert (faults.is_issue == wrong).mean() > 0.99
+    assert faults.right_after_all < 2
+
+
+def test_a_label_that_nobody_can_read_off_its_photo_is_not_accused() -> None:
+    said, labels, wrong = planted(0.7, 0.03)
+    spoiled = wrong & (np.arange(len(labels)) % 2 == 0)
+    faults = label_faults(said, labels, spoiled)
+    assert (faults.is_issue == (wrong & ~spoiled)).mean() > 0.99
+    assert not faults.is_issue[spoiled].any()
+    assert not label_faults(said, labels, np.ones(len(labels), np.bool_)).is_issue.any()
+
+
 def test_a_clean_set_has_no_label_issue(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     embeddings, labels, folds = made
     assert not label_faults(judged(embeddings, labels, folds), labels).is_issue.any()

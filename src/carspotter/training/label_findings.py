@@ -12,6 +12,7 @@ from carspotter.errors import SourceError
 from carspotter.evaluation.audit import (
     Floats,
     Index,
+    LabelFaults,
     Near,
     blend,
     label_faults,
@@ -70,14 +71,20 @@ def label_findings(
     except SourceError as fault:
         return [], (f"labels were not judged: {fault.problems[0]}",)
     labels = dataset.labels[verdict.photos]
+    unreadable = np.array([dataset.photos[at].id in spoiled for at in verdict.photos.tolist()], np.bool_)
+    faults = label_faults(verdict.said, labels, unreadable)
     right = float((verdict.said.argmax(axis=1) == labels).mean())
     note = (
         f"labels were judged by {verdict.net}: linear heads fitted on other photos and the labels of the nearest ones, "
         f"taken together, name {right:.0%} of the photos as they are labelled"
     )
+    if accused := int(faults.is_issue.sum()):
+        note += (
+            f"; {accused} labels look wrong, of which {faults.right_after_all:.0f} are to be expected if all are right"
+        )
     if verdict.folds < FOLDS:
         note += f"; in {verdict.folds} folds, as so few photos can be held out: take it for a hint"
-    return [*_faults(dataset, verdict, spoiled), *_overlaps(dataset, verdict.said, labels)], (note,)
+    return [*_faults(dataset, verdict, faults, spoiled), *_overlaps(dataset, verdict.said, labels)], (note,)
 
 
 def _judge(dataset: Dataset, embedded: Sequence[Embedded], nears: Sequence[Near], groups: Index) -> _Verdict:
@@ -94,16 +101,15 @@ def _judge(dataset: Dataset, embedded: Sequence[Embedded], nears: Sequence[Near]
     return min(verdicts, key=lambda verdict: log_loss(verdict.said, labels[held]))
 
 
-def _faults(dataset: Dataset, verdict: _Verdict, spoiled: Mapping[str, str]) -> list[Finding]:
-    labels = dataset.labels[verdict.photos]
-    faults, found = label_faults(verdict.said, labels), []
+def _faults(dataset: Dataset, verdict: _Verdict, faults: LabelFaults, spoiled: Mapping[str, str]) -> list[Finding]:
+    labels, found = dataset.labels[verdict.photos], []
     for row, at in enumerate(verdict.photos.tolist()):
         photo, guess = dataset.photos[at], int(faults.guess[row])
-        likely, given = verdict.said[row, guess], verdict.said[row, labels[row]]
+        likely, given = faults.said[row, guess], faults.said[row, labels[row]]
         why = f"other photos, by heads and as neighbours, say {dataset.classes[guess]} {likely:.2f}, "
         why += f"{photo.label} {given:.2f}"
         why += f"; the photo is {spoiled[photo.id]}, so this says little" if photo.id in spoiled else ""
-        issue, score = bool(faults.is_issue[row]) and photo.id not in spoiled, float(faults.score[row])
+        issue, score = bool(faults.is_issue[row]), float(faults.score[row])
         found.append(Finding(photo.id, Kind.LABEL_ERROR, score, issue, why, dataset.classes[guess]))
     return found
 
