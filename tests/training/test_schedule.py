@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from carspotter.recipe import ScheduleRecipe
-from carspotter.training.schedule import make_optimizer, parameter_groups, rate_factor
+from carspotter.training.schedule import make_optimizer, parameter_groups, rate_factor, without_decay
 
 
 def factors(epochs: int, **schedule: object) -> list[float]:
@@ -73,6 +74,20 @@ def test_groups_decay_downwards_and_spare_biases() -> None:
     assert found[id(high.weight)] == (0.1, 0.01)
     assert found[id(low.weight)] == (0.05, 0.01)
     assert len(found) == 6
+
+
+def test_tokens_and_positions_do_not_decay() -> None:
+    net = timm.create_model("test_vit", num_classes=0)
+    spared = without_decay(net)
+    assert {net.cls_token, net.pos_embed} <= spared
+    assert not without_decay(nn.Linear(4, 2))
+    loose = nn.ParameterList([net.cls_token, net.pos_embed])
+    groups = parameter_groups(
+        nn.Linear(4, 2), [loose, net.blocks], lr=1.0, backbone_lr=0.1, layer_decay=1.0, weight_decay=0.01, spared=spared
+    )
+    decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+    assert decay[id(net.cls_token)] == decay[id(net.pos_embed)] == 0
+    assert decay[id(net.blocks[0].attn.qkv.weight)] == 0.01
 
 
 def test_frozen_parameters_are_in_no_group() -> None:

@@ -6,7 +6,7 @@ A rate is a function of how far the stage has come, so a resumed training needs 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -90,6 +90,7 @@ def parameter_groups(
     backbone_lr: float,
     layer_decay: float,
     weight_decay: float,
+    spared: Collection[nn.Parameter] = (),
 ) -> list[dict[str, Any]]:
     """One group per unit and kind, each with its full learning rate under `full_lr`.
 
@@ -103,14 +104,29 @@ def parameter_groups(
         backbone_lr: full rate of the last unit.
         layer_decay: share from one unit to the one below.
         weight_decay: of tensors with two dimensions or more.
+        spared: of these, those that do not decay (`without_decay`).
     """
-    groups = _by_decay(head, lr, weight_decay)
+    kept = frozenset(spared)
+    groups = _by_decay(head, lr, weight_decay, kept)
     for depth, unit in enumerate(reversed(trained_units)):
-        groups += _by_decay(unit, backbone_lr * layer_decay**depth, weight_decay)
+        groups += _by_decay(unit, backbone_lr * layer_decay**depth, weight_decay, kept)
     return groups
 
 
-def _by_decay(module: nn.Module, full_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    params = [p for p in module.parameters() if p.requires_grad]
-    kinds = ((weight_decay, [p for p in params if p.ndim > 1]), (0.0, [p for p in params if p.ndim <= 1]))
+def without_decay(backbone: nn.Module) -> frozenset[nn.Parameter]:
+    """What a timm network says must not decay though it is no bias: tokens, positions and the like."""
+    told = getattr(backbone, "no_weight_decay", None)
+    names = told() if callable(told) else ()
+    return frozenset(parameter for name, parameter in backbone.named_parameters() if name in names)
+
+
+def _by_decay(
+    module: nn.Module, full_lr: float, weight_decay: float, spared: frozenset[nn.Parameter]
+) -> list[dict[str, Any]]:
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            (decaying if parameter.ndim > 1 and parameter not in spared else others).append(parameter)
+    kinds = ((weight_decay, decaying), (0.0, others))
     return [{"params": some, "full_lr": full_lr, "lr": full_lr, "weight_decay": decay} for decay, some in kinds if some]

@@ -22,7 +22,7 @@ from carspotter.training.devices import CPU, Device, check_batches
 from carspotter.training.freezing import Freezing
 from carspotter.training.frozen import MAX_BYTES, FrozenPart, Upper, Views, can_cut, enters_as_map
 from carspotter.training.loop import Checkpointer, TrainUnit, fit_stage
-from carspotter.training.schedule import make_optimizer, parameter_groups
+from carspotter.training.schedule import make_optimizer, parameter_groups, without_decay
 from carspotter.training.stage_data import Batch, BatchSampler, FeatureData, PhotoData, PhotoSet, StageData
 
 
@@ -111,6 +111,7 @@ class TrainingPlan:
             backbone_lr=stage.backbone_lr or stage.lr,
             layer_decay=stage.layer_decay,
             weight_decay=stage.weight_decay,
+            spared=without_decay(classifier.backbone),
         )
 
     def _stage_data(
