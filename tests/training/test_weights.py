@@ -253,6 +253,9 @@ def test_published_pickle_is_checked_against_the_hash_in_its_name(
         assert is_here(good)
         with pytest.raises(BackboneError, match="does not have the hash in its name"):
             weight_file(base.model_copy(update={"origin": f"{address}/net-123456789.pth"}))
+        monkeypatch.setattr("carspotter.training.weights.MAX_BYTES", len(content) - 1)
+        with pytest.raises(BackboneError, match=rf"has more than the {len(content) - 1:,} bytes that are fetched"):
+            weight_file(base.model_copy(update={"origin": f"{address}/other-{digest[:9]}.pth"}))
     finally:
         server.shutdown()
         server.server_close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import urllib.error
 import urllib.request
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import timm
 import torch
@@ -36,6 +35,9 @@ State = dict[str, torch.Tensor]
 HUB_SECONDS = 5.0
 """How long the hub may take to answer at all. Assumption: a reachable hub answers in well under a second."""
 HUB_FILE = "model.safetensors"
+MAX_BYTES = 8 << 30
+"""A larger file is not fetched. Assumption: two billion numbers, more than any network that two cores can train."""
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,14 @@ def _from_hub(repository: str) -> Path:
         raise BackboneError(f"cannot fetch {repository} from {endpoint}: {one_line(fault)}") from None
 
 
+def _copy(reply: IO[bytes], file: IO[bytes], url: str) -> None:
+    """Up to MAX_BYTES: the hash is asked only when all is here, and the disk may be full by then."""
+    while chunk := reply.read(CHUNK):
+        if file.tell() + len(chunk) > MAX_BYTES:
+            raise BackboneError(f"{url} has more than the {MAX_BYTES:,} bytes that are fetched")
+        file.write(chunk)
+
+
 def _must_answer(endpoint: str, what: str) -> None:
     request = urllib.request.Request(endpoint, method="HEAD")  # noqa: S310 - the endpoint is the user's own setting
     try:
@@ -246,7 +256,7 @@ def _from_url(url: str) -> Path:
         pickle = Path(folder) / "weights.pth"
         try:
             with urllib.request.urlopen(url, timeout=HUB_SECONDS) as reply, pickle.open("wb") as file:  # noqa: S310
-                shutil.copyfileobj(reply, file)
+                _copy(reply, file, url)
         except OSError as fault:
             raise BackboneError(f"cannot fetch {url}: {fault}") from None
         if not hash_file(pickle).startswith(expected[1]):
