@@ -31,7 +31,7 @@ from carspotter.inference.bundle import read_bundle
 from carspotter.inference.predictor import load
 from carspotter.records import Calibration, HeldOut, Scores, Verdict
 from carspotter.tracking.held_out import groups_of
-from carspotter.tracking.out_of_fold import pooled
+from carspotter.tracking.out_of_fold import mean_answers
 from carspotter.tracking.runs import open_store
 from carspotter.training.beginning import bundle_place
 
@@ -61,7 +61,7 @@ def main() -> None:
             answers(load(bundle_place(run)), only(dataset, store.split(run.id).validation), options.views)
             for run in runs
         ]
-    scores, folds = pooled(held_out)
+    scores, folds = mean_answers(held_out)
     labels = scores.labels
     if len(runs) == 1:
         folds = parts_of(np.random.default_rng(0).permutation(len(labels)))

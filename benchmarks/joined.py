@@ -44,6 +44,8 @@ def main() -> None:
     options = parser.parse_args()
     card, store, dataset = read_bundle(options.model).card, open_store(), read_source(options.source)
     runs = [store.get(run) for run in (card.provenance.run_id, *card.provenance.also)]
+    if len({run.recipe.split_seed for run in runs}) > 1:
+        raise SystemExit(f"{options.model} is of several divisions (--repeats); name a model of one")
     members = [load(bundle_place(run)) for run in runs]
     held_out = [only(dataset, store.split(run.id).validation) for run in runs]
 

@@ -121,6 +121,19 @@ def test_every_fold_becomes_one_model_and_finished_folds_are_not_trained_again(
     assert len(columns(Path("submission.csv"))) == 11
     assert main([*words, "--resume", "x"]) == 2
 
+    assert main([*words, "--repeats", "2"]) == 0
+    told = capsys.readouterr()
+    assert "2 of 4 folds had been trained before" in told.err
+    assert "that is of the mean of 2 networks; the model is the mean of all" in told.err
+    assert "fold 1 of seed 2 " in told.out
+    assert "on 60 photos" in told.out
+
+
+@pytest.mark.parametrize("words", [["--repeats", "2"], ["--join", "soup"]])
+def test_what_only_every_fold_can_do_is_refused_without(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "nowhere", *words]) == 2
+    assert f"{words[0]} needs --every-fold" in capsys.readouterr().err
+
 
 @pytest.mark.slow
 def test_the_python_of_the_readme(workplace: Path) -> None:

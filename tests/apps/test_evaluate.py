@@ -275,7 +275,7 @@ def test_only_the_runs_of_a_joined_model_answer_for_it(joined: Path) -> None:
     assert len(out_of_fold(store, card).ids) == 13
     first = card.provenance.run_id
     twice = card.model_copy(update={"provenance": card.provenance.model_copy(update={"also": (first,)})})
-    with pytest.raises(TrackingError, match="names 1 runs and has 2 networks"):
+    with pytest.raises(TrackingError, match="has 2 networks and names the runs of 1"):
         out_of_fold(store, twice)
     with pytest.raises(TrackingError, match=f"run {first[:8]} was trained on other photos"):
         out_of_fold(store, card.model_copy(update={"dataset": "1" * 64}))

@@ -69,7 +69,7 @@ def test_a_weak_judge_accuses_few_labels_and_expects_half_of_them_to_be_right() 
     faults = label_faults(said, labels)
     assert faults.is_issue.sum() <= 20
     assert 0 < faults.right_after_all <= faults.is_issue.sum() / 2
-    sure = faults.said.max(axis=1).mean() - (faults.said.argmax(axis=1) == labels).mean()
+    sure = np.maximum(faults.given, faults.likely).mean() - (said.argmax(axis=1) == labels).mean()
     assert abs(sure) < 0.03
 
 
@@ -87,6 +87,49 @@ def test_a_label_that_nobody_can_read_off_its_photo_is_not_accused() -> None:
     assert (faults.is_issue == (wrong & ~spoiled)).mean() > 0.99
     assert not faults.is_issue[spoiled].any()
     assert not label_faults(said, labels, np.ones(len(labels), np.bool_)).is_issue.any()
+
+
+def test_few_wrong_labels_of_many_are_found() -> None:
+    """Of 100,000 labels 50 are wrong: any fixed bound that lets chance accuse as few would be below most."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2.2, (100_000, 20))
+    said = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = (said.cumsum(axis=1) > rng.random((len(said), 1))).argmax(axis=1)
+    labels, wrong = truth.copy(), np.flatnonzero(said[np.arange(len(said)), truth] > 0.9)[:50]
+    labels[wrong] = said[wrong].argmin(axis=1)
+    faults = label_faults(said, labels)
+    issues = np.flatnonzero(faults.is_issue)
+    assert len(np.intersect1d(issues, wrong)) > 25
+    assert len(issues) < 2.5 * len(np.intersect1d(issues, wrong))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_the_smallest_sets_are_judged(classes: int) -> None:
+    said = np.full((3, classes), 1 / classes)
+    for rows in (0, 1, 3):
+        faults = label_faults(said[:rows], np.zeros(rows, np.int64))
+        assert not faults.is_issue.any()
+        assert len(faults.score) == rows
+
+
+def test_photos_are_judged_alike_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, labels, _ = planted(2.0, 0.08)
+    whole = label_faults(said, labels)
+    monkeypatch.setattr(audit, "ROWS", 300)
+    parts = label_faults(said, labels)
+    assert (whole.is_issue == parts.is_issue).all()
+    assert parts.right_after_all == pytest.approx(whole.right_after_all)
+    assert whole.is_issue.sum() > 60
+
+
+def test_a_judge_that_is_surely_wrong_cannot_be_told_from_wrong_labels() -> None:
+    """What an audit cannot know, and says in `label_faults`: all labels are right, and four of ten are accused."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 600)
+    named = np.where(rng.random(600) < 0.6, labels, (labels + rng.integers(1, 5, 600)) % 5)
+    said = np.full((600, 5), 0.025)
+    said[np.arange(600), named] = 0.9
+    assert label_faults(said, labels).is_issue.sum() == (named != labels).sum()
 
 
 def test_a_clean_set_has_no_label_issue(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from carspotter.errors import TrackingError
 from carspotter.records import HeldOut
-from carspotter.tracking.out_of_fold import pooled
+from carspotter.tracking.out_of_fold import mean_answers
 
 
 def fold(ids: str, logits: list[list[float]], labels: list[int], groups: list[int] | None = None) -> HeldOut:
@@ -15,7 +16,7 @@ def fold(ids: str, logits: list[list[float]], labels: list[int], groups: list[in
 
 
 def test_folds_of_one_division_stand_one_after_the_other() -> None:
-    kept, parts = pooled([fold("ca", [[1, 0], [0, 1]], [0, 1]), fold("b", [[2, 3]], [1])])
+    kept, parts = mean_answers([fold("ca", [[1, 0], [0, 1]], [0, 1]), fold("b", [[2, 3]], [1])])
     assert kept.ids == ("c", "a", "b")
     assert kept.logits.tolist() == [[1, 0], [0, 1], [2, 3]]
     assert kept.labels.tolist() == [0, 1, 1]
@@ -25,7 +26,7 @@ def test_folds_of_one_division_stand_one_after_the_other() -> None:
 def test_answers_of_several_divisions_are_averaged_and_their_groups_united() -> None:
     one = [fold("ab", [[1, 0], [0, 1]], [0, 1], [5, 5]), fold("c", [[2, 3]], [1], [0])]
     two = [fold("bc", [[4, 1], [0, 1]], [1, 1], [2, 2]), fold("a", [[0, 0]], [0], [0])]
-    kept, parts = pooled([*one, *two])
+    kept, parts = mean_answers([*one, *two])
     assert kept.ids == ("a", "b", "c")
     assert kept.logits.tolist() == [[0.5, 0], [2, 1], [1, 2]]
     assert kept.labels.tolist() == [0, 1, 1]
@@ -34,9 +35,14 @@ def test_answers_of_several_divisions_are_averaged_and_their_groups_united() -> 
     assert parts.tolist() == [0, 0, 1]
 
 
-def test_a_part_of_a_division_and_other_labels_are_refused() -> None:
+def test_a_photo_that_always_trains_in_one_division_is_answered_by_fewer() -> None:
+    kept, parts = mean_answers([fold("a", [[1, 0]], [0]), fold("b", [[1, 0]], [1]), fold("a", [[3, 1]], [0])])
+    assert kept.ids == ("a", "b")
+    assert kept.logits.tolist() == [[2, 0.5], [1, 0]]
+    assert parts.tolist() == [0, 1]
+
+
+def test_other_labels_of_the_same_photo_are_refused() -> None:
     one = [fold("a", [[1, 0]], [0]), fold("b", [[1, 0]], [1])]
-    with pytest.raises(ValueError, match="some photos have 1 answers and others 2"):
-        pooled([*one, fold("a", [[1, 0]], [0])])
-    with pytest.raises(ValueError, match="other labels of the same photos"):
-        pooled([*one, fold("ab", [[1, 0], [0, 1]], [1, 0])])
+    with pytest.raises(TrackingError, match="other labels of the same photos"):
+        mean_answers([*one, fold("ab", [[1, 0], [0, 1]], [1, 0])])

@@ -19,7 +19,7 @@ from carspotter.inference.explanation import explain
 from carspotter.inference.predictor import load
 from carspotter.recipe import Recipe, load_recipe, recipe_differences, validate_recipe
 from carspotter.records import Dataset
-from carspotter.tracking.out_of_fold import out_of_fold, pooled
+from carspotter.tracking.out_of_fold import mean_answers, out_of_fold
 from carspotter.tracking.runs import open_store
 from carspotter.tracking.unseen import leave_out_trained
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
@@ -76,7 +76,7 @@ def test_all_folds_make_one_model_judged_on_every_photo(
     assert joined.trained == 2
     assert card.members == 2
     assert card.evaluation.accuracy.n == len(looked.dataset.photos)
-    kept, parts = pooled([store.answers(run.id) for run in joined.runs])
+    kept, parts = mean_answers([store.answers(run.id) for run in joined.runs])
     assert sorted(kept.ids) == sorted(photo.id for photo in looked.dataset.photos)
     assert np.bincount(parts).tolist() == [run.evaluation.accuracy.n for run in joined.runs]
     assert card.calibration.temperature == pytest.approx(fit_temperature(kept.logits, kept.labels))
@@ -114,6 +114,7 @@ def test_repeated_every_photo_is_judged_by_the_mean_of_one_network_of_each_divis
 
     # A single training of one seed is one of its folds, and one division alone makes a model too.
     assert [run.recipe.seed for run in joined.runs] == [0, 0, 1, 1]
+    assert (tmp_path / "m-repeat2-fold1" / "card.json").exists()
     assert join(looked, joined.runs[:2], tmp_path / "one", store=store).card.members == 2
     with pytest.raises(TrackingError, match="of one division they hold out folds 1"):
         join(looked, (*joined.runs[:2], joined.runs[3]), tmp_path / "x", store=store)
@@ -122,8 +123,12 @@ def test_repeated_every_photo_is_judged_by_the_mean_of_one_network_of_each_divis
 def test_more_networks_than_a_model_may_have_are_refused_before_anything_is_trained(
     looked: Scan, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match="26 times 2 folds are 52 networks; at most 50"):
+    with pytest.raises(RecipeError, match="26 times 2 folds are 52 networks, not 1 to 50"):
         train_folds(looked, recipe(), out=tmp_path / "m", job=Job(repeats=26))
+    with pytest.raises(RecipeError, match="0 times 2 folds are 0 networks"):
+        train_folds(looked, recipe(), out=tmp_path / "m", job=Job(repeats=0))
+    with pytest.raises(RecipeError, match=r"fold 0 of repeat 2: .* less than or equal to"):
+        train_folds(looked, recipe(seed=2**31 - 1), out=tmp_path / "m", job=Job(repeats=2))
     assert open_store().list() == ()
 
 
@@ -140,6 +145,22 @@ def test_a_soup_is_one_network_with_the_mean_of_their_weights(looked: Scan, tmp_
     assert predictor.dimensions == alone.dimensions  # and as fast as one
     with pytest.raises(SourceError, match=r"all 20 photos .* trained this model"):
         leave_out_trained(card, looked.dataset)
+
+
+def test_the_networks_of_a_repeated_soup_begin_alike() -> None:
+    mean, soup = (of_fold(recipe(seed=4), 1, 2, how) for how in ("mean", "soup"))
+    assert (mean.seed, mean.split.seed, mean.split.fold) == (6, 6, 1)
+    assert (soup.seed, soup.split.seed, soup.split.fold) == (4, 6, 1)
+
+
+@pytest.mark.slow
+def test_a_further_division_takes_the_first_ones_folds_as_they_are(looked: Scan, tmp_path: Path) -> None:
+    first = train_folds(looked, recipe(), out=tmp_path / "m")
+    both = train_folds(looked, recipe(), out=tmp_path / "m", job=Job(repeats=2))
+    assert (first.trained, both.trained) == (2, 2)
+    assert both.runs[:2] == first.runs
+    soup = train_folds(looked, recipe(), out=tmp_path / "soup", job=Job(join="soup", repeats=2))
+    assert (soup.bundle.card.members, soup.bundle.card.join) == (4, "soup")
 
 
 def test_the_statistics_of_a_soup_are_counted_on_photos(make_classifier: Callable[..., Classifier]) -> None:

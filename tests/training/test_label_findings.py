@@ -44,8 +44,8 @@ def test_the_note_names_both_judges_and_no_more(cars: tuple[Dataset, np.ndarray]
     found, (note,) = judged(*cars)
     assert note == (
         "labels were judged by net: linear heads fitted on other photos and the labels of the nearest ones, taken "
-        "together, name 90% of the photos as they are labelled; 6 labels look wrong, of which 0 are to be expected if "
-        "all are right"
+        "together, name 90% of the photos as they are labelled; 6 labels look wrong, and chance "
+        "alone would make 0.0 look so"
     )
     assert found[0].why.startswith("other photos, by heads and as neighbours, say golf ")
 

@@ -276,7 +276,8 @@ def say_joined(joined: Joined) -> None:
     card, seconds = joined.bundle.card, joined.bundle.card.provenance.seconds
     before = len(joined.runs) - joined.trained
     for run in joined.runs:
-        say(f"fold {run.recipe.split.fold}   run {run.id[:8]}, seed {run.recipe.seed}, accuracy {run.accuracy}")
+        split = run.recipe.split
+        say(f"fold {split.fold} of seed {split.seed}   run {run.id[:8]}, accuracy {run.accuracy}")
     if before:
         note(f"{before} of {len(joined.runs)} folds had been trained before and were not trained again")
     for sentence in card.outside:
@@ -292,7 +293,7 @@ def say_joined(joined: Joined) -> None:
 
 def _judges(joined: Joined) -> str:
     """Those that had not seen a photo."""
-    repeats = len({run.recipe.seed for run in joined.runs})
+    repeats = len({run.recipe.split_seed for run in joined.runs})
     return "single networks" if repeats == 1 else f"the mean of {repeats} networks"
 
 

@@ -48,12 +48,10 @@ LABEL_BOUND = 0.1
 RIGHT_AFTER_ALL = 0.5
 """Share of the accused labels that may be right (assumption: a person who looks at two finds one that is wrong)."""
 SURELY = 0.1
-"""The same while the temperature is fitted. On 1,000 made photos in 5 classes that a judge names .64, .91 or all of,
-with 0 to 15 % wrong labels, .1 accused the fewest falsely and found nearly all where it is good (docs/log.md)."""
+"""The same while the temperature is fitted. Of .1, .2 and .3 the one that accused the fewest falsely on made photos and
+found all where the judge is good (docs/log.md, 2026-11-27)."""
 ROUNDS = 10
-"""Fits at most (assumption: on made photos it took up to eleven, and the last ones changed little)."""
-BOUNDS = 100
-"""Stricter bounds that are tried, down to a hundredth (assumption: they are two in a hundred apart, which is fine)."""
+"""Fits at most; the last one then counts as it is (assumption: made photos took two to ten)."""
 ROWS = 65_536
 """Photos whose every class is looked at at once: 100 MB each with 200 classes (assumption)."""
 SURE = 0.5
@@ -99,16 +97,18 @@ class LabelFaults:
     """How well each label is supported.
 
     Attributes:
-        said: (N, K) the judge's probabilities, as sure as they are right.
-        score: (N,) support of the label against that of the best other class; 0 is surely wrong.
-        guess: (N,) the best other class.
+        given: (N,) probability of the label, as sure as the judge is right.
+        likely: (N,) of the best other class.
+        guess: (N,) that class.
+        score: (N,) support of the label against that of this class; 0 is surely wrong.
         is_issue: (N,).
-        right_after_all: how many of the issues the judge itself expects to be right.
+        right_after_all: how many of the issues are to be expected if every label is right.
     """
 
-    said: Floats
-    score: Floats
+    given: Floats
+    likely: Floats
     guess: Index
+    score: Floats
     is_issue: Flags
     right_after_all: float
 
@@ -324,76 +324,83 @@ def label_faults(probabilities: Floats, labels: Index, spoiled: Flags | None = N
     and again without the labels that are surely wrong: these would make a good judge doubt itself. Were every label
     right, so many would then look as bad by chance as the probabilities foretell, and these may be RIGHT_AFTER_ALL of
     the accused at most: a false discovery rate (B. Efron, "Large-scale inference", 2010) with the judge itself for the
-    null, by which a weak judge accuses little.
+    null, by which one that often wavers accuses little. One that is often surely wrong accuses much: from labels alone
+    its blunders and wrong labels are the same thing.
 
     Args:
         probabilities: (N, K), each row by a judge that did not see the photo's label.
         labels: (N,) class indices.
         spoiled: (N,) photos off which nobody can read a label, so that theirs are not accused.
     """
-    legible = np.ones(len(labels), np.bool_) if spoiled is None else ~spoiled
-    logits = np.log(np.maximum(probabilities, LEAST)).astype(np.float32)
+    spoiled = np.zeros(len(labels), np.bool_) if spoiled is None else spoiled
     drawn = np.random.default_rng(0).permutation(len(labels))[:MAX_FITTED]
-    temperature = _temperature(logits[drawn], labels[drawn], legible[drawn])
-    return _accused(softmax(logits.astype(np.float64) / temperature), labels, legible, RIGHT_AFTER_ALL)
+    temperature = _temperature(probabilities[drawn], labels[drawn], spoiled[drawn])
+    return _accused(probabilities, labels, spoiled, temperature, RIGHT_AFTER_ALL)
 
 
-def _temperature(logits: Vectors, labels: Index, legible: Flags) -> float:
+def _temperature(probabilities: Floats, labels: Index, spoiled: Flags) -> float:
     """By which the judge is as sure of the labels that are not surely wrong as it names them.
 
     It begins without all that look wrong to the judge as it is; where that is unsure of itself, most come back.
     """
-    kept = legible & ~_accused(softmax(logits.astype(np.float64)), labels, legible, len(labels)).is_issue
+    logits = _logits(probabilities).astype(np.float32)
+    kept = ~spoiled & ~_accused(probabilities, labels, spoiled, 1.0, np.inf).is_issue
     temperature = 1.0
     for _ in range(ROUNDS):
         if not kept.any():
             break
         temperature = fit_temperature(logits[kept], labels[kept])
-        wrong = _accused(softmax(logits.astype(np.float64) / temperature), labels, legible, SURELY).is_issue
-        if (kept == (legible & ~wrong)).all():
+        before, kept = kept, ~spoiled & ~_accused(probabilities, labels, spoiled, temperature, SURELY).is_issue
+        if (kept == before).all():
             break
-        kept = legible & ~wrong
     return temperature
 
 
-def _accused(said: Floats, labels: Index, legible: Flags, right: float) -> LabelFaults:
-    """The labels below the highest bound at which no more than this share of the accused is expected to be right."""
-    classes = said.shape[1]
-    own = said[np.arange(len(labels)), labels]
-    counts = np.bincount(labels, minlength=classes)
-    usual = np.bincount(labels, weights=own, minlength=classes) / np.maximum(counts, 1)
-    bar = np.minimum(usual, SURE)
-    bounds = np.geomspace(LABEL_BOUND / BOUNDS, LABEL_BOUND, BOUNDS)
-    score, guess, confident = np.full(len(labels), 0.5), labels.copy(), np.zeros(len(labels), np.bool_)
-    foretold = np.zeros(BOUNDS)
-    for start in range(0, len(labels) if classes > 1 else 0, ROWS):
-        part = slice(start, start + ROWS)
-        support, rival, likely = _accusations(said[part], bar)
-        likely &= legible[part, None]
-        here = np.arange(len(support)), labels[part]
-        score[part], guess[part], confident[part] = support[here], rival[here], likely[here]
-        stricter = np.searchsorted(bounds, support[likely], side="right")
-        foretold += np.bincount(stricter, weights=said[part][likely], minlength=BOUNDS + 1)[:BOUNDS]
-    expected = np.cumsum(foretold)
-    accused = np.searchsorted(np.sort(score[confident]), bounds, side="left")
-    lawful = np.flatnonzero((accused > 0) & (expected <= right * accused))
-    at = lawful[-1] if len(lawful) else 0
-    is_issue = confident & (score < bounds[at]) & (len(lawful) > 0)
-    return LabelFaults(said, score, guess, is_issue, float(expected[at]) if len(lawful) else 0.0)
+def _logits(probabilities: Floats) -> Floats:
+    return np.log(np.maximum(probabilities, LEAST))
 
 
-def _accusations(probabilities: Floats, bar: Floats) -> tuple[Floats, Index, Flags]:
-    """For each photo and class that its label might be: support beside the best other, that other, and its likeliness.
-
-    Each (n, K); the last is whether the other reaches its bar.
-    """
+def _accused(
+    probabilities: Floats, labels: Index, spoiled: Flags, temperature: float, right_after_all: float
+) -> LabelFaults:
+    """The labels up to the highest score at which no more than this share of the accused is expected to be right."""
+    parts = [slice(start, start + ROWS) for start in range(0, len(labels), ROWS)]
+    given, likely, guess = np.zeros(len(labels)), np.zeros(len(labels)), labels.copy()
+    for part in parts:
+        said = softmax(_logits(probabilities[part]) / temperature)
+        own = np.arange(len(said)), labels[part]
+        given[part], said[own] = said[own], 0.0
+        guess[part], likely[part] = said.argmax(axis=1), said.max(axis=1)
+    score = given / (given + likely)
     classes = probabilities.shape[1]
-    first, second = np.argsort(-probabilities, axis=1, kind="stable")[:, :2].T
-    rival = np.where(np.arange(classes) == first[:, None], second[:, None], first[:, None])
-    best = np.take_along_axis(probabilities, rival, 1)
-    both = probabilities + best
-    support = np.where(both > 0, probabilities / np.maximum(both, 1e-12), 0.5)
-    return support, rival, best >= bar[rival]
+    usual = np.bincount(labels, given, classes) / np.maximum(np.bincount(labels, minlength=classes), 1)
+    bar = np.minimum(usual, SURE)
+    accusable = (score < LABEL_BOUND) & (likely >= bar[guess]) & ~spoiled
+    bounds = np.sort(score[accusable])
+    foretold = np.zeros(len(bounds) + 1)
+    for part in parts if len(bounds) else ():
+        said = softmax(_logits(probabilities[part]) / temperature)
+        support, accused = _support(said, bar)
+        accused &= ~spoiled[part, None]
+        first = np.searchsorted(bounds, support[accused], side="left")
+        foretold += np.bincount(first, said[accused], len(foretold))
+    expected = np.cumsum(foretold[:-1])
+    lawful = np.flatnonzero(expected <= right_after_all * np.arange(1, len(bounds) + 1))
+    if not len(lawful):
+        return LabelFaults(given, likely, guess, score, np.zeros(len(labels), np.bool_), 0.0)
+    last = lawful[-1]
+    return LabelFaults(given, likely, guess, score, accusable & (score <= bounds[last]), float(expected[last]))
+
+
+def _support(said: Floats, bar: Floats) -> tuple[Floats, Flags]:
+    """(n, K) each class's support beside the best other, were it the label; (n, K) whether that other may accuse it."""
+    first = said.argmax(axis=1)
+    others = said.copy()
+    others[np.arange(len(said)), first] = 0.0
+    second = others.argmax(axis=1)
+    rival = np.where(np.arange(said.shape[1]) == first[:, None], second[:, None], first[:, None])
+    best = np.take_along_axis(said, rival, 1)
+    return said / (said + best), best >= bar[rival]
 
 
 def overlaps(probabilities: Floats, labels: Index) -> tuple[Overlap, ...]:

@@ -121,7 +121,7 @@ def examine_answers(
         SourceError: there are fewer than two answers.
     """
     _must_be_enough(looked.dataset, kept.ids)
-    scores = Scores(kept.ids, kept.logits, np.zeros((len(kept.ids), 0), np.float32), looked.dataset.rejected)
+    scores = kept.as_scores(looked.dataset.rejected)
     kinds = kinds_of(looked, kept.ids, progress)
     judged = judge(scores, kept.labels, card.classes, card.calibration, parents=card.parents, groups=kept.groups)
     return Examination(

@@ -13,11 +13,11 @@ from carspotter.records.figures import Evaluation
 from carspotter.records.photos import Geometry
 
 Join = Literal["mean", "soup"]
-
-MOST_MEMBERS = 50
-"""Assumption: more networks in one model are a mistake."""
 """How networks become one model: side by side, with the mean of their logits as the answer; or one network that has the
 mean of their weights."""
+
+MOST_MEMBERS = 50
+"""Networks in one model. Assumption: more are a mistake."""
 
 Precision = Literal["f32", "int8", "bf16"]
 """What a network computes in: single precision, 8-bit integers, or the half precision of some processors."""

@@ -69,3 +69,7 @@ class HeldOut:
             raise ValueError(
                 f"groups are {self.groups.shape}; expected one row and one label and one group for each photo"
             )
+
+    def as_scores(self, rejected: tuple[Rejected, ...] = ()) -> Scores:
+        """The same answers without their labels; embeddings were not kept."""
+        return Scores(self.ids, self.logits, np.zeros((len(self.ids), 0), np.float32), rejected)

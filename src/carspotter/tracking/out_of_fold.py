@@ -28,38 +28,33 @@ def out_of_fold(store: RunStore, card: BundleCard) -> HeldOut:
     if strange := [run.id for run in runs if (run.dataset, run.classes) != (card.dataset, card.classes)]:
         raise TrackingError(f"run {strange[0][:8]} was trained on other photos or classes than the model says")
     if len(runs) != card.members:
-        raise TrackingError(f"the model names {len(runs)} runs and has {card.members} networks")
-    try:
-        return pooled([store.answers(run) for run in ids])[0]
-    except ValueError as fault:
-        raise TrackingError(f"its runs are not the folds of one set: {fault}") from None
+        raise TrackingError(f"the model has {card.members} networks and names the runs of {len(runs)}; train it again")
+    return mean_answers([store.answers(run) for run in ids])[0]
 
 
-def pooled(answers: Sequence[HeldOut]) -> tuple[HeldOut, npt.NDArray[np.int64]]:
-    """The answers of all folds as those of one model. Of several divisions, each photo's are averaged.
+def mean_answers(answers: Sequence[HeldOut]) -> tuple[HeldOut, npt.NDArray[np.int64]]:
+    """What networks said together of the photos that they did not train on: one per photo, or one of each division.
 
     Args:
-        answers: of each fold, all of one division before those of the next.
+        answers: of each fold, all of one division before those of the next. A photo whose copies have other labels may
+            be held out in one division and always train in another; it is answered by fewer.
 
     Returns:
-        The mean logits of every photo, and (N,) its fold in the first division.
+        The mean logits of every photo, and (N,) the first of `answers` that it is in: its fold.
 
     Raises:
-        ValueError: some photos were answered more often than others, or with other labels.
+        TrackingError: they know other labels of the same photo.
     """
     photos = tuple(dict.fromkeys(photo for one in answers for photo in one.ids))
     at = {photo: row for row, photo in enumerate(photos)}
     rows = np.array([at[photo] for one in answers for photo in one.ids], dtype=np.int64)
     labels = np.concatenate([one.labels for one in answers])
-    logits = np.concatenate([one.logits for one in answers]).astype(np.float64)
-    times = np.bincount(rows)
-    if np.ptp(times):
-        raise ValueError(f"some photos have {times.min()} answers and others {times.max()}")
+    logits = np.concatenate([one.logits for one in answers])
     first = np.unique(rows, return_index=True)[1]
     if (labels != labels[first][rows]).any():
-        raise ValueError("they know other labels of the same photos")
+        raise TrackingError("the runs know other labels of the same photos, so they are no folds of one set")
     total = np.zeros((len(photos), logits.shape[1]))
     np.add.at(total, rows, logits)
     parts = np.repeat(np.arange(len(answers), dtype=np.int64), [len(one.ids) for one in answers])
-    mean = (total / times[:, None]).astype(np.float32)
+    mean = (total / np.bincount(rows)[:, None]).astype(np.float32)
     return HeldOut(photos, mean, labels[first], groups_of(photos, answers)), parts[first]

@@ -16,11 +16,13 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -34,7 +36,7 @@ from carspotter.evaluation.metrics import evaluate
 from carspotter.inference.bundle import FINDER, Bundle, check_target, read_bundle, write_bundle
 from carspotter.inference.predictor import load
 from carspotter.progress import Progress, silent
-from carspotter.recipe import Recipe, SplitRecipe
+from carspotter.recipe import Recipe
 from carspotter.records import (
     MOST_MEMBERS,
     Birth,
@@ -44,10 +46,9 @@ from carspotter.records import (
     Join,
     Provenance,
     Run,
-    Scores,
     hash_json,
 )
-from carspotter.tracking.out_of_fold import pooled
+from carspotter.tracking.out_of_fold import mean_answers
 from carspotter.tracking.runs import RunStore, open_store
 from carspotter.tracking.sides import division
 from carspotter.training.backbones import find_backbone, weights_hash
@@ -93,7 +94,8 @@ def train_folds(
     Args:
         source: what `look` made of labelled photos.
         recipe: its number of folds counts; which one validates does not.
-        out: folder of the joined model; by default `models/RECIPE-folds`. Each fold's own model lies beside it.
+        out: folder of the joined model; by default `models/RECIPE-folds`. Each fold's own model lies beside it, as
+            `OUT-fold0`, and those of later divisions as `OUT-repeat2-fold0`.
         job: outside photos, device, how often it is repeated, and how the networks become one.
         store: of runs; by default the working folder's.
         cache: of decoded photos; by default the user's.
@@ -112,16 +114,16 @@ def train_folds(
         raise RecipeError(f"every fold trains in one process, not in {processes()}; start it without a launcher")
     if job.join == "mean":
         _must_be_linear(recipe)
-    if (number := job.repeats * recipe.split.folds) > MOST_MEMBERS:
+    if not 1 <= (number := job.repeats * recipe.split.folds) <= MOST_MEMBERS:
         raise RecipeError(
-            f"{job.repeats} times {recipe.split.folds} folds are {number} networks; at most {MOST_MEMBERS}"
+            f"{job.repeats} times {recipe.split.folds} folds are {number} networks, not 1 to {MOST_MEMBERS}; set other "
+            "folds (split.folds) or repeats"
         )
     folder = Path(out) if out is not None else MODELS / f"{recipe.name}-folds"
-    plans = {
-        folder.parent / f"{folder.name}{f'-{repeat + 1}' if repeat else ''}-fold{fold}": of_fold(recipe, fold, repeat)
-        for repeat in range(job.repeats)
-        for fold in range(recipe.split.folds)
-    }
+    plans = {}
+    for repeat, fold in product(range(job.repeats), range(recipe.split.folds)):
+        again = f"-repeat{repeat + 1}" if repeat else ""
+        plans[folder.parent / f"{folder.name}{again}-fold{fold}"] = of_fold(recipe, fold, repeat, job.join)
     for place in (folder, *plans):
         check_target(place)
     store = store or open_store()
@@ -137,14 +139,21 @@ def train_folds(
     return Joined(join(source, runs, folder, how=job.join, store=store, cache=cache), tuple(runs), trained)
 
 
-def of_fold(recipe: Recipe, fold: int, repeat: int = 0) -> Recipe:
+def of_fold(recipe: Recipe, fold: int, repeat: int = 0, how: Join = "mean") -> Recipe:
     """The recipe with this fold held out, divided by a seed of its own so that all folds are of one division.
 
-    Each repeat has the next seeds, of the division and of the training.
+    Each repeat has the next seed of the division. It has the next one of the training too, but for a soup, whose
+    networks must begin alike.
+
+    Raises:
+        RecipeError: there is no next seed.
     """
     split = recipe.split.model_copy(update={"method": "folds", "fold": fold, "seed": recipe.split_seed + repeat})
-    whole = SplitRecipe.model_validate(split.model_dump())
-    return recipe.model_copy(update={"split": whole, "seed": recipe.seed + repeat})
+    seed = recipe.seed + (repeat if how == "mean" else 0)
+    try:
+        return Recipe.model_validate(recipe.model_dump() | {"split": split.model_dump(), "seed": seed})
+    except ValidationError as fault:
+        raise RecipeError(f"fold {fold} of repeat {repeat + 1}: {fault.errors()[0]['msg']}") from None
 
 
 def _must_be_linear(recipe: Recipe) -> None:
@@ -321,8 +330,7 @@ def _card(
     files: dict[str, Path],
     difference: float,
 ) -> BundleCard:
-    kept, parts = pooled(answers)
-    scores = Scores(kept.ids, kept.logits, np.zeros((len(kept.ids), 0), np.float32))
+    kept, parts = mean_answers(answers)
     first = members[0].card
     calibration = calibrate(kept.logits, kept.labels, parts, wrong=first.recipe.wrong_cost)
     if calibration is not None:
@@ -340,7 +348,7 @@ def _card(
             "join": how,
             "outside": tuple(dict.fromkeys(sentence for run in runs for sentence in run.extra)),
             "recipe": first.recipe.model_copy(update={"head": plain}) if how == "mean" else first.recipe,
-            "evaluation": evaluate(scores, kept.labels, first.classes, kept.groups),
+            "evaluation": evaluate(kept.as_scores(), kept.labels, first.classes, kept.groups),
             "calibration": calibration,
             "files": hash_files(files),
             "carspotter": carspotter.__version__,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from carspotter.data.split import TRAINS, most_folds, split, together
+from carspotter.data.wording import count
 from carspotter.errors import SourceError
 from carspotter.evaluation.audit import (
     Floats,
@@ -71,20 +72,25 @@ def label_findings(
     except SourceError as fault:
         return [], (f"labels were not judged: {fault.problems[0]}",)
     labels = dataset.labels[verdict.photos]
-    unreadable = np.array([dataset.photos[at].id in spoiled for at in verdict.photos.tolist()], np.bool_)
-    faults = label_faults(verdict.said, labels, unreadable)
+    poor = np.array([dataset.photos[at].id in spoiled for at in verdict.photos.tolist()], np.bool_)
+    faults = label_faults(verdict.said, labels, poor)
     right = float((verdict.said.argmax(axis=1) == labels).mean())
     note = (
         f"labels were judged by {verdict.net}: linear heads fitted on other photos and the labels of the nearest ones, "
         f"taken together, name {right:.0%} of the photos as they are labelled"
     )
-    if accused := int(faults.is_issue.sum()):
-        note += (
-            f"; {accused} labels look wrong, of which {faults.right_after_all:.0f} are to be expected if all are right"
-        )
+    note += f"; {_how_many(faults)}"
     if verdict.folds < FOLDS:
         note += f"; in {verdict.folds} folds, as so few photos can be held out: take it for a hint"
     return [*_faults(dataset, verdict, faults, spoiled), *_overlaps(dataset, verdict.said, labels)], (note,)
+
+
+def _how_many(faults: LabelFaults) -> str:
+    number, chance = int(faults.is_issue.sum()), faults.right_after_all
+    if not number:
+        return "no label looks wrong"
+    looks = "looks" if number == 1 else "look"
+    return f"{count(number, 'label')} {looks} wrong, and chance alone would make {chance:.{int(chance < 1)}f} look so"
 
 
 def _judge(dataset: Dataset, embedded: Sequence[Embedded], nears: Sequence[Near], groups: Index) -> _Verdict:
@@ -102,12 +108,11 @@ def _judge(dataset: Dataset, embedded: Sequence[Embedded], nears: Sequence[Near]
 
 
 def _faults(dataset: Dataset, verdict: _Verdict, faults: LabelFaults, spoiled: Mapping[str, str]) -> list[Finding]:
-    labels, found = dataset.labels[verdict.photos], []
+    found = []
     for row, at in enumerate(verdict.photos.tolist()):
         photo, guess = dataset.photos[at], int(faults.guess[row])
-        likely, given = faults.said[row, guess], faults.said[row, labels[row]]
-        why = f"other photos, by heads and as neighbours, say {dataset.classes[guess]} {likely:.2f}, "
-        why += f"{photo.label} {given:.2f}"
+        why = f"other photos, by heads and as neighbours, say {dataset.classes[guess]} {faults.likely[row]:.2f}, "
+        why += f"{photo.label} {faults.given[row]:.2f}"
         why += f"; the photo is {spoiled[photo.id]}, so this says little" if photo.id in spoiled else ""
         issue, score = bool(faults.is_issue[row]), float(faults.score[row])
         found.append(Finding(photo.id, Kind.LABEL_ERROR, score, issue, why, dataset.classes[guess]))

@@ -28,7 +28,7 @@ from carspotter.inference.bundle import check_target
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.runtime import RuntimeName
 from carspotter.progress import Progress, silent
-from carspotter.records import Birth, Dataset, Figure, HeldOut, Rejected, Run, Scores, Verdict
+from carspotter.records import Birth, Dataset, Figure, HeldOut, Rejected, Run, Verdict
 from carspotter.tracking.held_out import groups_of
 from carspotter.tracking.runs import RunStore, open_store
 from carspotter.training.gather import Gathered, gather
@@ -165,7 +165,7 @@ def prospect(
     run, kept = _judged_by(predictor, source, store)
     card = predictor.card
     before = judge(
-        _as_scores(kept), kept.labels, card.classes, card.calibration, parents=card.parents, groups=kept.groups
+        kept.as_scores(), kept.labels, card.classes, card.calibration, parents=card.parents, groups=kept.groups
     )
     outside = pool.sources(model)
     recipe = run.recipe.model_copy(update=dict(pool.settings))
@@ -254,10 +254,6 @@ def _judged_by(predictor: Predictor, source: Scan, store: RunStore) -> tuple[Run
         return run, store.answers(run.id)
     except TrackingError as fault:
         raise TrackingError(f"{where}: the answers on its held-out photos are needed: {fault}") from None
-
-
-def _as_scores(kept: HeldOut) -> Scores:
-    return Scores(kept.ids, kept.logits, np.zeros((len(kept.ids), 0), np.float32))
 
 
 # ---- the pool -------------------------------------------------------------------------------------------------------
