@@ -17,11 +17,11 @@ from carspotter.inference.finder import NetFinder
 from carspotter.inference.predictor import load
 from carspotter.inference.reference import MAX_ID, REFERENCE
 from carspotter.inference.strangers import Strangers
-from carspotter.records import Calibration, Dataset
+from carspotter.records import Calibration, Dataset, Reading
 from carspotter.tracking.runs import open_store
 from carspotter.training import memory
 from carspotter.training.finder import make_finder
-from carspotter.training.folds import _bounds_of, train_folds
+from carspotter.training.folds import _bounds_of, join, train_folds
 from carspotter.training.job import Job
 from carspotter.training.memory import remember
 from carspotter.training.train import train
@@ -108,6 +108,16 @@ def test_a_joined_model_knows_strangers_by_what_its_members_found(
     assert set(predictor.reference.ids) == {photo.id for photo in lot.photos}
     assert predictor.card.calibration.strange_at == pytest.approx(np.mean([one.strange_at for one in alone]))
     assert predictor.strangers(lot, predictor.scores(lot)) == {}  # all of them trained it
+
+    # A pretrained backbone says what it has seen; photos that train beside the source's own are not remembered.
+    runs = [run.model_copy(update={"extra": ("backbone net: ImageNet, then 40 photos of lot",)}) for run in joined.runs]
+    again = join(looked, runs, tmp_path / "pretrained", store=open_store())
+    assert again.card.outside == runs[0].extra
+    assert again.card.calibration.strange_at == predictor.card.calibration.strange_at
+    more = {"extra": (Reading(source="other"),)}
+    runs = [run.model_copy(update={"birth": run.birth.model_copy(update=more)}) for run in runs]
+    assert join(looked, runs, tmp_path / "extra", store=open_store()).card.calibration.strange_at is None
+
     soup = train_folds(looked, folds, out=tmp_path / "m", job=Job(join="soup"))
     assert soup.trained == 0
     assert soup.bundle.card.calibration.strange_at is None  # its embedding is none of theirs
