@@ -3,9 +3,11 @@
     python benchmarks/strangers.py models/cars ../shared/data/contest \
         --strange ../shared/data/unknown/unknown.csv --kind Kind --strange ../shared/data/competition/photos30.zip
 
-The photos that the model held out are the known ones. For every source of strangers, and every kind of photo in it (its
-classes; `--kind` names the column of a table): the area under the curve of the detector that the model carries, the
-share found at its own bound, and the verdicts. The run store is the one that trained the model (CARSPOTTER_RUNS).
+The photos that the model held out are the known ones. A model of every fold held out none; those of `--known` then need
+no labels, but must show models that it was taught and have trained nothing. For every source of strangers, and every
+kind of photo in it (its classes; `--kind` names the column of a table): the area under the curve of the detector that
+the model carries, the share found at its own bound, and the verdicts. The run store is the one that trained the model
+(CARSPOTTER_RUNS).
 """
 
 from __future__ import annotations
@@ -33,16 +35,21 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("source", type=Path, help="what trained the model")
     parser.add_argument("--strange", type=Path, action="append", required=True)
+    parser.add_argument("--known", type=Path, help="photos of models that it was taught; by default those held out")
     parser.add_argument("--kind", help="column of a table of strangers that tells their kinds")
     options = parser.parse_args()
-    predictor, dataset = load(options.model), read_source(options.source)
+    predictor = load(options.model)
     calibration = predictor.card.calibration
     if calibration is None or calibration.strange_at is None or predictor.reference is None:
         raise SystemExit(f"{options.model} knows no strangers; train it with more photos held out")
-    if predictor.card.members > 1:
-        raise SystemExit(f"every labelled photo trained some network of {options.model}; name one fold's model")
-    held_out = set(open_store().split(predictor.card.provenance.run_id).validation)
-    known = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id in held_out])
+    if options.known:
+        known = read_source(options.known)
+    elif predictor.card.members > 1:
+        raise SystemExit(f"every labelled photo trained some network of {options.model}; name others by --known")
+    else:
+        dataset = read_source(options.source)
+        held_out = set(open_store().split(predictor.card.provenance.run_id).validation)
+        known = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id in held_out])
     print(f"detector {calibration.detector}, of known photos at most {calibration.refused:.0%} refused")
     usual = look(predictor, known, "known")
     for place in options.strange:
