@@ -22,7 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from carspotter.data.duplicates import candidates
-from carspotter.evaluation.audit import blend, find_near, label_faults, out_of_fold, outlier_scores, overlaps, vote
+from carspotter.evaluation.label_faults import blend, label_faults, out_of_fold, overlaps, vote
+from carspotter.evaluation.near import find_near, outlier_scores
 
 CLASSES = 50
 

@@ -6,9 +6,9 @@
 
 Each photo is answered by what it did not train (one network, or the mean of one of each division), and calibrated by a
 fit on the other folds; of a run or a model of one network, the held-out photos are dealt into parts that take the place
-of folds. Printed:
-the debiased calibration error with its interval and the test that asks whether it is one; how often prediction sets
-hold the truth, and how large they are; what refusing the least sure fifth removes; and what the verdicts would be.
+of folds. Printed: the debiased calibration error with its interval and the test that asks whether it is one; how often
+prediction sets hold the truth, and how large they are; what refusing the least sure fifth removes; and what the
+verdicts would be.
 With `--views` the photos are asked about anew, as `predict --tta` does, and SOURCE is what trained the model.
 The run store is the one that trained the model (CARSPOTTER_RUNS).
 """

@@ -33,7 +33,7 @@ from carspotter.tracking.runs import open_store
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("source", type=Path, help="what trained the model")
+    parser.add_argument("source", type=Path, nargs="?", help="what trained the model; not needed with --known")
     parser.add_argument("--strange", type=Path, action="append", required=True)
     parser.add_argument("--known", type=Path, help="photos of models that it was taught; by default those held out")
     parser.add_argument("--kind", help="column of a table of strangers that tells their kinds")
@@ -46,6 +46,8 @@ def main() -> None:
         known = read_source(options.known)
     elif predictor.card.members > 1:
         raise SystemExit(f"every labelled photo trained some network of {options.model}; name others by --known")
+    elif options.source is None:
+        parser.error("name what trained the model, or known photos by --known")
     else:
         dataset = read_source(options.source)
         held_out = set(open_store().split(predictor.card.provenance.run_id).validation)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from carspotter.evaluation.audit import find_near
+from carspotter.evaluation.near import find_near
 from carspotter.records import Dataset, Finding, Kind, Photo
 from carspotter.training.embeddings import Embedded
 from carspotter.training.label_findings import label_findings

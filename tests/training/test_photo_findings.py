@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from carspotter.evaluation.audit import find_near
+from carspotter.evaluation.near import find_near
 from carspotter.inference.finder import look_for_vehicles
 from carspotter.records import Dataset, Finding, Kind, Photo
 from carspotter.training.audit import audit

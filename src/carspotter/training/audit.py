@@ -1,7 +1,8 @@
 """From a set to findings: photos are looked at once, embedded by frozen nets, and judged.
 
 Nothing is trained but linear heads on embeddings. What nets see is `embeddings.py`; what follows from it is in
-`copy_findings.py`, `photo_findings.py` and `label_findings.py`, and the measures are `evaluation/audit.py`.
+`copy_findings.py`, `photo_findings.py` and `label_findings.py`, and the measures are `near.py` and `label_faults.py` of
+`evaluation/`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from carspotter.data.quality import measure_all
 from carspotter.data.scan import Scan, scan
 from carspotter.data.wording import count
 from carspotter.errors import SourceError
-from carspotter.evaluation.audit import Near, find_near
+from carspotter.evaluation.near import Near, find_near
 from carspotter.inference.finder import Seer, look_for_vehicles
 from carspotter.progress import Progress, silent
 from carspotter.records import Dataset, Finding, Kind

@@ -10,7 +10,7 @@ import numpy as np
 from carspotter.data.duplicates import Copy, find_copies, group_copies
 from carspotter.data.scan import PhotoFacts
 from carspotter.data.wording import count
-from carspotter.evaluation.audit import Index, Near, find_near
+from carspotter.evaluation.near import Index, Near, find_near
 from carspotter.records import Finding, Kind, Photo
 from carspotter.training.embeddings import Embedded
 

@@ -14,7 +14,7 @@ from carspotter.data.cache import PhotoCache
 from carspotter.data.scan import Scan
 from carspotter.data.wording import brief
 from carspotter.errors import BackboneError, SourceError
-from carspotter.evaluation.audit import Vectors
+from carspotter.evaluation.near import Vectors
 from carspotter.progress import Progress
 from carspotter.records import BackboneCard, BundleCard, Dataset, Geometry, Photo, Rejected
 from carspotter.workers import in_order, usable_cores

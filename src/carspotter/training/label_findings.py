@@ -10,18 +10,8 @@ import numpy as np
 from carspotter.data.split import TRAINS, most_folds, split, together
 from carspotter.data.wording import count
 from carspotter.errors import SourceError
-from carspotter.evaluation.audit import (
-    Floats,
-    Index,
-    LabelFaults,
-    Near,
-    blend,
-    label_faults,
-    log_loss,
-    out_of_fold,
-    overlaps,
-    vote,
-)
+from carspotter.evaluation.label_faults import LabelFaults, blend, label_faults, log_loss, out_of_fold, overlaps, vote
+from carspotter.evaluation.near import Floats, Index, Near
 from carspotter.records import Dataset, Finding, Kind
 from carspotter.training.embeddings import Embedded
 
@@ -72,8 +62,8 @@ def label_findings(
     except SourceError as fault:
         return [], (f"labels were not judged: {fault.problems[0]}",)
     labels = dataset.labels[verdict.photos]
-    poor = np.array([dataset.photos[at].id in spoiled for at in verdict.photos.tolist()], np.bool_)
-    faults = label_faults(verdict.said, labels, poor)
+    illegible = np.array([dataset.photos[at].id in spoiled for at in verdict.photos.tolist()], np.bool_)
+    faults = label_faults(verdict.said, labels, illegible)
     right = float((verdict.said.argmax(axis=1) == labels).mean())
     note = (
         f"labels were judged by {verdict.net}: linear heads fitted on other photos and the labels of the nearest ones, "

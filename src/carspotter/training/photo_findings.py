@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from carspotter.data.quality import BOUNDS, Quality
-from carspotter.evaluation.audit import Floats, Near, lack_of_evidence, outlier_scores
+from carspotter.evaluation.near import Floats, Near, lack_of_evidence, outlier_scores
 from carspotter.records import Finding, Kind, Photo, Rejected
 
 _QUALITY = {

@@ -6,7 +6,7 @@ A rate is a function of how far the stage has come, so a resumed training needs 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -90,7 +90,7 @@ def parameter_groups(
     backbone_lr: float,
     layer_decay: float,
     weight_decay: float,
-    spared: Collection[nn.Parameter] = (),
+    spared: frozenset[nn.Parameter] = frozenset(),
 ) -> list[dict[str, Any]]:
     """One group per unit and kind, each with its full learning rate under `full_lr`.
 
@@ -106,10 +106,9 @@ def parameter_groups(
         weight_decay: of tensors with two dimensions or more.
         spared: of these, those that do not decay (`without_decay`).
     """
-    kept = frozenset(spared)
-    groups = _by_decay(head, lr, weight_decay, kept)
+    groups = _by_decay(head, lr, weight_decay, spared)
     for depth, unit in enumerate(reversed(trained_units)):
-        groups += _by_decay(unit, backbone_lr * layer_decay**depth, weight_decay, kept)
+        groups += _by_decay(unit, backbone_lr * layer_decay**depth, weight_decay, spared)
     return groups
 
 
@@ -123,10 +122,8 @@ def without_decay(backbone: nn.Module) -> frozenset[nn.Parameter]:
 def _by_decay(
     module: nn.Module, full_lr: float, weight_decay: float, spared: frozenset[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    decaying: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter in module.parameters():
-        if parameter.requires_grad:
-            (decaying if parameter.ndim > 1 and parameter not in spared else others).append(parameter)
+    params = [p for p in module.parameters() if p.requires_grad]
+    decaying = [p for p in params if p.ndim > 1 and p not in spared]
+    others = [p for p in params if p.ndim <= 1 or p in spared]
     kinds = ((weight_decay, decaying), (0.0, others))
     return [{"params": some, "full_lr": full_lr, "lr": full_lr, "weight_decay": decay} for decay, some in kinds if some]

@@ -1,23 +1,13 @@
-"""Planted faults in made embeddings are found, and where there are none, none."""
+"""Wrong labels planted in made embeddings are found, and where there are none, none."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from carspotter.evaluation import audit
-from carspotter.evaluation.audit import (
-    Near,
-    blend,
-    find_near,
-    label_faults,
-    lack_of_evidence,
-    log_loss,
-    out_of_fold,
-    outlier_scores,
-    overlaps,
-    vote,
-)
+from carspotter.evaluation import label_faults as module
+from carspotter.evaluation.label_faults import blend, label_faults, log_loss, out_of_fold, overlaps, vote
+from carspotter.evaluation.near import Near, find_near
 
 CLASSES, EACH, WIDTH = 5, 40, 24
 
@@ -115,7 +105,7 @@ def test_the_smallest_sets_are_judged(classes: int) -> None:
 def test_photos_are_judged_alike_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     said, labels, _ = planted(2.0, 0.08)
     whole = label_faults(said, labels)
-    monkeypatch.setattr(audit, "ROWS", 300)
+    monkeypatch.setattr(module, "ROWS", 300)
     parts = label_faults(said, labels)
     assert (whole.is_issue == parts.is_issue).all()
     assert parts.right_after_all == pytest.approx(whole.right_after_all)
@@ -159,7 +149,7 @@ def test_a_class_that_a_fold_never_saw_gets_nothing() -> None:
 
 def test_a_rare_class_survives_the_draw_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 1,000 photos 20 fit a head; a plain draw would leave none of the rare ten to most."""
-    monkeypatch.setattr(audit, "MAX_FITTED", 20)
+    monkeypatch.setattr(module, "MAX_FITTED", 20)
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [600, 390, 10])
     embeddings = (rng.normal(0, 2, (3, 60))[labels] + rng.normal(0, 2, (1_000, 60))).astype(np.float32)
@@ -169,26 +159,13 @@ def test_a_rare_class_survives_the_draw_of_rows(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_draw_keeps_shares_and_leaves_every_class_its_fewest() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 5], [6_000, 3_000, 900, 10]))
-    drawn = audit._draw(labels, 1_000)
+    drawn = module._draw(labels, 1_000)
     assert len(set(drawn.tolist())) == len(drawn)
     assert np.bincount(labels[drawn]).tolist() == [605, 302, 90, 0, 0, 10]
-    assert np.bincount(labels[audit._draw(labels, 100)]).tolist() == [60, 30, 25, 0, 0, 10]
+    assert np.bincount(labels[module._draw(labels, 100)]).tolist() == [60, 30, 25, 0, 0, 10]
     many = np.arange(900) % 300
-    assert np.bincount(many[audit._draw(many, 600)]).tolist() == [2] * 300
-    assert audit._draw(labels, 10_000).tolist() == list(range(len(labels)))
-
-
-def test_where_most_photos_are_copies_the_others_are_not_strange(
-    made: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> None:
-    embeddings, _, _ = made
-    noise = np.random.default_rng(1).normal(0, 1e-6, (300, WIDTH)).astype(np.float32)
-    scores, beyond = outlier_scores([find_near(np.concatenate([embeddings, embeddings[:1] + noise]))])
-    assert (scores[:200] < 0.5).mean() < 0.1
-    assert np.abs(beyond).max() < 20
-    same, off = outlier_scores([find_near(np.ones((30, 4), dtype=np.float32))])
-    assert (same == 1).all()
-    assert (off == 0).all()
+    assert np.bincount(many[module._draw(many, 600)]).tolist() == [2] * 300
+    assert module._draw(labels, 10_000).tolist() == list(range(len(labels)))
 
 
 def test_a_copy_has_no_vote() -> None:
@@ -200,70 +177,6 @@ def test_a_copy_has_no_vote() -> None:
 
 
 # ---- neighbours -----------------------------------------------------------------------------------------------------
-
-
-def test_neighbours_are_the_nearest_by_angle_and_never_oneself() -> None:
-    embeddings = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    cosine = unit @ unit.T
-    np.fill_diagonal(cosine, -2)
-    near = find_near(embeddings, 5)
-    assert near.photos.tolist() == np.argsort(-cosine, axis=1)[:, :5].tolist()
-    assert near.cosine == pytest.approx(-np.sort(-cosine, axis=1)[:, :5], abs=1e-5)
-
-
-def test_equal_photos_are_each_others_neighbours_and_not_their_own() -> None:
-    near = find_near(np.ones((30, 4), dtype=np.float32), 3)
-    assert not (near.photos == np.arange(30)[:, None]).any()
-    assert (near.photos >= 0).all()
-
-
-def test_fewer_photos_than_asked_for_are_filled_up() -> None:
-    near = find_near(np.eye(3, dtype=np.float32), 5)
-    assert near.photos.shape == (3, 5)
-    assert (near.photos[:, 2:] == -1).all()
-    assert (near.photos[:, :2] >= 0).all()
-
-
-def test_the_graph_finds_what_comparing_all_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    embeddings = (rng.normal(size=(50, 40))[rng.integers(0, 50, 2_000)] + rng.normal(0, 0.3, (2_000, 40))).astype(
-        np.float32
-    )
-    exact = find_near(embeddings, 5)
-    monkeypatch.setattr(audit, "EXACT", 100)
-    graph = find_near(embeddings, 5)
-    shared = [len(set(a) & set(b)) for a, b in zip(exact.photos.tolist(), graph.photos.tolist(), strict=True)]
-    assert np.mean(shared) > 4.5
-
-
-def test_strange_photos_come_first(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    embeddings, _, _ = made
-    strange = np.random.default_rng(5).normal(0, 3, (4, WIDTH)).astype(np.float32)
-    scores, beyond = outlier_scores([find_near(np.concatenate([embeddings, strange]))])
-    assert set(np.argsort(scores)[:4].tolist()) == {200, 201, 202, 203}
-    assert (scores[200:] < 0.5).all()
-    assert (scores[:200] < 0.5).mean() < 0.03
-    assert (beyond[200:] > audit.SPREADS).all()
-
-
-def test_little_evidence_of_a_vehicle_adds_to_strangeness(made: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    evidence = np.random.default_rng(0).normal(6, 0.5, 200)
-    evidence[3], evidence[4] = 4.0, np.nan
-    lacking = lack_of_evidence(evidence)
-    assert lacking[3] == pytest.approx(4, abs=0.8)
-    assert lacking[4] == 0
-    assert (lacking[np.abs(evidence - 6) < 0.6] == 0).all()
-    assert (lacking[lacking > 0] > audit.UNSEEN).all()
-    assert (lack_of_evidence(np.full(5, np.nan)) == 0).all()
-    near = [find_near(made[0])]
-    (plain, beyond), (scores, same) = outlier_scores(near), outlier_scores(near, lacking)
-    assert same.tolist() == beyond.tolist()
-    assert scores[3] == pytest.approx(np.exp2(-max(0, beyond[3] + lacking[3]) / audit.SPREADS))
-    assert scores[lacking == 0].tolist() == plain[lacking == 0].tolist()
-
-
-# ---- overlap --------------------------------------------------------------------------------------------------------
 
 
 def test_two_classes_that_nobody_can_tell_apart_overlap() -> None:
