@@ -64,6 +64,11 @@ class Birth(Record):
     backbone: str = Field(default="", description="name under which its backbone is kept afterwards; empty: it is not")
     note: str = Field(default="", description="for the card of that backbone")
 
+    @property
+    def had_help(self) -> bool:
+        """Whether photos or a teacher from outside taught it too; what its backbone has seen counts for none."""
+        return bool(self.extra or self.unlabelled or self.teacher)
+
 
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 

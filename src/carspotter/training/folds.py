@@ -176,7 +176,7 @@ def _finished(store: RunStore, recipe: Recipe, dataset: str, job: Job) -> Run | 
         birth = run.birth or Birth()
         same = run.recipe.model_copy(update={"threads": recipe.threads}) == recipe and run.dataset == dataset
         same = same and (birth.code, birth.weights) == (code_hash(), weights)
-        same = same and not (birth.extra or birth.unlabelled or birth.teacher)
+        same = same and not birth.had_help
         if same and run.status == "finished" and _is_whole(run):
             return run
     return None
@@ -334,7 +334,7 @@ def _card(
     first = members[0].card
     calibration = calibrate(kept.logits, kept.labels, parts, wrong=first.recipe.wrong_cost)
     if calibration is not None:
-        if how == "mean" and not any(_had_outside_photos(run) for run in runs):
+        if how == "mean" and not any((run.birth or Birth()).had_help for run in runs):
             calibration = calibration.model_copy(update=_bounds_of([one.card.calibration for one in members]))
         # Assumption: all joined are less sure than some and right more often, so the temperature of these is modest.
         method = f"{calibration.method}, each answered by those of {len(runs)} networks that it did not train"
@@ -362,12 +362,6 @@ def _card(
             ),
         }
     )
-
-
-def _had_outside_photos(run: Run) -> bool:
-    """Whether they trained beside the source's own, not only the backbone that it began with."""
-    birth = run.birth or Birth()
-    return bool(birth.extra or birth.unlabelled)
 
 
 def _take_finder(files: dict[str, Path], members: Sequence[Bundle]) -> None:

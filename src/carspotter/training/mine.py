@@ -242,8 +242,7 @@ def _judged_by(predictor: Predictor, source: Scan, store: RunStore) -> tuple[Run
     if card.dataset != source.dataset.fingerprint:
         raise SourceError(f"{where} was trained on other photos or labels than {source.dataset.origin}; name those")
     run = store.get(card.provenance.run_id)
-    birth = run.birth or Birth()
-    if birth.extra or birth.unlabelled or birth.teacher:
+    if (run.birth or Birth()).had_help:
         raise SourceError(
             f"{where} was trained with photos from outside or by a teacher already, and what the pool adds could not "
             f"be told from that; name a model of {source.dataset.origin} alone"
