@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from helpers.tiny import colour_photo
 
@@ -69,6 +69,14 @@ def reload(page: Page) -> None:
 def wait_until_open(page: Page) -> None:
     page.wait_for_selector("input[type=file]", state="attached")
     page.wait_for_function("window.carspotterPaste === true")  # it talks to the server by now
+
+
+def listing_photos(page: Page) -> Locator:
+    """Where the photos of a listing go: beside what it declares.
+
+    A click on a tab is answered by the server; until then the only place for photos is that of another tab.
+    """
+    return page.get_by_role("tabpanel").filter(has=page.get_by_role("textbox")).locator("input[type=file]")
 
 
 TEXTS_SHOWN = """

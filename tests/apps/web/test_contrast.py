@@ -15,7 +15,7 @@ from carspotter.evaluation.audit_page import audit_page
 from carspotter.evaluation.judging import judge, sort_by
 from carspotter.evaluation.report_page import report_page
 from carspotter.records import Finding, Kind, Scores
-from helpers.browsing import open_page, photo
+from helpers.browsing import listing_photos, open_page, photo
 from helpers.contrast import Shown, contrast, everything_shown, too_faint
 from helpers.tiny import colour_photo
 
@@ -74,7 +74,7 @@ def test_every_tab_can_be_read_on_light_and_on_dark(browser: Browser, url: str) 
     page.get_by_role("button", name="Check", exact=True).click()
     page.get_by_text("Name the model that the ad declares.").wait_for()  # a fault, shown for a while
     page.get_by_label("Declared model").fill("blue")
-    page.locator(".takes-photos input[type=file]").last.set_input_files([photo(250, 0, 0, "r.png")])
+    listing_photos(page).set_input_files([photo(250, 0, 0, "r.png")])
     page.get_by_text("Photos: 1", exact=True).wait_for()
     page.get_by_role("button", name="Check", exact=True).click()
     page.get_by_text("The photos show another model.").wait_for()

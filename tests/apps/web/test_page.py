@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from helpers.browsing import PATIENCE, foreign_words, open_page, photo
+from helpers.browsing import PATIENCE, foreign_words, listing_photos, open_page, photo
 from helpers.tiny import colour_photo
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     page.get_by_role("button", name="Проверить" if russian else "Check", exact=True).click()
     page.get_by_text("Укажите модель из объявления." if russian else "Name the model that the ad declares.").wait_for()
     page.get_by_label("Заявленная модель" if russian else "Declared model").fill("blue")
-    page.locator(".takes-photos input[type=file]").last.set_input_files([photo(250, 0, 0, "r.png")])
+    listing_photos(page).set_input_files([photo(250, 0, 0, "r.png")])
     page.get_by_text("Снимки: 1" if russian else "Photos: 1", exact=True).wait_for()
     page.get_by_role("button", name="Проверить" if russian else "Check", exact=True).click()
     page.get_by_text("На снимках другая модель." if russian else "The photos show another model.").wait_for()
@@ -107,7 +107,7 @@ def test_what_is_not_taken_is_named_with_the_reason(browser: Browser, url: str) 
     page.get_by_text("lost.png: did not arrive").wait_for()
     page.unroute("**/upload/*")
     page.get_by_role("tab", name="Listing").click()
-    many = page.locator(".takes-photos input[type=file]").last
+    many = listing_photos(page)
     many.set_input_files([photo(250, 0, 0, f"{at}.png") for at in range(51)])
     page.get_by_text("50.png: left out; 50 files are taken at a time.").wait_for()
     page.get_by_text("Photos: 50", exact=True).wait_for()
