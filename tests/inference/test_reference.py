@@ -55,7 +55,6 @@ def good() -> dict[str, Any]:
         "embeddings": np.ones((5, 3), np.float16),
         "labels": np.arange(5, dtype=np.int32) % 3,
         "ids": np.frombuffer(ids, np.uint8),
-        "means": np.ones((3, 3), np.float32),
         "head.weight": np.ones((3, 3), np.float32),
         "head.bias": np.ones(3, np.float32),
     }
@@ -71,7 +70,7 @@ def test_what_is_written_is_read(tmp_path: Path, rows: HeadRows | None) -> None:
     found = read_reference(read_bundle(bundle.folder), DIMENSIONS)
     assert found is not None
     assert found.ids == made.ids == scores().ids
-    for name in ("embeddings", "labels", "means"):
+    for name in ("embeddings", "labels"):
         np.testing.assert_array_equal(getattr(found, name), getattr(made, name))
     assert found.embeddings.dtype == np.float16
     np.testing.assert_allclose(found.embeddings, scores().embeddings, rtol=1e-3)
@@ -86,13 +85,7 @@ def test_a_bundle_without_one(tiny_bundle: Bundle) -> None:
     assert read_reference(tiny_bundle, DIMENSIONS) is None
 
 
-def test_means_are_of_each_class_and_zero_without_photos() -> None:
-    made = make_reference(scores(), LABELS, None)
-    np.testing.assert_allclose(made.means[1], scores().embeddings[2:].mean(0), rtol=1e-5)
-    assert not made.means[2].any()
-
-
-def test_many_photos_are_thinned_and_their_means_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_photos_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_EMBEDDING_BYTES", 3 * 2 * DIMENSIONS)
     made = make_reference(scores(), LABELS, None)
     assert len(made.ids) == len(made.labels) == len(made.embeddings) == 3
@@ -100,7 +93,6 @@ def test_many_photos_are_thinned_and_their_means_are_not(monkeypatch: pytest.Mon
         at = scores().ids.index(name)
         assert LABELS[at] == label
         np.testing.assert_allclose(row, scores().embeddings[at], rtol=1e-3)
-    np.testing.assert_allclose(made.means[1], scores().embeddings[2:].mean(0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -134,11 +126,10 @@ def ids(*names: object) -> dict[str, Any]:
         ({"novel": np.zeros(1, np.float64)}, "novel is of type F64"),
         ({"embeddings": np.ones((5, 3), np.float32)}, "embeddings holds float32; expected float16"),
         ({"embeddings": np.full((5, 3), np.inf, np.float16)}, "embeddings holds a number that is not finite"),
-        ({"means": np.full((3, 3), np.nan, np.float32)}, "means holds a number that is not finite"),
+        ({"head.bias": np.full(3, np.nan, np.float32)}, "head.bias holds a number that is not finite"),
         ({"embeddings": np.ones((5, 4), np.float16)}, r"embeddings has the shape \(5, 4\); .* need \(5, 3\)"),
         ({"embeddings": np.ones(15, np.float16)}, r"embeddings has the shape \(15,\)"),
         ({"embeddings": np.ones((4, 3), np.float16)}, r"labels has the shape \(5,\)"),
-        ({"means": np.ones((4, 3), np.float32)}, r"means has the shape \(4, 3\)"),
         ({"labels": np.full(5, 3, np.int32)}, r"a label is outside 0\.\.2"),
         ({"labels": np.full(5, -1, np.int32)}, r"a label is outside 0\.\.2"),
         ({"head.weight": np.ones((4, 3), np.float32), "head.bias": np.ones(4, np.float32)}, "head.weight has 4 rows"),

@@ -3,7 +3,6 @@
     embeddings    (M, D) F16   of the plain photos, through the net as shipped
     labels        (M,)   I32   class index, in the order of the card's classes
     ids           (B,)   U8    the M photo ids, as a JSON list of texts in UTF-8
-    means         (K, D) F32   mean embedding of each class, over all its photos; zeros for a class without one
     head.weight   (K, C) F32   only where the head is linear: see `evaluation.explain.HeadRows`
     head.bias     (K,)   F32   with it
 
@@ -35,15 +34,14 @@ MAX_EMBEDDING_BYTES = 256 * 2**20
 MAX_ID = 1024
 """Longest photo id, characters. Assumption: paths are shorter, and a hostile list is told early."""
 MAX_BYTES = 2 * MAX_EMBEDDING_BYTES
-"""Largest file that is read; ids, means and rows of what is kept fit beside the embeddings."""
+"""Largest file that is read; ids and rows of what is kept fit beside the embeddings."""
 MAX_WEIGHTS_BYTES = 4 * 2**30
 """Largest `model.safetensors` that is opened for its head: a billion numbers; assumption."""
 HALF_MAX = float(np.finfo(np.float16).max)
 _TYPES = {"F16": np.float16, "F32": np.float32, "I32": np.int32, "U8": np.uint8}
-_REQUIRED = {"embeddings": "F16", "labels": "I32", "ids": "U8", "means": "F32"}
+_REQUIRED = {"embeddings": "F16", "labels": "I32", "ids": "U8"}
 _HEAD = {"head.weight": "F32", "head.bias": "F32"}
 
-Embeddings = npt.NDArray[np.float32]
 Tensors = dict[str, npt.NDArray[Any]]
 Raw = list[tuple[str, dict[str, Any]]]
 """What safetensors hands out: names with `dtype`, `shape` and `data`."""
@@ -57,14 +55,12 @@ class Reference:
         ids: M photo ids, all different.
         embeddings: (M, D) f16.
         labels: (M,) class indices, 0..K-1.
-        means: (K, D) f32; zeros for a class without a photo.
         rows: the linear head, or None.
     """
 
     ids: tuple[str, ...]
     embeddings: npt.NDArray[np.float16]
     labels: npt.NDArray[np.int32]
-    means: Embeddings
     rows: HeadRows | None = None
 
 
@@ -84,7 +80,7 @@ class Neighbour:
 def make_reference(scores: Scores, labels: npt.NDArray[np.int64], rows: HeadRows | None) -> Reference:
     """What there is to remember.
 
-    Beyond `MAX_EMBEDDING_BYTES` an even draw of the photos is kept; the means are over all of them.
+    Beyond `MAX_EMBEDDING_BYTES` an even draw of the photos is kept.
 
     Args:
         scores: of the photos that trained, each once, plain (no views), through the net as shipped.
@@ -95,18 +91,13 @@ def make_reference(scores: Scores, labels: npt.NDArray[np.int64], rows: HeadRows
         ValueError: counts that do not fit, a label outside 0..K-1, an id twice, or a number that half precision
             cannot hold.
     """
-    classes = scores.logits.shape[1]
-    _check_inputs(scores, labels, classes)
+    _check_inputs(scores, labels, scores.logits.shape[1])
     photos, dimensions = scores.embeddings.shape
-    means = np.zeros((classes, dimensions), np.float32)
-    for label in np.unique(labels):
-        means[label] = scores.embeddings[labels == label].mean(0, dtype=np.float64)
     kept = _even_draw(photos, MAX_EMBEDDING_BYTES // (2 * dimensions))
     return Reference(
         ids=tuple(scores.ids[int(i)] for i in kept),
         embeddings=scores.embeddings[kept].astype(np.float16),
         labels=labels[kept].astype(np.int32),
-        means=means,
         rows=rows,
     )
 
@@ -122,7 +113,6 @@ def write_reference(path: Path, reference: Reference) -> None:
         "embeddings": reference.embeddings,
         "labels": reference.labels,
         "ids": np.frombuffer(ids, np.uint8),
-        "means": reference.means,
     }
     if reference.rows is not None:
         tensors |= {"head.weight": reference.rows.weight, "head.bias": reference.rows.bias}
@@ -147,7 +137,6 @@ def read_reference(bundle: Bundle, dimensions: int) -> Reference | None:
     classes, photos = len(bundle.card.classes), len(found.embeddings)
     _expect("embeddings", found.embeddings.shape, (photos, dimensions))
     _expect("labels", found.labels.shape, (photos,))
-    _expect("means", found.means.shape, (classes, dimensions))
     if len(found.ids) != photos or len(set(found.ids)) != photos:
         raise _fault(f"{len(found.ids)} ids, {len(set(found.ids))} of them distinct, for {photos} embeddings")
     if photos and not 0 <= int(found.labels.min()) <= int(found.labels.max()) < classes:
@@ -261,7 +250,6 @@ def _parse(tensors: Tensors) -> Reference:
         ids=_ids(tensors["ids"].tobytes()),
         embeddings=tensors["embeddings"],
         labels=tensors["labels"],
-        means=tensors["means"],
         rows=rows,
     )
 
