@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from carspotter.errors import TrackingError
-from carspotter.records import EpochRecord, Run
+from carspotter.records import Run
+from carspotter.tracking.curves import KEY, MAX_NAME, MAX_RUNS, draw_panels, with_curves
 from carspotter.tracking.grounds import Ground, Sorted, describe, sort_runs
 from carspotter.tracking.picture import COLOURS, MARKERS, new_picture, plain_legend, tidy, write_picture
 from carspotter.tracking.sides import SHORT
 
-MAX_NAME = 24  # characters of a recipe's name in the legend
 MAX_TITLE = 110  # characters of a title over the whole width (seen)
 MAX_TICKS = 8  # assumption: more numbers under an axis of this width touch
 LOG_FROM = 20.0
@@ -39,8 +38,7 @@ def draw_plot(named: Sequence[Run], runs: Sequence[Run], path: Path | str) -> tu
     ground = _ground(curved[0], fit)
     figure = new_picture(12.0, 10.0 if ground else 5.5)
     upper = figure.subplots(2, 2, squeeze=False) if ground else figure.subplots(1, 2, squeeze=False)
-    _draw_curves(upper[0][0], curved, ("loss", "train_loss", "val_loss"))
-    _draw_curves(upper[0][1], curved, ("accuracy", "train_accuracy", "val_accuracy"))
+    draw_panels(upper[0], curved, clock, f"wall minutes ({KEY})")
     plain_legend(upper[0][0], *upper[0][0].get_legend_handles_labels(), fontsize=7, loc="upper right")
     if ground:
         lower = _one_panel(figure, upper)
@@ -78,12 +76,8 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
 
 
 def _curved(named: Sequence[Run], runs: Sequence[Run]) -> list[Run]:
-    some = [run for run in (named or runs) if run.history and not (run.excluded and not named)]
-    if not some:
-        raise TrackingError("there is no curve to draw: no run has finished an epoch; train for one epoch or more")
-    if named and len(some) > len(COLOURS):
-        raise TrackingError(f"{len(some)} runs in one picture cannot be told apart; name {len(COLOURS)} or fewer")
-    return some[: len(COLOURS)]
+    newest = [run for run in runs if run.history and not run.excluded]
+    return with_curves(named or newest[:MAX_RUNS])
 
 
 def _ground(run: Run, fit: Sorted) -> Ground | None:
@@ -103,38 +97,6 @@ def _elsewhere(fit: Sorted, ground: Ground | None) -> list[str]:
 
 
 # ---- panels ---------------------------------------------------------------------------------------------------------
-
-
-def _draw_curves(axes: Any, runs: Sequence[Run], what: tuple[str, str, str]) -> None:
-    title, training, validation = what
-    for number, run in enumerate(runs):
-        minutes, colour = clock(run), COLOURS[number]
-        held_out = _values(run.history, validation)
-        begins = [i for i, record in enumerate(run.history) if i and record.stage != run.history[i - 1].stage]
-        label = f"{run.name[:MAX_NAME]} {run.id[:SHORT]}"
-        axes.plot(minutes, _values(run.history, training), "--", color=colour, alpha=0.6, linewidth=1)
-        axes.plot(minutes, held_out, color=colour, linewidth=1.8, label=label)
-        rings = {"color": colour, "markerfacecolor": "white", "markersize": 5}
-        axes.plot([minutes[i] for i in begins], [held_out[i] for i in begins], "o", **rings)
-    tidy(axes, title, "wall minutes (dashed: training; solid: held out; ring: first epoch of a stage)")
-    axes.set_ylim(0, 1.02) if title == "accuracy" else axes.set_ylim(bottom=0)
-    if len(runs) == 1:
-        _name_stages(axes, runs[0], title)
-
-
-def _values(history: Sequence[EpochRecord], field: str) -> list[float]:
-    return [float("nan") if (value := getattr(record, field)) is None else float(value) for record in history]
-
-
-def _name_stages(axes: Any, run: Run, title: str) -> None:
-    """Names above the panel, on two heights so that short stages pass one another."""
-    minutes = clock(run)
-    for row, stage in enumerate(dict.fromkeys(record.stage for record in run.history)):
-        spans = [m for m, record in zip(minutes, run.history, strict=True) if record.stage == stage]
-        place = ((spans[0] + spans[-1]) / 2, 1.01 + 0.035 * (row % 2))
-        text = axes.text(*place, stage, transform=axes.get_xaxis_transform(), ha="center", fontsize=8, color="0.35")
-        text.set_parse_math(False)
-    axes.set_title(title, pad=28)
 
 
 def _one_panel(figure: Any, grid: Any) -> Any:
