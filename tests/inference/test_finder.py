@@ -13,13 +13,14 @@ from PIL import Image
 from carspotter.data.cache import PhotoCache
 from carspotter.data.disk import hash_file
 from carspotter.data.framing import Box
+from carspotter.data.photo import decode
 from carspotter.errors import BundleError
 from carspotter.inference.bundle import FINDER, Bundle, read_bundle, write_bundle
 from carspotter.inference.explanation import explain
 from carspotter.inference.finder import NetFinder
 from carspotter.inference.predictor import load
 from carspotter.records import Photo, Pixels
-from helpers.tiny import png, tiny_card, tiny_files, tiny_finder
+from helpers.tiny import HEIGHT, WIDTH, png, tiny_card, tiny_files, tiny_finder
 
 
 def red_corner(side: int = 80) -> Pixels:
@@ -48,6 +49,18 @@ def test_the_finder_points_at_the_patch() -> None:
 
 def test_where_nothing_is_found_the_whole_photo_is_shown() -> None:
     assert NetFinder(tiny_finder()).find(np.full((50, 90, 3), (0, 200, 0), np.uint8)) == Box()
+
+
+def test_a_large_photo_is_not_decoded_larger_than_it_is_looked_at() -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8).repeat(37, 0).repeat(37, 1)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG")
+    data, finder = buffer.getvalue(), NetFinder(tiny_finder())
+    whole, small = decode(data).pixels, decode(data, at_least=(HEIGHT, WIDTH)).pixels
+    assert small.size < whole.size
+    found = finder.evidence_in(Photo(id="a.jpg", where=data))
+    assert found == finder.evidence(small)
+    assert found != finder.evidence(whole)
 
 
 def test_the_name_tells_finders_apart() -> None:

@@ -206,6 +206,16 @@ def test_hub_weights_are_fetched_once_and_hashed(hub: str, tmp_path: Path, monke
     assert load_backbone(card, height=64, width=64)[1].sha256 == loaded.sha256
 
 
+def test_a_hub_s_file_that_is_too_large_is_not_fetched(
+    hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Hub, "content", b"much")
+    monkeypatch.setattr("carspotter.training.weights.MAX_BYTES", 3)
+    with pytest.raises(BackboneError, match=r"timm/test_efficientnet.* has more than the 3 bytes that are fetched"):
+        load_backbone(find_backbone(TINY), height=64, width=64)
+    assert not any(path.is_file() for path in (tmp_path / "hub").rglob("*"))
+
+
 def test_hub_without_the_model_is_one_clear_line(hub: str) -> None:
     with pytest.raises(BackboneError, match="cannot fetch timm/test_resnet") as fault:
         load_backbone(find_backbone("test_resnet"), height=64, width=64)

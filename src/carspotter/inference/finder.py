@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from carspotter.data.framing import Box, box_in
+from carspotter.data.framing import Box, box_in, decode_size
 from carspotter.data.photo import decode, read_bytes
 from carspotter.data.views import fit
 from carspotter.errors import BundleError, PhotoRefused
@@ -79,7 +79,7 @@ class NetFinder:
             BundleError: the network itself fails.
         """
         try:
-            return self.evidence(decode(read_bytes(photo.where)).pixels)
+            return self.evidence(decode(read_bytes(photo.where), at_least=decode_size(self._geometry)).pixels)
         except PhotoRefused:
             return None
 

@@ -199,7 +199,7 @@ def timm_keys(state: State, name: str) -> State:
 
 
 def _from_hub(repository: str) -> Path:
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
@@ -209,6 +209,9 @@ def _from_hub(repository: str) -> Path:
     # The hub's own client retries for about 25 s before it gives up; ask once whether anybody is there.
     _must_answer(endpoint, repository)
     try:
+        told = get_hf_file_metadata(hf_hub_url(repository, HUB_FILE, endpoint=endpoint), timeout=HUB_SECONDS)
+        if (told.size or 0) > MAX_BYTES:
+            raise _too_large(repository)
         return Path(
             hf_hub_download(
                 repository, HUB_FILE, endpoint=endpoint, cache_dir=constants.HF_HUB_CACHE, etag_timeout=HUB_SECONDS
@@ -222,8 +225,12 @@ def _copy(reply: IO[bytes], file: IO[bytes], url: str) -> None:
     """Up to MAX_BYTES: the hash is asked only when all is here, and the disk may be full by then."""
     while chunk := reply.read(CHUNK):
         if file.tell() + len(chunk) > MAX_BYTES:
-            raise BackboneError(f"{url} has more than the {MAX_BYTES:,} bytes that are fetched")
+            raise _too_large(url)
         file.write(chunk)
+
+
+def _too_large(what: str) -> BackboneError:
+    return BackboneError(f"{what} has more than the {MAX_BYTES:,} bytes that are fetched")
 
 
 def _must_answer(endpoint: str, what: str) -> None:
