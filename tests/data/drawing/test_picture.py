@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from carspotter.data.drawing.brush import Camera, half_width, hull
-from carspotter.data.drawing.models import BIRKA, CAR_MODELS, TRUCK, TWINS, CarModel
+from carspotter.data.drawing.models import BIRKA, CAR_MODELS, TRUCK, TWINS
 from carspotter.data.drawing.picture import blur, darken, draw_interior, draw_photo, encode
+from carspotter.data.drawing.shape import CarModel
 from carspotter.data.drawing.shot import AZIMUTHS, COLOURS, ELEVATIONS, VIEW_SHARES, Shot, ViewName, draw_shot
 
 SIZE = (96, 128)

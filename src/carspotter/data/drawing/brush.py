@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from PIL import ImageDraw, ImageFont
 
-from carspotter.data.drawing.models import CarModel, Corner
+from carspotter.data.drawing.shape import CarModel, Corner
 
 Rgb = tuple[int, int, int]
 Colour = Rgb | tuple[int, int, int, int]

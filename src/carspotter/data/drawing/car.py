@@ -6,8 +6,8 @@ from PIL import Image, ImageDraw
 
 from carspotter.data.drawing.brush import TYRE, Camera, Paint, Painter, Patch, circle, half_width, hull, shade
 from carspotter.data.drawing.flank import paint_flank
-from carspotter.data.drawing.models import CarModel, Corner
 from carspotter.data.drawing.parts import paint_strip
+from carspotter.data.drawing.shape import CarModel, Corner
 
 
 def draw_car(picture: Image.Image, car: CarModel, camera: Camera, paint: Paint) -> Painter:

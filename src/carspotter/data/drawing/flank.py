@@ -25,7 +25,7 @@ from carspotter.data.drawing.brush import (
     half_width,
     shade,
 )
-from carspotter.data.drawing.models import CarModel, Rim
+from carspotter.data.drawing.shape import CarModel, Rim
 
 ROUNDING = 0.14
 """Share of a profile's edge that a rounded corner takes. Assumption: sharper looks like paper, softer like soap."""

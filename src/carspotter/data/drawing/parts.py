@@ -25,7 +25,7 @@ from carspotter.data.drawing.brush import (
     shade,
     text_font,
 )
-from carspotter.data.drawing.models import Grille, Lamp, RearLamp
+from carspotter.data.drawing.shape import Grille, Lamp, RearLamp
 
 
 def paint_strip(painter: Painter, patch: Patch, role: str, paint: Paint) -> None:

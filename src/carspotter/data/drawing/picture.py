@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from carspotter.data.drawing.backdrop import backdrop
 from carspotter.data.drawing.brush import Camera, Paint, Painter, Spot, text_font
 from carspotter.data.drawing.car import draw_car
-from carspotter.data.drawing.models import CarModel
+from carspotter.data.drawing.shape import CarModel
 from carspotter.data.drawing.shot import DISTANCE, Shot
 
 SUPERSAMPLING = 2
