@@ -104,6 +104,16 @@ def test_classes_meet_by_name_or_by_code(inside: Dataset) -> None:
         same_classes(Dataset(inside.photos, origin="x"), inside)
 
 
+def test_classes_that_differ_by_their_case_alone_stay_two(inside: Dataset) -> None:
+    known = Dataset((), ("Rio", "RIO", "Ceed"), ("Rio", "RIO", "Ceed"), "ours")
+    photos = tuple(replace(inside.photos[0], id=name, label=name) for name in ("RIO", "Rio", "CEED"))
+    theirs = Dataset(photos, ("RIO", "Rio", "CEED"), ("RIO", "Rio", "CEED"), "theirs")
+    assert [photo.label for photo in same_classes(theirs, known).photos] == ["RIO", "Rio", "Ceed"]
+    lower = Dataset((replace(photos[0], label="rio"),), ("rio",), ("rio",), "theirs")
+    with pytest.raises(SourceError, match="class rio of theirs may be Rio or RIO of ours; rename it"):
+        same_classes(lower, known)
+
+
 @pytest.mark.usefixtures("runs_db")
 @pytest.mark.slow
 def test_outside_photos_train_with_their_weight_and_never_validate(inside: Dataset, tmp_path: Path) -> None:

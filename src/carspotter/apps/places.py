@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -18,20 +18,21 @@ class Place:
 
     Args:
         output: a file, or `URL#TABLE`.
+        reads: files that the work reads.
 
     Raises:
-        SourceError: neither of the two, or a file that cannot be written.
+        SourceError: neither of the two, or a file that cannot be written or is read.
 
     Attributes:
         target: the table of a database; None for a file.
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, reads: Iterable[str] = ()) -> None:
         self.target: Target | None = read_target(output) if is_database(output) else None
         self._output = output
         if self.target is None:
             check_ending(output)
-            check_writable(output)
+            check_writable(output, reads=reads)
 
     def __str__(self) -> str:
         return self._output if self.target is None else str(self.target)

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,13 +65,19 @@ def whole_file(path: str | Path) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
 
 
-def check_writable(path: str | Path) -> None:
+def check_writable(path: str | Path, *, reads: Iterable[str | Path | None] = ()) -> None:
     """Pass when a file can be written there; ask before the work. What stands there stays; missing folders are made.
 
+    Args:
+        path: of the file.
+        reads: what the work reads, which must be there afterwards as it was.
+
     Raises:
-        SourceError: as for `whole_file`.
+        SourceError: as for `whole_file`, or it is read.
     """
     target = Path(os.path.realpath(path))
+    if any(place is not None and _is_same(target, Path(place)) for place in reads):
+        raise SourceError(f"cannot write {visible(path)}: what stands there is read; choose another place")
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -80,6 +86,13 @@ def check_writable(path: str | Path) -> None:
             pass
     except OSError as fault:
         raise SourceError(f"cannot write {visible(path)}: {cause(fault)}; choose another place") from None
+
+
+def _is_same(target: Path, place: Path) -> bool:
+    try:
+        return target.samefile(place)
+    except OSError:  # one of them is not there, or nobody may look: whoever reads it says so
+        return False
 
 
 def hash_file(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import ParamSpec, TypeVar
@@ -27,7 +27,16 @@ from carspotter.data.wording import brief, cause, count, some
 from carspotter.errors import Reason, SourceError
 from carspotter.records import Dataset, Photo, Reading
 
-__all__ = ["Contest", "find_contest", "list_photos", "read_again", "read_columns", "read_contest", "read_source"]
+__all__ = [
+    "Contest",
+    "find_contest",
+    "list_photos",
+    "read_again",
+    "read_columns",
+    "read_contest",
+    "read_source",
+    "tables_of",
+]
 
 READABLE_TABLES = frozenset({".csv", ".tsv", ".parquet", ".xlsx"})
 TRAIN_TABLE = "train.csv"
@@ -148,6 +157,19 @@ def find_contest(source: str | Path) -> Path | None:
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def tables_of(*sources: str | Path | None) -> Iterator[Path]:
+    """Files that sources are or are ruled by, which nothing may be written over; None is no source.
+
+    Raises:
+        SourceError: a folder cannot be opened.
+    """
+    for path in (Path(source) for source in sources if source is not None):
+        folder = path if path.is_dir() else path.parent
+        yield from (path, *(folder / name for name in (CLASSES_TABLE, *SAMPLE_TABLES)))
+        if path.exists() and (table := _find_table(path)) is not None:
+            yield table
 
 
 def read_contest(source: str | Path) -> Contest:

@@ -74,7 +74,10 @@ def submit(
 ) -> None:
     """Answer a contest: exactly the sample's rows, or nothing is written."""
     from carspotter.apps.answering import answer_contest
+    from carspotter.data.disk import check_writable
+    from carspotter.data.source import tables_of
     from carspotter.data.wording import count
 
+    check_writable(output, reads=tables_of(contest))
     answers = answer_contest(model, contest, output, tta, runtime)
     say(f"{count(answers, 'answer')} in {output}")

@@ -85,7 +85,7 @@ def audit(
     out first, and what was decided is not asked again. Unreadable photos make the exit code 3.
     """
     from carspotter.data.disk import check_writable
-    from carspotter.data.source import read_source
+    from carspotter.data.source import read_source, tables_of
     from carspotter.data.table import write_table
     from carspotter.tracking.decisions import apply_decisions, read_decisions
     from carspotter.training.audit import audit as judge
@@ -93,7 +93,7 @@ def audit(
     if model is not None and backbone:
         raise typer.BadParameter("--model looks by itself; leave --backbone out")
     for name in (TABLE, PAGE):
-        check_writable(output / name)
+        check_writable(output / name, reads=(*tables_of(source, *(against or ())), decisions))
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
     )

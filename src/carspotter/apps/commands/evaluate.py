@@ -54,11 +54,11 @@ def evaluate(
     own set by what each network answered on the photos that it had not seen. Unreadable photos make the exit code 3.
     """
     from carspotter.data.disk import check_writable
-    from carspotter.data.source import read_columns, read_source
+    from carspotter.data.source import read_columns, read_source, tables_of
     from carspotter.inference.predictor import load
 
     for name in (PAGE, FIGURES, ANSWERS):
-        check_writable(output / name)
+        check_writable(output / name, reads=tables_of(source))
     predictor = load(model, runtime=runtime)
     dataset = read_source(
         source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column

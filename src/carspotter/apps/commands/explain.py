@@ -48,11 +48,13 @@ def explain(
     (all packaged recipes but `seed`); others need PyTorch. The check below it hides the hottest part and asks again.
     """
     from carspotter.apps.explain_picture import check_picture, draw_explanation
+    from carspotter.data.disk import check_writable
     from carspotter.inference.explanation import explain as explain_photo
     from carspotter.inference.predictor import load
     from carspotter.records import Location, Photo
 
     check_picture(output)
+    check_writable(output, reads=[photo])
     predictor = load(model, threads=1, runtime=runtime)
     asked = Photo(photo.name, Location(str(photo)))
     try:

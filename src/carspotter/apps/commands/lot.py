@@ -92,7 +92,8 @@ def lot(
     from carspotter.data.listing import list_place
     from carspotter.inference.predictor import load
 
-    place, wanted = Place(output), Wanted(model_column, photo_column, price_column, year_column, key_column, as_given)
+    wanted = Wanted(model_column, photo_column, price_column, year_column, key_column, as_given)
+    place = Place(output, reads=[ads])
     predictor, listing = load(model, runtime=runtime), list_place(photos)
     notes(listing.notes)
     with closing(read_ads(ads, query, wanted, place)) as pieces, progress() as show:

@@ -72,12 +72,13 @@ def mine(
     """
     from carspotter.apps.training import read_labelled
     from carspotter.data.disk import check_writable
+    from carspotter.data.source import tables_of
     from carspotter.data.table import check_ending, write_table
     from carspotter.training.look import look
     from carspotter.training.mine import check_place, prospect, retrain
 
     check_ending(listed)
-    check_writable(listed)
+    check_writable(listed, reads=(*tables_of(source, pool), decisions))
     if output is not None:
         check_place(output, model)
     columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}

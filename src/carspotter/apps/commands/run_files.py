@@ -77,6 +77,7 @@ def import_seed(log: Log, report: Report = None) -> None:
     Every row becomes a run. Copied or edited histories and rows without one are marked, with the reason, so that
     `effect` and `best` leave them out. A second import of the same log adds nothing.
     """
+    from carspotter.data.disk import check_writable
     from carspotter.data.table import check_ending, write_table
     from carspotter.data.wording import count
     from carspotter.tracking.runs import open_store
@@ -84,6 +85,7 @@ def import_seed(log: Log, report: Report = None) -> None:
 
     if report is not None:
         check_ending(report)
+        check_writable(report, reads=[log])
     found = read_seed_log(log)
     say(found)
     if report is not None:
