@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from carspotter.inference.bundle import read_bundle, write_bundle
 from carspotter.inference.examination import examine, examine_answers
 from carspotter.inference.predictor import load
 from carspotter.recipe import load_recipe
-from carspotter.records import Dataset, HeldOut, Scores, Split
+from carspotter.records import Birth, Calibration, Dataset, HeldOut, Reading, Scores, Split
 from carspotter.tracking.out_of_fold import out_of_fold
 from carspotter.tracking.runs import open_store
 from carspotter.tracking.unseen import leave_out_trained
@@ -138,17 +139,24 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(
 def test_photos_that_trained_are_left_out_and_those_that_fitted_are_told(photos: Path, tmp_path: Path) -> None:
     dataset = scan(read_source(photos)).dataset
     ids = [photo.id for photo in dataset.photos]
-    with open_store().start(load_recipe("fast"), dataset) as run:
+    birth = Birth(source=Reading(source=str(photos), decisions="decided.csv"))
+    with open_store().start(load_recipe("fast"), dataset, birth=birth) as run:
         run.split(Split(tuple(ids[:8]), tuple(ids[8:11]), "by hand"))
         run.finish()
     card = read_bundle(write_tiny_bundle(tmp_path / "tiny").folder).card
-    ours = card.model_copy(update={"provenance": card.provenance.model_copy(update={"run_id": run.id})})
+    origin = card.provenance.model_copy(update={"run_id": run.id})
+    calibration = Calibration(temperature=1.0, method="by hand", photos=3)
+    ours = card.model_copy(update={"provenance": origin, "calibration": calibration})
     unseen, told = leave_out_trained(ours, dataset)
     assert [photo.id for photo in unseen.photos] == ids[8:]
-    assert told.startswith("8 photos with names of photos that trained the model are left out. 3 photos validated")
+    both = "8 photos with names of photos that trained the model are left out. 3 photos validated the training"
+    missed = "It was trained after the decisions in decided.csv, which these photos lack: judge it with --decisions."
+    assert told == f"{both} and fitted its calibration, which looks too good on them. {missed}"
+    decided = replace(dataset, reading=birth.source)
+    assert leave_out_trained(ours.model_copy(update={"calibration": None}), decided)[1] == f"{both}."
     assert leave_out_trained(ours, dataset.subset(range(11, 15)))[1] == ""
     assert "photos that fitted its calibration may be among" in leave_out_trained(card, dataset, remembers=True)[1]
-    with pytest.raises(SourceError, match=r"all 8 photos of .* have names of photos that trained this model"):
+    with pytest.raises(SourceError, match=r"all 8 photos of .* trained this model; .* judge it with --decisions"):
         leave_out_trained(ours, dataset.subset(range(8)))
 
 
@@ -255,6 +263,20 @@ def test_a_model_of_every_fold_is_judged_by_what_its_networks_had_answered(
     (photos / "GREEN" / "0.png").unlink()  # of another set its names tell, and the joined network answers
     assert main(["evaluate", str(joined), str(photos), "-o", str(out)]) == 2
     assert "of its own set, whole and read as for the training, it is judged out of fold" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("runs_db")
+def test_a_model_is_judged_by_the_labels_that_were_decided(
+    photos: Path, joined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paint(photos / "BLUE" / "interior.png", 1)
+    drop = "BLUE/interior.png,outlier,drop,,me,2026-11-27"
+    (tmp_path / "decided.csv").write_text(f"id,kind,decision,label,who,when\n{drop}\n")
+    words = ["evaluate", str(joined), str(photos), "-o", str(tmp_path / "report")]
+    assert main(words) == 2  # it alone is none of those that trained, and one judges nothing
+    assert main([*words, "--decisions", str(tmp_path / "decided.csv")]) == 0
+    assert (figures(tmp_path / "report")["n"], figures(tmp_path / "report")["out_of_fold"]) == (13, True)
+    assert "1 photo dropped by decisions: BLUE/interior.png" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("runs_db")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from carspotter.data.wording import brief
 from carspotter.errors import SourceError, TrackingError
-from carspotter.records import BundleCard, Dataset
+from carspotter.records import Birth, BundleCard, Dataset, Run
 from carspotter.tracking.runs import open_store
 
 
@@ -27,14 +28,28 @@ def leave_out_trained(card: BundleCard, dataset: Dataset, *, remembers: bool = F
     trained = {photo for split in splits for photo in split.train}
     unseen = dataset.subset([at for at, photo in enumerate(dataset.photos) if photo.id not in trained])
     left_out = len(dataset.photos) - len(unseen.photos)
+    missed = _missed_decisions(store.get(card.provenance.run_id), dataset)
     if left_out and not unseen.photos:
         whole = "; of its own set, whole and read as for the training, it is judged out of fold"
         raise SourceError(
             f"all {left_out} photos of {dataset.origin} have names of photos that trained this model; "
             f"judge it on others, or rename these if they are others{whole if card.members > 1 else ''}"
+            f"{missed and f'. {missed}'}"
         )
     told = f"{left_out} photos with names of photos that trained the model are left out. " if left_out else ""
     validated = {photo for split in splits for photo in split.validation}
-    if fitted := validated & {photo.id for photo in unseen.photos}:
-        told += f"{len(fitted)} photos validated the training and fitted its calibration, which looks too good on them."
+    if judged := validated & {photo.id for photo in unseen.photos}:
+        told += f"{len(judged)} photos validated the training"
+        told += " and fitted its calibration, which looks too good on them. " if card.calibration else ". "
+    if left_out or judged:
+        told += missed
     return unseen, told.strip()
+
+
+def _missed_decisions(run: Run, dataset: Dataset) -> str:
+    """That the training carried out decisions on its photos, and whoever read these did not."""
+    then = (run.birth or Birth()).source
+    table = then.decisions if then else None
+    if table is None or (dataset.reading and dataset.reading.decisions):
+        return ""
+    return f"It was trained after the decisions in {brief(table)}, which these photos lack: judge it with --decisions."

@@ -41,6 +41,7 @@ def evaluate(
     output: OutFolder = Path("report"),
     tta: options.Tta = 1,
     runtime: options.Runtime = "onnxruntime",
+    decisions: options.Decisions = None,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
@@ -53,18 +54,17 @@ def evaluate(
     them. Where neither tells, the report says that they may be among the others. A model of every fold is judged on its
     own set by what each network answered on the photos that it had not seen. Unreadable photos make the exit code 3.
     """
+    from carspotter.apps.training import read_labelled
     from carspotter.data.disk import check_writable
-    from carspotter.data.source import read_columns, read_source, tables_of
+    from carspotter.data.source import read_columns, tables_of
     from carspotter.inference.predictor import load
 
     for name in (PAGE, FIGURES, ANSWERS):
-        check_writable(output / name, reads=tables_of(source))
+        check_writable(output / name, reads=(*tables_of(source), decisions))
     predictor = load(model, runtime=runtime)
-    dataset = read_source(
-        source, photos=photos, id_column=id_column, label_column=label_column, group_column=group_column
-    )
+    named = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
+    dataset = read_labelled(source, photos, decisions, **named)
     columns = read_columns(source, slice_column or [], photos=photos, id_column=id_column)
-    notes(dataset.notes)
     with progress() as show:
         found, remarks = _examine(predictor, dataset, tta, columns, show)
     _write(output, f"{predictor.card.name} on {source.name}", remarks, found)

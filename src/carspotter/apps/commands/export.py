@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from carspotter.apps import options
-from carspotter.apps.console import note, notes, progress, say, table
+from carspotter.apps.console import note, progress, say, table
 from carspotter.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def export(
     int8: Integers = False,
     bf16: Half = False,
     force: Force = False,
+    decisions: options.Decisions = None,
     photos: options.Photos = None,
     id_column: options.IdColumn = None,
     label_column: options.LabelColumn = None,
@@ -55,15 +56,14 @@ def export(
     the share of photos not named moves by more than three points. It is a model folder like any other; whether it is
     faster depends on the processor. Commands compute it by --runtime.
     """
-    from carspotter.data.source import read_source
+    from carspotter.apps.training import read_labelled
     from carspotter.evaluation.paired import percent_points
     from carspotter.inference.bundle import check_target
     from carspotter.training.gated_export import export_gated
 
     precision = _precision(to, int8=int8, bf16=bf16)
     check_target(output)
-    source = read_source(validate, photos=photos, id_column=id_column, label_column=label_column)
-    notes(source.notes)
+    source = read_labelled(validate, photos, decisions, id_column=id_column, label_column=label_column)
     with progress() as show:
         found = export_gated(
             model, source, output, runtime=RUNTIMES[to], precision=precision, force=force, progress=show
