@@ -94,7 +94,9 @@ def test_a_set_without_labels_is_audited_for_the_rest(
     assert [row["id"] for row in found["dark"]] == ["dark.jpg"]
     err = capsys.readouterr().err
     assert "labels were not judged" in err
-    assert "1 photos could not be read" in err
+    told = "red: 1 photo could not be read, so nothing is told of broken.jpg (not_a_photo)"
+    assert told in err
+    assert told in (out / "audit.html").read_text(encoding="utf-8")
 
 
 HEADER = "id,kind,decision,label,who,when,why"
@@ -162,11 +164,15 @@ def test_equal_ids_in_two_sets_are_two_photos(cars: Path, tmp_path: Path) -> Non
     other = tmp_path / "test"
     (other / "green").mkdir(parents=True)
     scene(104, 1).convert("L").save(other / "green" / "104.jpg", quality=90)
-    assert main(["audit", str(cars), "--model", str(model), "--against", str(other), "-o", str(out)]) == 0
+    words = ["audit", str(cars), "--model", str(model), "--against", str(other), "-o", str(out)]
+    assert main(words) == 0
     assert [(row["id"], row["suggestion"]) for row in issues(out)["leak"]] == [("green/104.jpg", "green/104.jpg")]
     page = (out / "audit.html").read_text(encoding="utf-8")
     first, second = thumbnails(page[page.index('id="leak"') :])[:2]
     assert first != second
+    (other / "green" / "broken.jpg").write_bytes(b"nothing")
+    assert main(words) == 3
+    assert "test: 1 photo could not be read" in (out / "audit.html").read_text(encoding="utf-8")
 
 
 def test_a_contests_test_photos_stand_beside_a_set_called_test(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from carspotter.data.duplicates import group_copies
 from carspotter.data.quality import measure_all
 from carspotter.data.scan import Scan, scan
-from carspotter.data.wording import count
+from carspotter.data.wording import count, some
 from carspotter.errors import SourceError
 from carspotter.evaluation.near import Near, find_near
 from carspotter.inference.finder import Seer, look_for_vehicles
@@ -36,11 +36,13 @@ class Audit:
         dataset: as scanned; what could not be read is in `rejected`.
         findings: by kind, the surest first.
         notes: how far to trust them, a sentence each.
+        unread: how many photos of all sets could not be read; the notes name some.
     """
 
     dataset: Dataset
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    unread: int
 
 
 def audit(
@@ -81,7 +83,9 @@ def audit(
     about, notes = label_findings(looked.dataset, own, nears, groups, spoiled)  # 5. labels
     found += [*about, *copy_findings(photos, copies, sets)]
     told = [sentence for one in own for sentence in one.told(looked)] if about else []
-    return Audit(looked.dataset, _listed(found), (*notes, *told, *_unread(others)))
+    lost = [_unread(one.dataset) for one in scans if one.dataset.rejected]
+    unread = sum(len(one.dataset.rejected) for one in scans)
+    return Audit(looked.dataset, _listed(found), (*notes, *told, *lost), unread)
 
 
 def _by_themselves(
@@ -95,9 +99,9 @@ def _by_themselves(
     return [*taken, *strange], spoiled | {f.id: "an outlier" for f in strange if f.is_issue}
 
 
-def _unread(others: Mapping[str, Scan]) -> list[str]:
-    refused = [other.dataset for other in others.values() if other.dataset.rejected]
-    return [f"{dataset.origin}: {count(len(dataset.rejected), 'photo')} could not be read" for dataset in refused]
+def _unread(dataset: Dataset) -> str:
+    named = some([f"{one.id} ({one.reason})" for one in dataset.rejected])
+    return f"{dataset.origin}: {count(len(dataset.rejected), 'photo')} could not be read, so nothing is told of {named}"
 
 
 def _listed(found: Sequence[Finding]) -> tuple[Finding, ...]:

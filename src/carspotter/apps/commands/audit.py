@@ -82,11 +82,12 @@ def audit(
 
     Findings are suspicions, the surest first of each kind: look at them, and decide in a table with the columns id,
     kind, decision (keep, relabel, drop), label, who, when, why, for `train --decisions`. Given here, they are carried
-    out first, and what was decided is not asked again. Unreadable photos make the exit code 3.
+    out first, and what was decided is not asked again. Unreadable photos of any set make the exit code 3.
     """
     from carspotter.data.disk import check_writable
     from carspotter.data.source import read_source, tables_of
     from carspotter.data.table import write_table
+    from carspotter.data.wording import count
     from carspotter.tracking.decisions import apply_decisions, read_decisions
     from carspotter.training.audit import audit as judge
 
@@ -109,8 +110,8 @@ def audit(
     _write_page(output / PAGE, str(source), found, others)
     _summarise(found)
     say(f"findings in {output / TABLE}, to look at in {output / PAGE}")
-    if found.dataset.rejected:
-        note(f"{len(found.dataset.rejected)} photos could not be read; `carspotter check` names them")
+    if found.unread:
+        note(f"{count(found.unread, 'photo')} could not be read, see above; `carspotter check` names the cures")
         raise typer.Exit(EXIT_SOME_REFUSED)
 
 
