@@ -76,7 +76,9 @@ def test_a_map_of_gradients_is_not_called_exact() -> None:
     answer = Answer("photo", Verdict.NAMED)
     found = Explanation(answer, 0, 1, 2.0, np.full((2, 2), 0.5), False, 1.0, 1.5, view, scores)
     assert lead(found) == "2.00 in logits, of which the photo gives 0.50 (to first order: the head is not linear)"
-    assert lead(replace(found, exact=True)).endswith("gives 0.50 (exact: the head is linear)")
+    exact = replace(found, exact=True)
+    assert lead(exact).endswith("gives 0.50 (exact: the head is linear)")
+    assert lead(replace(exact, placeless=-0.02)).endswith("0.50, tokens of no place -0.02 (exact: the head is linear)")
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from carspotter.tracking.decisions import (
     apply_decisions,
     decide,
     decided_so_far,
+    finding_of,
     read_decisions,
     undecided,
     undo,
 )
 
-HEAD = ",".join(COLUMNS)
+HEAD = ",".join(COLUMNS[:-1])
 
 
 def dataset() -> Dataset:
@@ -123,7 +124,7 @@ def test_a_class_without_a_photo_left_goes_with_its_code(tmp_path: Path) -> None
 
 
 def test_an_id_as_our_own_table_writes_it_is_known(tmp_path: Path) -> None:
-    write_table(tmp_path / "d.csv", COLUMNS, [("=e", "dark", "drop", "", "ann", "2026-11-22", "")])
+    write_table(tmp_path / "d.csv", COLUMNS, [("=e", "dark", "drop", "", "ann", "2026-11-22", "", "")])
     assert "'=e" in (tmp_path / "d.csv").read_text(encoding="utf-8")
     after = apply_decisions(dataset(), read_decisions(tmp_path / "d.csv"))
     assert "=e" not in {photo.id for photo in after.photos}
@@ -183,6 +184,21 @@ def test_only_the_finding_that_was_decided_is_left_out() -> None:
     assert undecided(found, [kept]) == tuple(found[1:])
     assert undecided(found, [replace(kept, id="=e")]) == tuple(found[1:])
     assert undecided(found, []) == tuple(found)
+
+
+def test_a_copy_that_was_decided_silences_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    old, new = (Finding("a", Kind.LEAK, 0.1, True, "", suggestion=other) for other in ("-val.jpg", "test.jpg"))
+    kept = Decision("a", Kind.LEAK, Verb.KEEP, "", "ann", "2026-11-26", "", 0, "-val.jpg")
+    assert undecided([old, new], decide(path, kept)) == (new,)
+    made = decide(path, replace(kept, suggestion="test.jpg"))
+    assert undecided([old, new], read_decisions(path)) == ()
+    assert [finding_of(one) for one in made] == [finding_of(one) for one in read_decisions(path)]
+    assert undecided([old, new], undo(path, "a", Kind.LEAK, "-val.jpg")) == (old,)
+    assert undecided([old, new], [replace(kept, suggestion="")]) == ()
+    relabel = replace(kept, kind=Kind.LABEL_ERROR, decision=Verb.RELABEL, label="polo", suggestion="polo")
+    again = Finding("a", Kind.LABEL_ERROR, 0.1, True, "", suggestion="golf")
+    assert undecided([again], [relabel]) == ()  # the person has looked, whatever is suggested now
 
 
 def test_a_table_of_which_everything_was_undone_decides_nothing(tmp_path: Path) -> None:

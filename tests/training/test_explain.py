@@ -21,9 +21,10 @@ from carspotter.errors import BackboneError, BundleError
 from carspotter.evaluation.deletion import area, deletion_curve, drawn, hottest_first
 from carspotter.evaluation.explain import Floats, agrees, heatmap, lay_out, upsample
 from carspotter.inference.bundle import MODEL, WEIGHTS, Bundle, write_bundle
+from carspotter.inference.explanation import explain
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.reference import read_head_rows
-from carspotter.records import Geometry, Pixels
+from carspotter.records import Geometry, Photo, Pixels
 from carspotter.training.backbones import RANDOM, find_backbone, load_backbone
 from carspotter.training.classifier import Body, Classifier, Head
 from carspotter.training.explain import gradient_map, load_classifier, rows_of
@@ -327,6 +328,12 @@ def test_a_transformer_that_averages_its_tokens_has_a_map(tmp_path: Path) -> Non
     placed = lay_out(cells, HEIGHT, WIDTH)
     assert placed is not None
     assert placed.shape == (4, 6)
+    with torch.no_grad():
+        classifier.head.linear.bias.zero_()
+    found = explain(load(bundle_of(classifier, tmp_path / "unbiased", name).folder), Photo("a", png(photo)))
+    assert found.exact
+    assert abs(found.placeless) > 1e-3
+    assert found.seen + found.placeless == pytest.approx(found.lead, abs=1e-4)
 
 
 def test_a_net_that_timm_does_not_know(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ LINE = 1.5
 """Height of a line, in heights of its letters."""
 THUMB_RATIO = 3 / 4
 """Height of a neighbour's cell to its width; ads are 4:3."""
+SHOWN = 0.005
+"""A smaller part of a lead is 0.00 in print."""
 PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (110, 110, 110)
 
 
@@ -104,7 +106,8 @@ def compared(found: Explanation, classes: Sequence[str]) -> str:
 def lead(found: Explanation) -> str:
     """How far the answer leads, and how far to believe what the photo gives of it."""
     source = "exact: the head is linear" if found.exact else "to first order: the head is not linear"
-    return f"{found.lead:.2f} in logits, of which the photo gives {found.seen:.2f} ({source})"
+    tokens = f", tokens of no place {found.placeless:+.2f}" if abs(found.placeless) >= SHOWN else ""
+    return f"{found.lead:.2f} in logits, of which the photo gives {found.seen:.2f}{tokens} ({source})"
 
 
 def _check(found: Explanation) -> str:

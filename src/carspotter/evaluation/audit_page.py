@@ -15,7 +15,6 @@ Photos = Mapping[tuple[str, str], Photo]
 
 SHOWN = 60
 """Findings of a kind on the page; the table has all (assumption: a page of a few megabytes still opens on a phone)."""
-PAIRED = (Kind.LEAK, Kind.EXACT_DUPLICATE, Kind.NEAR_DUPLICATE)
 
 TITLES = MappingProxyType(
     {
@@ -56,7 +55,7 @@ def _section(kind: Kind, findings: Sequence[Finding], photos: Photos) -> str:
     if kind is Kind.CLASS_OVERLAP:
         rows = "".join(f"<li>{text(f.id)} and {text(f.suggestion)}: {text(f.why)}</li>" for f in findings[:SHOWN])
         return f"{head}<ul>{rows}</ul>"
-    wide = " wide" if kind in PAIRED else ""
+    wide = " wide" if kind.is_paired else ""
     return f'{head}<div class="grid{wide}">{"".join(_figure(f, photos) for f in findings[:SHOWN])}</div>'
 
 
@@ -64,9 +63,9 @@ def _figure(finding: Finding, photos: Photos) -> str:
     photo = photos.get(("", finding.id))
     label = "" if photo is None or photo.label is None else f"labelled <b>{text(photo.label)}</b>"
     picture = thumbnail(photo)
-    if finding.kind in PAIRED:
+    if finding.kind.is_paired:
         picture = f'<div class="pair">{picture}{thumbnail(photos.get((finding.within, finding.suggestion)))}</div>'
     hint = f", perhaps <b>{text(finding.suggestion)}</b>" if finding.kind is Kind.LABEL_ERROR else ""
-    other = f" and {text(finding.suggestion)}" if finding.kind in PAIRED else ""
+    other = f" and {text(finding.suggestion)}" if finding.kind.is_paired else ""
     caption = f"{text(finding.id)}{other}<br>{label}{hint}<br><small>{text(finding.why)} · {finding.score:.3f}</small>"
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"

@@ -45,11 +45,12 @@ class Explanation:
         against: the other.
         lead: logit of `named` minus that of `against`.
         cells: (h, w) what each cell adds to the lead; their mean is `seen`.
-        exact: whether the head is linear, so that lead = seen + a difference of biases.
+        exact: whether the head is linear, so that lead = seen + placeless + a difference of biases.
         hottest_hidden: the lead with the hottest fifth of the cells hidden.
         drawn_hidden: the same for a fifth drawn by chance, mean of several.
         view: (H, W, 3) what the net saw, larger.
         embedding: (D,) of the photo.
+        placeless: what a transformer's tokens that stand for no place of the photo add to the lead.
     """
 
     answer: Answer
@@ -62,10 +63,11 @@ class Explanation:
     drawn_hidden: float
     view: Pixels
     embedding: npt.NDArray[np.float32]
+    placeless: float = 0.0
 
     @property
     def seen(self) -> float:
-        """The part of the lead that is in the photo; the rest is in the biases."""
+        """The part of the lead that lies in places of the photo."""
         return float(self.cells.mean())
 
 
@@ -105,6 +107,7 @@ def explain(
         raise BundleError(
             f"{predictor.bundle.folder}: its head is not linear, so its map needs gradients, that is torch"
         )
+    of_all = float(cells.mean())
     cells = _placed(predictor.bundle, cells)
     hottest, by_chance = _hidden(predictor, view, cells, named, other)
     scores = Scores((photo.id,), found.logits, found.embeddings)
@@ -120,6 +123,7 @@ def explain(
         drawn_hidden=by_chance,
         view=_shown(predictor, photo, pixels),
         embedding=found.embeddings[0],
+        placeless=of_all - float(cells.mean()),
     )
 
 

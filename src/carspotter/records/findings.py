@@ -21,6 +21,11 @@ class Kind(StrEnum):
     ODD_ASPECT = "odd_aspect"
     CLASS_OVERLAP = "class_overlap"
 
+    @property
+    def is_paired(self) -> bool:
+        """Whether such a finding is about a photo and a copy of it."""
+        return self in (Kind.LEAK, Kind.EXACT_DUPLICATE, Kind.NEAR_DUPLICATE)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -70,6 +75,7 @@ class Decision:
         when: ISO 8601.
         why: in words; may be empty.
         line: where it stands in the table, from 1.
+        suggestion: of the finding. Where that is about a copy, so is the decision; empty: it is about all of them.
     """
 
     id: str
@@ -80,3 +86,4 @@ class Decision:
     when: str
     why: str
     line: int
+    suggestion: str = ""

@@ -1,7 +1,8 @@
 """What a person decided about findings: a table that anybody can edit, applied to a set without touching it.
 
-One row per finding: `id, kind, decision, label, who, when, why`. The decision is keep, relabel (with the new class in
-`label`) or drop. A decision is undone by removing its line: the set it is applied to is always the source's own.
+One row per finding: `id, kind, decision, label, who, when, why, suggestion`. The decision is keep, relabel (with the
+new class in `label`) or drop; `suggestion`, which may be left out, is that of the finding: which copy was meant. A
+decision is undone by removing its line: the set it is applied to is always the source's own.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from carspotter.data.wording import brief, count, some
 from carspotter.errors import SourceError
 from carspotter.records import Dataset, Decision, Finding, Kind, Photo, Verb
 
-COLUMNS = ("id", "kind", "decision", "label", "who", "when", "why")
+COLUMNS = ("id", "kind", "decision", "label", "who", "when", "why", "suggestion")
 NEEDED = ("id", "kind", "decision", "who", "when")
+FindingKey = tuple[Kind, str, str]
+"""Kind, photo, and where it is a finding about a copy this one; empty: any copy."""
 
 
 def read_decisions(path: str | Path) -> tuple[Decision, ...]:
@@ -74,10 +77,12 @@ def apply_decisions(dataset: Dataset, decisions: Sequence[Decision]) -> Dataset:
 def undecided(findings: Sequence[Finding], decisions: Sequence[Decision]) -> tuple[Finding, ...]:
     """The findings that nobody decided about: a person who kept, relabelled or dropped a photo need not be asked again.
 
-    A decision is about one kind of finding of one photo; another kind of the same photo stays.
+    A decision is about one kind of finding of one photo, and where it names a copy, about this one; another kind of the
+    same photo stays, and so does a copy that came since.
     """
-    decided = {(decision.kind, decision.id) for decision in decisions}
-    return tuple(f for f in findings if decided.isdisjoint({(f.kind, f.id), (f.kind, str(neutral(f.id)))}))
+    decided = {finding_key(one.kind, one.id, one.suggestion) for one in decisions}
+    keys = [{finding_key(f.kind, f.id, other) for other in ("", f.suggestion)} for f in findings]
+    return tuple(f for f, mine in zip(findings, keys, strict=True) if decided.isdisjoint(mine))
 
 
 def write_decisions(path: str | Path, decisions: Sequence[Decision]) -> None:
@@ -86,7 +91,7 @@ def write_decisions(path: str | Path, decisions: Sequence[Decision]) -> None:
     Raises:
         SourceError: the place cannot be written.
     """
-    rows = [(d.id, d.kind.value, d.decision.value, d.label, d.who, d.when, d.why) for d in decisions]
+    rows = [(d.id, d.kind.value, d.decision.value, d.label, d.who, d.when, d.why, d.suggestion) for d in decisions]
     write_table(path, COLUMNS, rows)
 
 
@@ -96,7 +101,7 @@ def decide(path: str | Path, decision: Decision) -> tuple[Decision, ...]:
     Raises:
         SourceError: the table is damaged, cannot be written, or already says otherwise about the photo.
     """
-    kept = [d for d in decided_so_far(path) if not _same(d, decision.id, decision.kind)]
+    kept = [d for d in decided_so_far(path) if finding_of(d) != finding_of(decision)]
     made = (*kept, replace(decision, line=len(kept) + 2))
     if faults := _contradictions(made):
         raise SourceError(faults)
@@ -104,20 +109,25 @@ def decide(path: str | Path, decision: Decision) -> tuple[Decision, ...]:
     return made
 
 
-def undo(path: str | Path, photo: str, kind: Kind) -> tuple[Decision, ...]:
+def undo(path: str | Path, photo: str, kind: Kind, suggestion: str = "") -> tuple[Decision, ...]:
     """Take the decision about one finding away.
 
     Raises:
         SourceError: as `decide`.
     """
-    kept = tuple(d for d in decided_so_far(path) if not _same(d, photo, kind))
+    kept = tuple(d for d in decided_so_far(path) if finding_of(d) != finding_key(kind, photo, suggestion))
     write_decisions(path, kept)
     return kept
 
 
-def _same(one: Decision, photo: str, kind: Kind) -> bool:
-    """Whether a decision is about this finding; a CSV has an apostrophe before ids that a spreadsheet would run."""
-    return one.kind is kind and one.id in {photo, str(neutral(photo))}
+def finding_of(decision: Decision) -> FindingKey:
+    """What a decision is about."""
+    return finding_key(decision.kind, decision.id, decision.suggestion)
+
+
+def finding_key(kind: Kind, photo: str, suggestion: str = "") -> FindingKey:
+    """What tells findings apart, with ids as a CSV writes them: an apostrophe before those that a spreadsheet runs."""
+    return kind, str(neutral(photo)), str(neutral(suggestion)) if kind.is_paired else ""
 
 
 def decided_so_far(path: str | Path) -> tuple[Decision, ...]:
@@ -135,9 +145,10 @@ def decided_so_far(path: str | Path) -> tuple[Decision, ...]:
 def _is_bare(path: str | Path) -> bool:
     """Whether a file holds our own header and nothing else, as the last undone decision leaves it."""
     header = ",".join(COLUMNS).encode()
+    older = header.removesuffix(b",suggestion")
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            return file.read(len(header) + 3).strip() == header
+            return file.read(len(header) + 3).strip() in (header, older)
     except OSError:
         return False  # whoever reads tables says what is wrong
 
@@ -182,6 +193,7 @@ def _decision(row: dict[str, str], line: int) -> Decision:
         when=row["when"].strip(),
         why=row.get("why", ""),
         line=line,
+        suggestion=row.get("suggestion", ""),
     )
 
 
@@ -196,7 +208,7 @@ def _contradictions(decisions: Sequence[Decision]) -> list[str]:
         deeds = {(d.decision, d.label) for d in made if d.decision is not Verb.KEEP}
         if len(deeds) > 1:
             faults.append(f"lines {lines} decide differently about {brief(photo)!r}; keep one of them")
-        elif max(Counter(d.kind for d in made).values()) > 1:
+        elif max(Counter(map(finding_of, made)).values()) > 1:
             faults.append(f"lines {lines} decide about one finding of {brief(photo)!r} twice; keep one of them")
     return faults
 

@@ -81,8 +81,9 @@ def audit(
     """Find wrong labels, strange photos, copies, leaks, dark and blurry photos, and classes that overlap.
 
     Findings are suspicions, the surest first of each kind: look at them, and decide in a table with the columns id,
-    kind, decision (keep, relabel, drop), label, who, when, why, for `train --decisions`. Given here, they are carried
-    out first, and what was decided is not asked again. Unreadable photos of any set make the exit code 3.
+    kind, decision (keep, relabel, drop), label, who, when, why, and suggestion to say which copy is meant, for `train
+    --decisions`. Given here, they are carried out first, and what was decided is not asked again. Unreadable photos of
+    any set make the exit code 3.
     """
     from carspotter.data.disk import check_writable
     from carspotter.data.source import read_source, tables_of

@@ -82,13 +82,13 @@ def _neighbours(
     from carspotter.data.source import read_source
     from carspotter.inference.neighbours import find_neighbours
 
-    if (reference := predictor.reference) is None:
-        return (), "no like training photos: the model has no reference.safetensors; train again to have them"
     known = {}
     if photos is not None:
         dataset = read_source(photos)
         notes(dataset.notes)
         known = {one.id: one for one in dataset.photos}
+    if (reference := predictor.reference) is None:
+        return (), "no like training photos: the model has no reference.safetensors; train again to have them"
     rows = tuple(
         find_neighbours(predictor, reference, known, found.embedding, label, count)
         for label in (found.named, found.against)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from carspotter.data.photo import read_bytes
-from carspotter.data.table import neutral, read_table
+from carspotter.data.table import read_table
 from carspotter.data.wording import brief, some
 from carspotter.errors import PhotoRefused, Reason, SourceError
 from carspotter.records import Dataset, Decision, Kind, Photo, Rejected, Verb
-from carspotter.tracking.decisions import decide, decided_so_far, undo
+from carspotter.tracking.decisions import FindingKey, decide, decided_so_far, finding_key, finding_of, undo
 
 NEEDED = ("id", "kind", "is_issue", "why", "suggestion")
 
@@ -71,7 +71,7 @@ class Review:
         """
         when = datetime.now(UTC).isoformat(timespec="seconds")
         why = suspect.why if verb is not Verb.KEEP else ""
-        made = Decision(suspect.id, suspect.kind, verb, label, self._who, when, why, line=0)
+        made = Decision(suspect.id, suspect.kind, verb, label, self._who, when, why, 0, suspect.suggestion)
         async with self._turn:
             self.decided = _by_finding(await asyncio.to_thread(decide, self._decisions, made))
 
@@ -82,11 +82,14 @@ class Review:
             SourceError: as `decide`.
         """
         async with self._turn:
-            self.decided = _by_finding(await asyncio.to_thread(undo, self._decisions, suspect.id, suspect.kind))
+            left = await asyncio.to_thread(undo, self._decisions, suspect.id, suspect.kind, suspect.suggestion)
+            self.decided = _by_finding(left)
 
     def decision(self, suspect: Suspect) -> Decision | None:
         """What was decided about a finding."""
-        return self.decided.get((str(neutral(suspect.id)), suspect.kind))
+        return self.decided.get(finding_key(suspect.kind, suspect.id, suspect.suggestion)) or self.decided.get(
+            finding_key(suspect.kind, suspect.id)
+        )
 
     async def bytes_of(self, photo: str) -> bytes | Rejected:
         """A photo as it lies in the source; the reason where it does not."""
@@ -98,9 +101,8 @@ class Review:
             return Rejected(photo, refused.reason, refused.sentence)
 
 
-def _by_finding(decisions: Sequence[Decision]) -> dict[tuple[str, Kind], Decision]:
-    """By id, as a CSV writes it, and kind."""
-    return {(str(neutral(one.id)), one.kind): one for one in decisions}
+def _by_finding(decisions: Sequence[Decision]) -> dict[FindingKey, Decision]:
+    return {finding_of(one): one for one in decisions}
 
 
 def _read(path: Path, photos: dict[str, Photo]) -> tuple[Suspect, ...]:
