@@ -82,14 +82,15 @@ class Review:
             SourceError: as `decide`.
         """
         async with self._turn:
-            left = await asyncio.to_thread(undo, self._decisions, suspect.id, suspect.kind, suspect.suggestion)
+            if (made := self.decision(suspect)) is None:
+                return
+            left = await asyncio.to_thread(undo, self._decisions, suspect.id, suspect.kind, made.suggestion)
             self.decided = _by_finding(left)
 
     def decision(self, suspect: Suspect) -> Decision | None:
         """What was decided about a finding."""
-        return self.decided.get(finding_key(suspect.kind, suspect.id, suspect.suggestion)) or self.decided.get(
-            finding_key(suspect.kind, suspect.id)
-        )
+        found = (self.decided.get(finding_key(suspect.kind, suspect.id, which)) for which in (suspect.suggestion, ""))
+        return next((one for one in found if one is not None), None)
 
     async def bytes_of(self, photo: str) -> bytes | Rejected:
         """A photo as it lies in the source; the reason where it does not."""
