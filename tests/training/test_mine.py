@@ -11,16 +11,21 @@ from tests.training.test_outside import folder, picture, put_many
 from tests.training.test_train import recipe
 
 from carspotter.apps.cli import main
+from carspotter.data.cache import PhotoCache
 from carspotter.data.scan import scan
 from carspotter.data.source import list_photos
 from carspotter.data.table import read_table
 from carspotter.errors import RecipeError, SourceError, TrackingError
 from carspotter.evaluation.metrics import softmax
 from carspotter.inference.predictor import load
+from carspotter.inference.runtime import RuntimeName
+from carspotter.progress import silent
 from carspotter.records import Dataset, Figure, Photo
 from carspotter.tracking.runs import open_store
 from carspotter.training.folds import train_folds
+from carspotter.training.gather import gather
 from carspotter.training.mine import Pool, Prospect, effect_of, prospect, retrain
+from carspotter.training.teacher import shares_of
 from carspotter.training.train import train
 from helpers.tiny import write_tiny_bundle
 
@@ -48,6 +53,15 @@ def like(photo: Photo) -> Image.Image:
     return picture(int(photo.id[2]) + (10 if photo.label == "b" else 0))
 
 
+class Counted:
+    """The progress that counts how often a photo was read, or shown to the net."""
+
+    photos = 0
+
+    def __call__(self, phase: str, done: int, total: int, said: str = "") -> None:
+        self.photos += phase == "photos" and not said
+
+
 @pytest.mark.slow
 def test_a_labelled_pool_trains_and_is_judged_on_what_the_model_held_out(
     inside: Dataset, model: Path, tmp_path: Path
@@ -59,7 +73,9 @@ def test_a_labelled_pool_trains_and_is_judged_on_what_the_model_held_out(
     pictures |= {"c/0.png": picture(300), "A/copy.jpg": like(copied), "b/twice.jpg": picture(200)}
     extra = folder(tmp_path / "pool", pictures)
     (tmp_path / "pool" / "A" / "2.png").write_bytes(b"\x89PNG broken")
-    found = prospect(scan(inside), model, Pool(extra))
+    counted = Counted()
+    found = prospect(scan(inside), model, Pool(extra), progress=counted)
+    assert counted.photos == 2 * len(extra.photos)  # each was looked at, and shown to the net
     assert uses(found) == {
         "A/0.png": "train",
         "A/1.png": "train",
@@ -111,9 +127,42 @@ def test_of_an_unlabelled_pool_what_is_sure_trains_and_the_rest_is_asked_about(t
     assert worth == sorted(worth, reverse=True)
     with pytest.raises(SourceError, match="no photo of the pool may train"):
         retrain(none, Pool(pool))
-    some = prospect(scan(inside), model, Pool(pool, unseen, {"pseudo_bar": 0.5}))
+    counted = Counted()
+    some = prospect(scan(inside), model, Pool(pool, unseen, {"pseudo_bar": 0.5}), progress=counted)
+    assert counted.photos == 2 * len(pool.photos) + len(unseen.photos)
     assert uses(some) == {f"{i}.png": "train" for i in range(6)} | {"test.jpg": "left out"}
     assert {pick.why for pick in some.picks if pick.use == "train"} == {"the model is sure"}
+    assert some.outside.survey is None  # a retraining needs the memory
+    # A teacher that finds out for itself, as in `train --unlabelled --teacher`, lets the very same train.
+    asked = some.run.recipe.model_copy(update={"pseudo_bar": 0.5})
+    taught = gather(scan(inside), asked, some.outside, cache=PhotoCache(None), progress=silent)
+    assert (taught.outside, taught.split) == (some.photos.outside, some.photos.split)
+
+
+@pytest.mark.slow
+def test_who_computes_decides_what_trains(tmp_path: Path) -> None:
+    inside, model = put_many(tmp_path / "in"), tmp_path / "model"
+    train(inside, recipe(split={"share": 0.3}), out=model)
+    folder(tmp_path / "pool", {f"{i}.png": picture(700 + i) for i in range(6)})
+    pool = list_photos([tmp_path / "pool"])
+    runtimes: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")
+    predictors = [load(model, runtime=runtime) for runtime in runtimes]
+    one, other = (shares_of(p.scores(pool, tta=2), p.card).max(1) for p in predictors)
+    at = int(abs(one - other).argmax())  # the last bits differ, and a bar can stand between them
+    bar = (one[at] + other[at]) / 2
+    found = [prospect(scan(inside), model, Pool(pool, settings={"pseudo_bar": bar}), runtime=r) for r in runtimes]
+    says = [uses(one)[pool.photos[at].id] for one in found]
+    assert says == ["train" if share >= bar else "ask" for share in (one[at], other[at])]
+
+
+def test_a_pool_that_the_model_cannot_label_is_refused_before_it_is_looked_through(
+    inside: Dataset, model: Path, tmp_path: Path
+) -> None:
+    pool = Pool(list_photos([folder(tmp_path / "pool", {"0.png": picture(700)}).photos[0].where.path]))
+    counted = Counted()
+    with pytest.raises(SourceError, match="is not calibrated"):
+        prospect(scan(inside), model, pool, progress=counted)
+    assert counted.photos == 0
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ def _teacher(
 ) -> Teacher | None:
     if outside.teacher is None:
         return None
-    return Teacher(outside.teacher, dataset, divided, cache=cache, progress=progress)
+    return Teacher(outside.teacher, dataset, divided, survey=outside.survey, cache=cache, progress=progress)
 
 
 def _taught(photos: Gathered, teacher: Teacher, recipe: Recipe) -> Gathered:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from carspotter.data.cache import PhotoCache, default_cache_folder
 from carspotter.data.classes import same_classes
 from carspotter.data.duplicates import near_duplicates
-from carspotter.data.scan import PhotoFacts, Scan, scan
+from carspotter.data.scan import PhotoFacts, Scan
 from carspotter.errors import RecipeError, SourceError, TrackingError
 from carspotter.evaluation.judging import Confusion, Judged, judge
 from carspotter.evaluation.metrics import best_first, log_losses
@@ -34,7 +34,8 @@ from carspotter.tracking.runs import RunStore, open_store
 from carspotter.training.gather import Gathered, gather
 from carspotter.training.job import Job
 from carspotter.training.outside import Sources, must_be_few
-from carspotter.training.teacher import TTA, shares_of
+from carspotter.training.survey import Survey
+from carspotter.training.teacher import shares_of
 from carspotter.training.train import train
 from carspotter.workers import processes
 
@@ -170,8 +171,9 @@ def prospect(
     outside = pool.sources(model)
     recipe = run.recipe.model_copy(update=dict(pool.settings))
     source = replace(source, dataset=replace(source.dataset, parents=card.parents))
-    photos = gather(source, recipe, outside, cache=cache, progress=progress)
-    picks = _look_through(predictor, pool, photos, before, cache, progress)
+    survey = Survey(predictor, pool.photos, pool.unseen, cache=cache, progress=progress)
+    photos = gather(source, recipe, replace(outside, survey=survey), cache=cache, progress=progress)
+    picks = _look_through(survey, photos, before)
     return Prospect(model, run, kept, before, picks, photos, outside)
 
 
@@ -258,23 +260,20 @@ def _judged_by(predictor: Predictor, source: Scan, store: RunStore) -> tuple[Run
 # ---- the pool -------------------------------------------------------------------------------------------------------
 
 
-def _look_through(
-    predictor: Predictor, pool: Pool, photos: Gathered, before: Judged, cache: PhotoCache, progress: Progress
-) -> tuple[Pick, ...]:
+def _look_through(survey: Survey, photos: Gathered, before: Judged) -> tuple[Pick, ...]:
     """A row per photo of the pool, the most useful first."""
-    scores = predictor.scores(pool.photos, tta=TTA, cache=cache, progress=progress)
-    shares, tops = shares_of(scores, predictor.card), best_first(scores.logits, 2)
-    known = same_classes(pool.photos, photos.looked.dataset) if pool.photos.classes else pool.photos
+    pool, scores, card = survey.photos, survey.scores, survey.predictor.card
+    shares, tops = shares_of(scores, card), best_first(scores.logits, 2)
+    known = same_classes(pool, photos.looked.dataset) if pool.classes else pool
     weak: dict[frozenset[str], Confusion] = {}
     for one in before.confusions:  # the more frequent direction first
         weak.setdefault(frozenset((one.truth, one.answered)), one)
     seen = _Seen(
         trains={photo.id: str(photo.label) for photo in photos.outside.photos},
-        labels={photo.id: photo.label or "" for photo in pool.photos.photos}
-        | {photo.id: photo.label or "" for photo in known.photos},
-        copies=_copies(pool, photos, progress),
-        strangers=predictor.strangers(pool.photos, scores, progress=progress),
-        classes=predictor.card.classes,
+        labels={photo.id: photo.label or "" for photo in (*pool.photos, *known.photos)},
+        copies=_copies(survey, photos),
+        strangers=survey.strangers,
+        classes=card.classes,
         weak=weak,
     )
     rows = [
@@ -285,11 +284,10 @@ def _look_through(
     return tuple(sorted(rows, key=lambda row: (ORDER.index(row.use), -row.worth, row.id)))
 
 
-def _copies(pool: Pool, photos: Gathered, progress: Progress) -> frozenset[str]:
+def _copies(survey: Survey, photos: Gathered) -> frozenset[str]:
     """Photos of the pool that are near copies of the source's own, or of photos that must stay unseen."""
-    unseen = scan(pool.unseen, progress=progress).facts if pool.unseen else ()
-    here: Sequence[PhotoFacts] = (*photos.looked.facts, *unseen)
-    facts = scan(pool.photos, progress=progress).facts
+    here: Sequence[PhotoFacts] = (*photos.looked.facts, *survey.unseen_facts)
+    facts = survey.looked.facts
     groups = near_duplicates([*here, *facts])
     taken = set(groups[: len(here)].tolist())
     return frozenset(fact.id for fact, group in zip(facts, groups[len(here) :].tolist(), strict=True) if group in taken)

@@ -15,6 +15,7 @@ from carspotter.progress import Progress
 from carspotter.recipe import Recipe
 from carspotter.records import Dataset, Photo, Split
 from carspotter.training.look import name_refused, sentence_of
+from carspotter.training.survey import Survey
 from carspotter.training.teacher import Teacher
 
 MAX_PHOTOS = 50_000
@@ -31,12 +32,20 @@ class Sources:
         unlabelled: photos that `teacher` labels where it is sure.
         teacher: a model folder; it labels, and where the recipe says so its probabilities are learned too.
         unseen: photos of which no near copy may train, such as a contest's test photos.
+        survey: of the only source and of `unseen`, so that nothing is asked twice; its model is `teacher` where
+            photos are unlabelled. None: nobody keeps what is found out.
     """
 
     extra: tuple[Dataset, ...] = ()
     unlabelled: tuple[Dataset, ...] = ()
     teacher: Path | None = None
     unseen: Dataset | None = None
+    survey: Survey | None = None
+
+    def __post_init__(self) -> None:
+        if self.survey is not None:
+            surveyed = (self.survey.photos,), self.survey.unseen
+            assert surveyed == ((*self.extra, *self.unlabelled), self.unseen), "a survey of other photos"  # noqa: S101
 
 
 ALONE = Sources()
@@ -89,11 +98,11 @@ def join(
     Raises:
         SourceError: a source shares no class, nobody labels it, or (strict) photos of it cannot be used.
     """
-    offers = [_labelled(extra, looked.dataset, recipe, progress) for extra in sources.extra]
+    offers = [_labelled(extra, looked.dataset, recipe, sources.survey, progress) for extra in sources.extra]
     for pool in sources.unlabelled:
         if teacher is None:
             raise SourceError(f"{pool.origin} has no labels that are believed; name a model that labels it (--teacher)")
-        found = _looked_at(teacher.labels(pool, recipe.pseudo_bar), progress, pool.origin)
+        found = _looked_at(teacher.labels(pool, recipe.pseudo_bar), sources.survey, progress, pool.origin)
         offers.append(Offer(found, recipe.pseudo_weight))
     if not offers:
         return Outside()
@@ -108,21 +117,26 @@ def join(
     held_out = set(divided.validation)
     never = [fact for fact in looked.facts if fact.id in held_out]
     inside = [fact for fact in looked.facts if fact.id not in held_out]
-    test = scan(sources.unseen, progress=progress).facts if sources.unseen else ()
-    return replace(choose(offers, inside, [*never, *test]), refused=refused)
+    return replace(choose(offers, inside, [*never, *_unseen(sources, progress)]), refused=refused)
 
 
-def _labelled(extra: Dataset, dataset: Dataset, recipe: Recipe, progress: Progress) -> Offer:
+def _unseen(sources: Sources, progress: Progress) -> tuple[PhotoFacts, ...]:
+    if sources.survey is not None:
+        return sources.survey.unseen_facts
+    return scan(sources.unseen, progress=progress).facts if sources.unseen else ()
+
+
+def _labelled(extra: Dataset, dataset: Dataset, recipe: Recipe, survey: Survey | None, progress: Progress) -> Offer:
     """Photos whose labels are believed, looked at unless their class is foreign."""
     known = same_classes(extra, dataset)
     must_be_few(known)
-    found = _looked_at(known, progress, extra.origin)
+    found = _looked_at(known, survey, progress, extra.origin)
     return Offer(found, recipe.outside_weight, len(extra.photos) - len(known.photos))
 
 
-def _looked_at(dataset: Dataset, progress: Progress, name: str) -> Scan:
+def _looked_at(dataset: Dataset, survey: Survey | None, progress: Progress, name: str) -> Scan:
     """What can be used of an outside source of this name; the rest is named."""
-    found = scan(dataset, progress=progress)
+    found = scan(dataset, progress=progress) if survey is None else survey.scan_of(dataset)
     name_refused(found.dataset.rejected, len(dataset.photos), progress, brief(name))
     return found
 

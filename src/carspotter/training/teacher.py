@@ -7,6 +7,7 @@ et al., "Label refinery", 2018, mix it anew for each view).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,10 @@ from carspotter.evaluation.calibration import FEWEST
 from carspotter.evaluation.metrics import softmax
 from carspotter.inference.predictor import load
 from carspotter.progress import Progress, silent
-from carspotter.records import BundleCard, Dataset, Scores, Split
+from carspotter.records import BundleCard, Dataset, Scores, Split, Verdict
 from carspotter.tracking.held_out import validation_hash
 from carspotter.tracking.runs import open_store
-
-TTA = 2
-"""Views the teacher looks at: the photo and its mirror image. Assumption: more cost more than they tell."""
+from carspotter.training.survey import TTA, Survey
 
 
 class Teacher:
@@ -34,6 +33,7 @@ class Teacher:
         folder: of the model.
         dataset: scanned, of the coming training.
         divided: which of its photos train.
+        survey: what the model says of the one pool that is to be labelled; None: it is loaded, and asked here.
         cache: of decoded photos.
         progress: told about photos.
 
@@ -48,10 +48,12 @@ class Teacher:
         dataset: Dataset,
         divided: Split,
         *,
+        survey: Survey | None = None,
         cache: PhotoCache | None = None,
         progress: Progress = silent,
     ) -> None:
-        self._predictor = load(folder)
+        self._predictor = load(folder) if survey is None else survey.predictor
+        self._survey = survey
         self._classes, self._codes = dataset.classes, dataset.codes
         self._cache, self._progress = cache, progress
         _must_fit(self.card, folder, dataset, divided)
@@ -82,9 +84,8 @@ class Teacher:
                 f"{self.title} is not calibrated: fewer than {FEWEST} photos were held out when it was trained, so "
                 "that no bar can be set; train it with more photos, or hold more of them out (--set split.share=0.3)"
             )
-        scores = self._scores(pool)
+        scores, strangers = self._heard(pool)
         shares = shares_of(scores, self.card)
-        strangers = self._predictor.strangers(pool, scores)
         named = {
             photo_id: self._classes[int(best)]
             for photo_id, best, share in zip(scores.ids, shares.argmax(1), shares.max(1), strict=True)
@@ -116,6 +117,13 @@ class Teacher:
         if scores.rejected:
             raise SourceError(f"the teacher cannot read {scores.rejected[0].id}: {scores.rejected[0].sentence}")
         return softmax(scores.logits / temperature).astype(np.float32)
+
+    def _heard(self, pool: Dataset) -> tuple[Scores, Mapping[str, Verdict]]:
+        """What it says of a pool, and which photos show nothing that it knows."""
+        if self._survey is not None:
+            return self._survey.scores, self._survey.strangers
+        scores = self._scores(pool)
+        return scores, self._predictor.strangers(pool, scores)
 
     def _scores(self, photos: Dataset) -> Scores:
         return self._predictor.scores(photos, tta=TTA, cache=self._cache, progress=self._progress)
