@@ -165,6 +165,14 @@ def test_a_pool_that_the_model_cannot_label_is_refused_before_it_is_looked_throu
     assert counted.photos == 0
 
 
+def test_a_model_that_held_one_photo_out_judges_nothing(inside: Dataset, tmp_path: Path) -> None:
+    few = inside.subset(range(10))  # the only photo of its class always trains
+    run = train(few, recipe(split={"share": 0.06}), out=tmp_path / "one")
+    assert len(open_store().split(run.id).validation) == 1
+    with pytest.raises(SourceError, match="one held 1 photo out; judging needs 2 or more: train it with more photos"):
+        prospect(scan(few), tmp_path / "one", Pool(inside))
+
+
 @pytest.mark.slow
 def test_a_model_that_nothing_can_judge_is_refused(
     inside: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

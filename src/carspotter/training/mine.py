@@ -20,11 +20,13 @@ from carspotter.data.cache import PhotoCache, default_cache_folder
 from carspotter.data.classes import same_classes
 from carspotter.data.duplicates import near_duplicates
 from carspotter.data.scan import PhotoFacts, Scan
+from carspotter.data.wording import count
 from carspotter.errors import RecipeError, SourceError, TrackingError
 from carspotter.evaluation.judging import Confusion, Judged, judge
 from carspotter.evaluation.metrics import best_first, log_losses
 from carspotter.evaluation.paired import Paired, mean_difference, pair
 from carspotter.inference.bundle import check_target
+from carspotter.inference.examination import LEAST
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.runtime import RuntimeName
 from carspotter.progress import Progress, silent
@@ -153,7 +155,7 @@ def prospect(
         progress: told about all of it.
 
     Raises:
-        SourceError: the model was trained on other photos too, or held none out.
+        SourceError: the model was trained on other photos too, or held fewer than two out.
         TrackingError: its run is not at hand.
         BundleError: the folder is damaged.
         RecipeError: several processes were started.
@@ -252,9 +254,15 @@ def _judged_by(predictor: Predictor, source: Scan, store: RunStore) -> tuple[Run
     if run.validation is None:
         raise SourceError(f"{where} held no photo out, so nothing can judge a retraining; train it with a split")
     try:
-        return run, store.answers(run.id)
+        kept = store.answers(run.id)
     except TrackingError as fault:
         raise TrackingError(f"{where}: the answers on its held-out photos are needed: {fault}") from None
+    if len(kept.ids) < LEAST:
+        raise SourceError(
+            f"{where} held {count(len(kept.ids), 'photo')} out; judging needs {LEAST} or more: train it with more "
+            "photos, or hold more of them out (--set split.share=0.3)"
+        )
+    return run, kept
 
 
 # ---- the pool -------------------------------------------------------------------------------------------------------
