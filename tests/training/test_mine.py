@@ -218,6 +218,16 @@ def test_a_place_for_the_new_model_is_tried_before_anything_is_read(
     assert "is no folder that may be written to" in capsys.readouterr().err
 
 
+def test_a_bar_for_labels_is_refused_before_anything_is_looked_at(
+    inside: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_tiny_bundle(tmp_path / "tiny").folder
+    words = ["mine", str(model), inside.origin, "--pool", inside.origin, "--table", str(tmp_path / "mined.csv")]
+    assert main([*words, "--bar", "0.99"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"--bar is for photos without labels, and {inside.origin} has labels; leave it out" in said
+
+
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "model"
@@ -226,7 +236,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     (tmp_path / "pool" / "3.png").write_bytes(b"\x89PNG broken")
     words = ["mine", str(model), str(tmp_path / "in"), "--pool", str(tmp_path / "pool"), "--bar", "0.5"]
     words += ["--table", str(tmp_path / "mined.csv"), "-o", str(tmp_path / "new")]
-    assert main(words) == 3
+    assert main([*words, "--weight", "0.25"]) == 3
+    asked = load(tmp_path / "new").card.recipe
+    assert (asked.pseudo_bar, asked.pseudo_weight, asked.outside_weight) == (0.5, 0.25, 1)
     out = capsys.readouterr().out
     assert "weak classes of the model, on the 42 photos" in out
     assert re.search(r"^verdict  (helped|harmed|did no harm|cannot tell): (not )?distinguishable", out, re.MULTILINE)

@@ -38,7 +38,10 @@ OnlyList = Annotated[bool, typer.Option("--only-list", help="Train nothing.")]
 Bar = Annotated[
     float | None,
     typer.Option(
-        min=0.5, max=1, help="Least probability at which the model's word is a label.  [default: the recipe's]"
+        min=0.5,
+        max=1,
+        help="In a pool without labels: least probability at which the model's word is a label.  "
+        "[default: the recipe's]",
     ),
 ]
 Weight = Annotated[
@@ -100,13 +103,21 @@ def mine(
 
 
 def _pool(source: Path, pool: Path, bar: float | None, weight: float | None) -> Pool:
+    """What is looked through.
+
+    Raises:
+        BadParameter: a bar, and labels that need none.
+    """
     from carspotter.data.source import find_contest, read_contest, read_source
     from carspotter.training.mine import Pool
 
     found = read_source(pool)
+    if bar is not None and found.classes:
+        raise typer.BadParameter(f"--bar is for photos without labels, and {pool} has labels; leave it out")
     notes(found.notes)
     contest = find_contest(source)
-    settings = {"pseudo_bar": bar, "pseudo_weight": weight, "outside_weight": weight}
+    # Only what decides: a run's recipe is compared with others'.
+    settings = {"pseudo_bar": bar, "outside_weight" if found.classes else "pseudo_weight": weight}
     unseen = None if contest is None else read_contest(contest).test
     return Pool(found, unseen, {key: value for key, value in settings.items() if value is not None})
 
