@@ -152,8 +152,9 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, change: dict[str, A
     assert REFERENCE in str(caught.value)
 
 
-def test_the_sound_file_of_these_tests_is_taken(tmp_path: Path) -> None:
-    found = read_reference(bundle_with(tmp_path, lambda path: save_file(good(), path)), DIMENSIONS)
+@pytest.mark.parametrize("more", [{}, {"means": np.ones((3, 3), np.float32)}])
+def test_the_sound_file_of_these_tests_is_taken_and_one_from_before(tmp_path: Path, more: dict[str, Any]) -> None:
+    found = read_reference(bundle_with(tmp_path, lambda path: save_file(good() | more, path)), DIMENSIONS)
     assert isinstance(found, Reference)
 
 

@@ -132,6 +132,7 @@ def read_reference(bundle: Bundle, dimensions: int) -> Reference | None:
     if REFERENCE not in bundle.card.files:
         return None
     tensors = _tensors(bundle, REFERENCE, MAX_BYTES)
+    tensors.pop("means", None)  # folders from before hold the means of the classes, which nobody asks for
     _check_types(tensors)
     found = _parse(tensors)
     classes, photos = len(bundle.card.classes), len(found.embeddings)
