@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from carspotter.evaluation import reliability as module
 from carspotter.evaluation.reliability import (
     calibration_error,
     calibration_p,
@@ -43,6 +44,38 @@ def test_chance_is_taken_off() -> None:
     """Without that, 200 well calibrated photos would show an error of about .1."""
     squares = [calibration_error(*drawn(200, seed=seed)).value for seed in range(12)]
     assert np.median(squares) < 0.04
+
+
+def test_photos_of_their_own_change_no_bit() -> None:
+    """Of single photos, grouped or not, the error is that of Kumar and others to the last bit."""
+    for photos in (2, 3, 61, 616):
+        confidence, right = drawn(photos, seed=photos)
+        own = np.random.default_rng(photos).permutation(photos)
+        square = 0.0
+        for some in np.array_split(np.argsort(confidence, kind="stable"), min(10, photos // 2)):
+            accuracy = float(right[some].mean())
+            off = float(confidence[some].mean()) - accuracy
+            square += len(some) / photos * (off**2 - accuracy * (1 - accuracy) / (len(some) - 1))
+        assert module._debiased(confidence, right, 10) == module._debiased(confidence, right, 10, own) == square
+    assert calibration_error(confidence, right, groups=own) == calibration_error(confidence, right)
+
+
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_chance_is_taken_off_photos_that_agree(size: int) -> None:
+    """600 photos of a perfect net: without groups, the mean square is .009 for groups of 4 and .021 for groups of 8."""
+    rng, groups = np.random.default_rng(0), np.arange(600) // size
+    squares = []
+    for _ in range(100):
+        confidence, draws = rng.uniform(0.3, 1.0, 600)[groups], rng.random(600)
+        squares.append(module._debiased(confidence, draws[groups] < confidence, 10, groups))
+    assert abs(np.mean(squares)) < 0.002  # its own deviation is .0013 for groups of 8
+
+
+def test_a_bin_of_one_group_is_one_draw() -> None:
+    """Of two photos that are always right or wrong together, neither outcome says more than their confidence did."""
+    confidence, groups = np.full(2, 0.8), np.zeros(2, np.int64)
+    right, wrong = (module._debiased(confidence, np.full(2, hit), 10, groups) for hit in (True, False))
+    assert 0.8 * right + 0.2 * wrong == pytest.approx(0.0)
 
 
 @pytest.mark.slow

@@ -96,7 +96,8 @@ def bootstrap(statistic: Callable[[Ints], Floats], photos: int, groups: npt.Arra
     Source: B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), 1-26.
 
     Args:
-        statistic: of (M,) positions of photos, drawn with repetition; M is about `photos`.
+        statistic: of (M,) positions of photos, drawn with repetition, those of each drawn group together and
+            from its first on; M is about `photos`.
         photos: N.
         groups: (N,) equal for photos that belong together; None: none do.
 
