@@ -196,3 +196,17 @@ def test_evenly_spread_mistakes_are_no_overlap() -> None:
     labels = np.repeat(np.arange(6), 60)
     answers = np.eye(6)[np.where(rng.random(360) < 0.5, labels, rng.integers(0, 6, 360))]
     assert not any(pair.is_issue for pair in overlaps(answers, labels))
+
+
+def test_photos_of_one_ad_are_one_witness() -> None:
+    """Of each class six ads of ten photos. One ad that is taken for another class is chance, half of all are none."""
+    labels, ads = np.repeat(np.arange(6), 60), np.arange(360) // 10
+    guess = labels.copy()
+    guess[ads == 0], guess[ads == 12] = 1, 3
+    answers = np.eye(6)[guess]
+    assert overlaps(answers, labels, np.arange(360)) == overlaps(answers, labels)
+    assert [pair.is_issue for pair in overlaps(answers, labels)] == [True, True]
+    assert [pair.is_issue for pair in overlaps(answers, labels, ads)] == [False, False]
+    taken = (labels < 2) & (ads % 2 == 1)
+    answers[taken] = np.eye(6)[1 - labels[taken]]
+    assert [pair.is_issue for pair in overlaps(answers, labels, ads)] == [True, False]

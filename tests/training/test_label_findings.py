@@ -40,6 +40,26 @@ def test_photos_of_one_mislabelled_ad_have_no_vote_on_each_other(cars: tuple[Dat
     assert issues == {f"{at:02}" for at in range(AD)}
 
 
+@pytest.mark.parametrize("together", ["ads", "copies"])
+def test_photos_of_one_mislabelled_ad_make_no_overlap(together: str) -> None:
+    """Six classes in ads of six photos; two ads are mislabelled. As twelve separate photos they were two overlaps."""
+    rng = np.random.default_rng(0)
+    kinds, ads = np.repeat(np.arange(6), EACH), np.arange(6 * EACH) // AD
+    centres = 3 + rng.normal(0, 1.5, (6, WIDTH))
+    embeddings = (centres[kinds] + rng.normal(0, 0.7, (6 * EACH, WIDTH))).astype(np.float32)
+    labels = np.where(ads == 0, 1, np.where(kinds == 2, np.where(ads == 10, 3, 2), kinds))
+    photos = tuple(
+        Photo(f"{at:03}", b"", f"k{label}", f"ad {ad}" if together == "ads" else None)
+        for at, (label, ad) in enumerate(zip(labels.tolist(), ads.tolist(), strict=True))
+    )
+    dataset = Dataset(photos, tuple(f"k{label}" for label in range(6)))
+    copies = ads if together == "copies" else np.arange(len(ads))
+    found, _ = label_findings(dataset, [Embedded("net", (embeddings,))], [find_near(embeddings)], copies, {})
+    pairs = {(f.id, f.suggestion): f for f in found if f.kind is Kind.CLASS_OVERLAP}
+    assert pairs.keys() >= {("k0", "k1"), ("k2", "k3")}
+    assert not any(pair.is_issue for pair in pairs.values())
+
+
 def test_the_note_names_both_judges_and_no_more(cars: tuple[Dataset, np.ndarray]) -> None:
     found, (note,) = judged(*cars)
     assert note == (

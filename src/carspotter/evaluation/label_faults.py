@@ -18,7 +18,7 @@ from carspotter.errors import MissingExtra
 from carspotter.evaluation.calibration import fit_temperature
 from carspotter.evaluation.metrics import softmax
 from carspotter.evaluation.near import Floats, Index, Near, Vectors
-from carspotter.evaluation.shares import wilson
+from carspotter.evaluation.shares import share, wilson
 
 MAX_FITTED = 20_000
 """Rows that fit one head, a seeded draw (assumption: a linear head on 1,280 dimensions gains little beyond)."""
@@ -271,21 +271,32 @@ def _support(said: Floats, bar: Floats) -> tuple[Floats, Flags]:
     return said / (said + best), best >= bar[rival]
 
 
-def overlaps(probabilities: Floats, labels: Index) -> tuple[Overlap, ...]:
+def overlaps(probabilities: Floats, labels: Index, blocks: Index | None = None) -> tuple[Overlap, ...]:
     """Pairs of classes that are mistaken for each other, the worst first.
 
     A pair is an issue where the lower end of the interval of its share is above OVERLAP_CHANCE times the usual share.
+
+    Args:
+        probabilities: (N, K), each row by a judge that did not see the photo's label.
+        labels: (N,) class indices.
+        blocks: (N,) equal for copies and photos of one ad, which are mistaken together; None: none are.
     """
     classes = probabilities.shape[1]
     counts = np.bincount(labels, minlength=classes)
-    table = np.bincount(labels * classes + probabilities.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+    guess = probabilities.argmax(axis=1)
+    table = np.bincount(labels * classes + guess, minlength=classes**2).reshape(classes, classes)
     both = table + table.T
     pairs = [(a, b) for a, b in zip(*np.triu_indices(classes, 1), strict=True) if both[a, b] and counts[a] + counts[b]]
     wrong = int(len(labels) - np.trace(table))
     usual = wrong / max(1, len(labels)) / max(1, classes - 1)  # were mistakes spread evenly over all pairs
+    bound = OVERLAP_CHANCE * usual
     found = []
     for a, b in pairs:
-        share = wilson(int(both[a, b]), int(counts[a] + counts[b]))
-        is_issue = classes > 2 and share.low > OVERLAP_CHANCE * usual
-        found.append(Overlap(int(a), int(b), int(both[a, b]), share.n, 1 - share.value, is_issue))
+        alone = wilson(int(both[a, b]), int(counts[a] + counts[b]))
+        is_issue = classes > 2 and alone.low > bound
+        if is_issue and blocks is not None:  # blocks only ever widen an interval: other pairs need no look at photos
+            of = (labels == a) | (labels == b)
+            mistaken = (labels != guess)[of] & ((guess == a) | (guess == b))[of]
+            is_issue = share(mistaken, blocks[of]).low > bound
+        found.append(Overlap(int(a), int(b), int(both[a, b]), alone.n, 1 - alone.value, is_issue))
     return tuple(sorted(found, key=lambda pair: pair.score))

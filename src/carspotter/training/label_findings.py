@@ -30,12 +30,14 @@ class _Verdict:
         net: its name.
         photos: (H,) positions; those that always fit are not judged.
         said: (H, K) probabilities.
+        blocks: (H,) equal for what no fold parts: copies, and photos of one ad.
         folds: in which the set was divided.
     """
 
     net: str
     photos: Index
     said: Floats
+    blocks: Index
     folds: int
 
 
@@ -72,7 +74,7 @@ def label_findings(
     note += f"; {_how_many(faults)}"
     if verdict.folds < FOLDS:
         note += f"; in {verdict.folds} folds, as so few photos can be held out: take it for a hint"
-    return [*_faults(dataset, verdict, faults, spoiled), *_overlaps(dataset, verdict.said, labels)], (note,)
+    return [*_faults(dataset, verdict, faults, spoiled), *_overlaps(dataset, verdict, labels)], (note,)
 
 
 def _how_many(faults: LabelFaults) -> str:
@@ -93,7 +95,7 @@ def _judge(dataset: Dataset, embedded: Sequence[Embedded], nears: Sequence[Near]
     blocks, verdicts = together(dataset.photos, groups), []
     for one, near in zip(embedded, nears, strict=True):
         said = blend(out_of_fold(one.views, labels, folds, classes), vote(near, labels, blocks, classes))
-        verdicts.append(_Verdict(one.net, held, said[held], number))
+        verdicts.append(_Verdict(one.net, held, said[held], blocks[held], number))
     return min(verdicts, key=lambda verdict: log_loss(verdict.said, labels[held]))
 
 
@@ -109,9 +111,9 @@ def _faults(dataset: Dataset, verdict: _Verdict, faults: LabelFaults, spoiled: M
     return found
 
 
-def _overlaps(dataset: Dataset, said: Floats, labels: Index) -> list[Finding]:
+def _overlaps(dataset: Dataset, verdict: _Verdict, labels: Index) -> list[Finding]:
     found = []
-    for pair in overlaps(said, labels):
+    for pair in overlaps(verdict.said, labels, verdict.blocks):
         why = f"{pair.mistaken} of the {pair.photos} photos of both are taken for the other"
         first, second = dataset.classes[pair.first], dataset.classes[pair.second]
         found.append(Finding(first, Kind.CLASS_OVERLAP, pair.score, pair.is_issue, why, second))
