@@ -18,7 +18,7 @@ from carspotter.apps.explain_picture import lead
 from carspotter.evaluation.unknown import SHIPPED
 from carspotter.inference.explanation import Explanation
 from carspotter.records import Answer, Calibration, Guess, Verdict
-from helpers.tiny import HEIGHT, WIDTH, colour_photo, png, write_remembering_bundle
+from helpers.tiny import HEIGHT, WIDTH, as_if_in_integers, colour_photo, png, write_remembering_bundle
 
 TOP = (Guess("red", 0.41), Guess("green", 0.3))
 
@@ -149,7 +149,12 @@ def test_another_source_is_not_taken_for_the_right_one(
     (source / "green" / "1.png").unlink()
     words = ["explain", str(model), str(photo), "-o", str(tmp_path / "why.png"), "--photos", str(source)]
     assert main(words) == 0
-    assert f"2 of the nearest training photos are not in {source} as they were" in capsys.readouterr().err
+    said = f"2 of the nearest training photos are not in {source} as they were"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    as_if_in_integers(model)
+    assert main(words) == 0
+    doubt = ", or its integers were computed otherwise at its export"
+    assert capsys.readouterr().err.splitlines()[-1] == said + doubt
 
 
 def test_no_torch_is_loaded_for_a_linear_head(source: Path, photo: Path, tmp_path: Path) -> None:

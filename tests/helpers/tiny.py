@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from carspotter.inference.bundle import Bundle, write_bundle
 from carspotter.inference.predictor import load
 from carspotter.inference.reference import REFERENCE, make_reference, write_reference
 from carspotter.recipe import Recipe, Stage
-from carspotter.records import BackboneCard, BundleCard, Calibration, Geometry, Provenance
+from carspotter.records import BackboneCard, BundleCard, Calibration, ExportNote, Geometry, Provenance
 
 COLOURS = ("red", "green", "blue")
 HEIGHT, WIDTH = 32, 48
@@ -170,6 +171,14 @@ def write_remembering_bundle(folder: Path, source: Path | None = None, hidden: i
     write_reference(files[REFERENCE], make_reference(load(folder).scores(dataset), labels, ROWS))
     card = card.model_copy(update={"files": card.files | {REFERENCE: hash_file(files[REFERENCE])}})
     return write_bundle(folder, card, files).folder
+
+
+def as_if_in_integers(model: Path) -> None:
+    """Its card says that it is an export in integers; the network stays."""
+    card = json.loads((model / "card.json").read_text(encoding="utf-8"))
+    note = ExportNote(precision="int8", of="0", runtime="onnxruntime", photos=9, accuracy=1, accuracy_before=1)
+    card["export"] = note.model_dump(mode="json")
+    (model / "card.json").write_text(json.dumps(card), encoding="utf-8")
 
 
 def colour_photo(red: int, green: int, blue: int, size: tuple[int, int] = (64, 48)) -> bytes:

@@ -124,6 +124,11 @@ class BundleCard(Record):
     provenance: Provenance
 
     @property
+    def in_integers(self) -> bool:
+        """Whether its network rounds to integers, which each runtime and kind of processor does in its own way."""
+        return self.export is not None and self.export.precision == "int8"
+
+    @property
     def hash(self) -> str:
         """The bundle hash: sha256 over the weights and the card without run id and times.
 

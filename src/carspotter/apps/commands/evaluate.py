@@ -156,6 +156,11 @@ def _remarks(found: Examination, predictor: Predictor) -> list[str]:
         told.append(f"{found.taught} photos that trained the model are left out: it remembers them under other names.")
     if predictor.reference is None:
         told.append("The model remembers no photo that trained it: copies under other names would not be noticed.")
+    elif predictor.card.in_integers:
+        told.append(
+            "The model computes in integers, which every runtime and kind of processor rounds otherwise: copies under "
+            "other names are noticed only where it computes as at its export."
+        )
     if found.dataset.rejected:
         told.append(f"{len(found.dataset.rejected)} photos could not be read.")
     return told

@@ -96,7 +96,10 @@ def _neighbours(
     if photos is None:
         return rows, "give --photos SOURCE, what the model was trained on, to see the nearest training photos"
     absent = sum(one.pixels is None for row in rows for one in row)
-    return rows, f"{absent} of the nearest training photos are not in {photos} as they were" if absent else ""
+    if not absent:
+        return rows, ""
+    doubt = ", or its integers were computed otherwise at its export" if predictor.card.in_integers else ""
+    return rows, f"{absent} of the nearest training photos are not in {photos} as they were{doubt}"
 
 
 def _say(found: Explanation, classes: tuple[str, ...], rows: tuple[tuple[Shown, ...], ...]) -> None:
