@@ -17,7 +17,7 @@ from carspotter.tracking.decisions import COLUMNS
 from carspotter.tracking.runs import open_store
 from helpers.tiny import colour_photo
 
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join(COLUMNS[:-1])
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def cars(tmp_path: Path) -> Path:
 def decisions(tmp_path: Path) -> Path:
     path = tmp_path / "decisions.csv"
     rows = [
-        ("blue/2.png", "label_error", "relabel", "red", "ann", "2026-11-22", "it is red"),
-        ("blue/broken.png", "outlier", "drop", "", "ann", "2026-11-22", ""),
+        ("blue/2.png", "label_error", "relabel", "red", "ann", "2026-11-22", "it is red", "red"),
+        ("blue/broken.png", "outlier", "drop", "", "ann", "2026-11-22", "", ""),
     ]
     write_table(path, COLUMNS, rows)
     return path

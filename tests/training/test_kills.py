@@ -79,7 +79,7 @@ def test_a_rerun_reads_as_the_run_did_and_notices_other_photos(
     rows = [f"{photo.id};{photo.label}" for photo in lot.photos]
     (tmp_path / "cars.csv").write_text("\n".join(["which;what", *rows]), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    decided = f"{','.join(COLUMNS)}\n{lot.photos[7].id},outlier,drop,,ann,2026-11-22,\n"
+    decided = f"{','.join(COLUMNS[:-1])}\n{lot.photos[7].id},outlier,drop,,ann,2026-11-22,\n"
     (tmp_path / "decisions.csv").write_text(decided, encoding="utf-8")
     table = ["cars.csv", "--photos", "lot", "--id-column", "which", "--label-column", "what"]
     table += ["--decisions", "decisions.csv"]
