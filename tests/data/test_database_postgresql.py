@@ -17,7 +17,7 @@ from carspotter.errors import SourceError
 
 pytestmark = pytest.mark.slow
 
-PIECE, PIECES = 50, 60
+PIECE, ENDLESS = 50, 10_000
 
 
 @contextmanager
@@ -210,7 +210,7 @@ WRITING = f"""
 import sys
 from carspotter.data.database import read_target, upsert
 with upsert(read_target(sys.argv[1]), "id", {{"id": str, "n": int}}) as writer:
-    for piece in range({PIECES}):
+    for piece in range(int(sys.argv[2])):
         writer.write([(f"{{piece:05}}-{{row}}", piece) for row in range({PIECE})])
         print(piece, flush=True)
 """
@@ -219,7 +219,7 @@ with upsert(read_target(sys.argv[1]), "id", {{"id": str, "n": int}}) as writer:
 @pytest.mark.parametrize("moment", [1, 17, 40])
 def test_a_killed_writer_leaves_whole_pieces_and_a_second_run_completes(postgresql: str, moment: int) -> None:
     command = [sys.executable, "-c", WRITING, f"{postgresql}#out"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([*command, str(ENDLESS)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     with child.stdout:
         while int(child.stdout.readline()) < moment:
@@ -227,12 +227,11 @@ def test_a_killed_writer_leaves_whole_pieces_and_a_second_run_completes(postgres
         child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     counts = cells(postgresql, "SELECT n, count(*) FROM out GROUP BY n ORDER BY n")
-    assert moment < len(counts) < PIECES
+    assert moment < len(counts) < ENDLESS
     assert {times for _, times in counts} == {str(PIECE)}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
-    assert cells(postgresql, "SELECT count(*) AS n, count(DISTINCT id) AS ids FROM out") == (
-        (str(PIECE * PIECES),) * 2,
-    )
+    more = len(counts) + 20
+    subprocess.run([*command, str(more)], check=True, stdout=subprocess.DEVNULL, timeout=120)
+    assert cells(postgresql, "SELECT count(*) AS n, count(DISTINCT id) AS ids FROM out") == ((str(PIECE * more),) * 2,)
 
 
 def test_a_server_that_goes_away_ends_in_one_line(postgresql: str) -> None:

@@ -248,7 +248,7 @@ def test_no_more_trials_are_begun_than_wanted(address: str) -> None:
 
 
 CUT_OFF = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 HOLDING = """

@@ -86,7 +86,7 @@ def test_every_tab_can_be_read_on_light_and_on_dark(browser: Browser, url: str) 
         file.writestr("r.png", colour_photo(250, 0, 0))
     table = b"model,photos\nblue,r.png\nred,r.png\n"
     page.locator("input[accept*=csv]").set_input_files({"name": "ads.csv", "mimeType": "text/csv", "buffer": table})
-    page.get_by_label("Declared model").last.wait_for()
+    page.get_by_text("ads.csv, ads: 2").wait_for()
     page.locator("input[accept*=zip]").set_input_files(
         {"name": "p.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
     )

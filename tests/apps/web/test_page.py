@@ -28,6 +28,7 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
     page.get_by_text("Это red." if russian else "It is a red.").wait_for()
     page.get_by_text("Этот снимок не годится." if russian else "This photo cannot be used.").wait_for()
     assert page.locator("b", has_text="x").count() == 0  # a file's name is no markup
+    page.locator(".answers img").wait_for()  # the picture comes after the answer
     assert page.locator(".answers img").count() == 1
     page.get_by_role("button", name="Почему?" if russian else "Why?").click()
     page.get_by_alt_text("Где сеть это увидела" if russian else "Where the net saw it").wait_for()
@@ -52,7 +53,7 @@ def test_a_manager_s_day(browser: Browser, url: str, language: str, width: int) 
         file.writestr("r.png", colour_photo(250, 0, 0))
     table = b"model,photos\nblue,r.png\nred,r.png\n"
     page.locator("input[accept*=csv]").set_input_files({"name": "ads.csv", "mimeType": "text/csv", "buffer": table})
-    page.get_by_label("Заявленная модель" if russian else "Declared model").last.wait_for()
+    page.get_by_text("ads.csv, объявлений: 2" if russian else "ads.csv, ads: 2").wait_for()
     page.locator("input[accept*=zip]").set_input_files(
         {"name": "p.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
     )
@@ -89,6 +90,7 @@ def test_files_are_chosen_by_a_button_dropped_and_pasted(browser: Browser, url: 
     }"""
     page.evaluate(f"document.dispatchEvent(new ClipboardEvent('paste', {{clipboardData: ({given})('pasted.png')}}))")
     page.get_by_role("article").filter(has_text="pasted.png").get_by_role("button", name="Why?").wait_for()
+    page.locator(".q-uploader .q-spinner").wait_for(state="hidden")  # while it sends, nothing can be dropped
     page.locator(".takes-photos:visible").dispatch_event("dragover")
     dropped = page.evaluate_handle(f"({given})('dropped.png')")
     page.locator(".q-uploader__dnd").dispatch_event("drop", {"dataTransfer": dropped})
@@ -111,6 +113,7 @@ def test_what_is_not_taken_is_named_with_the_reason(browser: Browser, url: str) 
     many.set_input_files([photo(250, 0, 0, f"{at}.png") for at in range(51)])
     page.get_by_text("50.png: left out; 50 files are taken at a time.").wait_for()
     page.get_by_text("Photos: 50", exact=True).wait_for()
+    page.locator(".q-uploader .q-spinner").wait_for(state="hidden")  # until then it has no room for more
     many.set_input_files([photo(250, 0, 0, "one.png"), photo(250, 0, 0, "two.png")])
     page.get_by_text("Photos: 50. Left out, an ad may have 50: 2").wait_for()
     page.get_by_role("tab", name="Lot").click()

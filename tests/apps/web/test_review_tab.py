@@ -66,6 +66,7 @@ def test_a_review_survives_a_reload(browser: Browser, url: str, decisions: Path)
     copies = page.get_by_role("article").nth(1)
     copies.get_by_role("button", name="Keep").click()
     copies.get_by_text("kept").wait_for()
+    copies.locator("img").nth(1).wait_for()  # pictures come one by one
     assert copies.locator("img").count() == 2  # a copy beside its original
     assert outside == []
     page.context.close()
