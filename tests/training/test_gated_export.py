@@ -14,10 +14,7 @@ from tests.training.test_train import recipe
 from carspotter.apps.cli import main
 from carspotter.data.source import read_source
 from carspotter.errors import SourceError, TrainingError
-from carspotter.evaluation import gate
 from carspotter.evaluation.metrics import evaluate
-from carspotter.inference.examination import examine
-from carspotter.inference.neighbours import as_remembered, taught_with
 from carspotter.inference.predictor import Predictor, load
 from carspotter.inference.reference import REFERENCE
 from carspotter.inference.strangers import Strangers
@@ -34,19 +31,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("runs_db")]
 def model(lot: Dataset, tmp_path: Path) -> Path:
     train(lot, recipe(), out=tmp_path / "model")
     return tmp_path / "model"
-
-
-@pytest.fixture
-def trained_model(lot: Dataset, tmp_path: Path) -> Path:
-    """Of a backbone that has learned something, whose embeddings lie far off in integers."""
-    head = {"name": "head", "trains": "head", "epochs": 2, "height": 64, "width": 64, "batch": 8, "lr": 1e-2}
-    train(lot, recipe(head, backbone="tf_efficientnet_lite0", weights=None), out=tmp_path / "model")
-    return tmp_path / "model"
-
-
-def lenient(monkeypatch: pytest.MonkeyPatch, bound: float) -> None:
-    for name in ("WORSE", "OFF", "SHY"):
-        monkeypatch.setattr(gate, name, bound)
 
 
 def held_out_of(predictor: Predictor, lot: Dataset) -> Dataset:
@@ -93,36 +77,6 @@ def test_single_precision_on_openvino_is_the_same_file_judged_there(lot: Dataset
     made = load(tmp_path / "ov", runtime="openvino")
     assert made.bundle.read("model.onnx") == load(model).bundle.read("model.onnx")
     assert (made.card.export.precision, made.card.export.runtime) == ("f32", "openvino")
-
-
-def test_an_export_knows_the_photos_that_trained_it_whatever_they_are_called(
-    lot: Dataset, trained_model: Path, tmp_path: Path
-) -> None:
-    original = load(trained_model)
-    for photo in lot.photos:
-        if photo.id in original.reference.ids:
-            copy = tmp_path / "copies" / photo.label / f"again {Path(photo.id).name}"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(photo.where.path, copy)
-    copies, held_out = read_source(tmp_path / "copies"), held_out_of(original, lot)
-
-    def made(name: str, runtime: str, precision: str) -> Predictor:
-        export_gated(trained_model, lot, tmp_path / name, runtime=runtime, precision=precision, force=True)  # type: ignore[arg-type]
-        return load(tmp_path / name, runtime=runtime)  # type: ignore[arg-type]
-
-    exports = [made("a", "onnxruntime", "int8"), made("b", "openvino", "int8"), made("c", "openvino", "f32")]
-    for one in exports:
-        assert (one.reference.ids, len(one.reference.ids)) == (original.reference.ids, len(copies.photos))
-        assert one.reference.labels.tolist() == original.reference.labels.tolist()
-        assert np.array_equal(one.reference.rows.weight, original.reference.rows.weight)
-        assert taught_with(one.reference, one.scores(copies).embeddings).all()
-        assert not taught_with(one.reference, one.scores(held_out).embeddings).any()
-        with pytest.raises(SourceError, match=r"all 14 photos of .* trained this model"):
-            examine(one, copies)
-    # What its own net makes of them is far from what the original's does, where that computes in integers.
-    taught = lot.subset([at for at, photo in enumerate(lot.photos) if photo.id in original.reference.ids])
-    assert [as_remembered(original.reference, one.scores(taught)).sum() for one in exports] == [0, 0, 14]
-    assert exports[2].bundle.read(REFERENCE) == original.bundle.read(REFERENCE)
 
 
 def test_an_export_finds_its_own_bound_for_strangers(
