@@ -153,7 +153,7 @@ def test_another_source_is_not_taken_for_the_right_one(
     assert capsys.readouterr().err.splitlines()[-1] == said
     as_if_in_integers(model)
     assert main(words) == 0
-    doubt = ", or its integers were computed otherwise at its export"
+    doubt = ", or it remembers them as another net saw them"
     assert capsys.readouterr().err.splitlines()[-1] == said + doubt
 
 

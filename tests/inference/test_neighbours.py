@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from carspotter.inference import neighbours
-from carspotter.inference.neighbours import as_remembered, taught_with
+from carspotter.inference.neighbours import taught_with
 from carspotter.inference.reference import Reference
-from carspotter.records import Scores
 
 
 def remembered(embeddings: np.ndarray) -> Reference:
@@ -23,13 +22,6 @@ def test_rounding_is_no_difference_and_another_photo_is_one(monkeypatch: pytest.
     assert taught_with(remembered(seen[:50]), np.concatenate([seen[45:55], again])).tolist() == [
         *[True] * 5, *[False] * 5, True, False
     ]  # fmt: skip
-
-
-def test_a_photo_is_known_by_its_name_and_what_the_net_makes_of_it() -> None:
-    seen = np.random.default_rng(0).normal(size=(60, 32)).astype(np.float32)
-    ids = ("7", "49", "2", "3")
-    scores = Scores(ids, np.zeros((4, 2), np.float32), 3 * seen[[7, 49, 3, 3]])  # 2 is another photo now
-    assert as_remembered(remembered(seen[:50]), scores).tolist() == [True, True, False, True]
 
 
 def test_a_net_that_hardly_tells_photos_apart_knows_only_the_same() -> None:

@@ -23,7 +23,7 @@ from carspotter.training import memory
 from carspotter.training.finder import make_finder
 from carspotter.training.folds import _bounds_of, join, train_folds
 from carspotter.training.job import Job
-from carspotter.training.memory import remember, remember_again
+from carspotter.training.memory import remember
 from carspotter.training.train import train
 
 pytestmark = pytest.mark.usefixtures("runs_db")
@@ -84,36 +84,6 @@ def test_of_many_photos_an_even_draw_is_remembered(
     place = Path(lot.photos[0].where.path)
     place.rename(tmp_path / "gone.png")
     assert len(remember(predictor, twice, None, cache).ids) == 1
-
-
-def test_another_net_remembers_the_same_photos_or_none(lot: Dataset, tmp_path: Path) -> None:
-    train(lot, recipe(), out=tmp_path / "model")
-    train(lot, recipe(seed=1, split={"share": 0.3, "seed": 0}), out=tmp_path / "other")
-    model, other = load(tmp_path / "model"), load(tmp_path / "other")
-    said: list[str] = []
-
-    def tell(phase: str, done: int, total: int, words: str = "") -> None:
-        said.extend([words] if words else [])
-
-    found = remember_again(model, model.reference, other, lot, tell)
-    assert (found.ids, found.labels.tolist()) == (model.reference.ids, model.reference.labels.tolist())
-    assert found.rows is model.reference.rows
-    assert found.embeddings == pytest.approx(other.reference.embeddings, abs=1e-2)
-    assert found.embeddings != pytest.approx(model.reference.embeddings, abs=1e-2)
-    assert said == []
-
-    first = next(Path(photo.where.path) for photo in lot.photos if photo.id in model.reference.ids)
-
-    def lose(phase: str, done: int, total: int, words: str = "") -> None:
-        tell(phase, done, total, words)
-        if done == total:  # the first net has seen them all
-            first.write_bytes(first.read_bytes()[:40])
-
-    # A photo that can no longer be read, by either net.
-    for progress in (lose, tell):
-        said.clear()
-        assert remember_again(model, model.reference, other, lot, progress) is None
-        assert said[-1].startswith(f"nothing: 1 of the photos that trained the model are not in {lot.origin} as they")
 
 
 def test_a_joined_model_takes_the_mean_bound_of_its_members() -> None:

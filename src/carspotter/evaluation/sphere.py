@@ -30,11 +30,3 @@ def squared_distances(a: npt.NDArray[F], b: npt.NDArray[F]) -> npt.NDArray[F]:
 def distances(rows: npt.NDArray[F], one: npt.NDArray[F]) -> npt.NDArray[F]:
     """(N,) distances, 0..2, of (N, D) to (D,) on the unit sphere."""
     return np.asarray(np.sqrt(squared_distances(unit(rows), unit(one[None]))[:, 0]))
-
-
-def gaps(rows: npt.NDArray[F], others: npt.NDArray[F]) -> npt.NDArray[F]:
-    """(N,) distances, 0..2, of each row of (N, D) to the same row of the others on the unit sphere.
-
-    By differences: what `squared_distances` cancels in single precision is 0.0005, half of what is asked for here.
-    """
-    return np.asarray(np.linalg.norm(unit(rows) - unit(others), axis=1))

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from carspotter.errors import PhotoRefused
-from carspotter.evaluation.sphere import distances, gaps, squared_distances, unit
+from carspotter.evaluation.sphere import distances, squared_distances, unit
 from carspotter.evaluation.unknown import CHUNK
 from carspotter.inference.predictor import Predictor
 from carspotter.inference.reference import Neighbour, Reference, nearest
-from carspotter.records import Photo, Pixels, Scores
+from carspotter.records import Photo, Pixels
 
 SAME_PHOTO = 0.1
 """Largest distance between what the net makes of a training photo and what the reference remembers that is rounding.
@@ -84,19 +84,6 @@ def recall(predictor: Predictor, reference: Reference, photo: Photo) -> Pixels |
     remembered = reference.embeddings[reference.ids.index(photo.id)].astype(np.float32)
     seen = predictor.outputs(predictor.view(pixels)).embeddings
     return pixels if distances(seen, remembered)[0] <= SAME_PHOTO else None
-
-
-def as_remembered(reference: Reference, scores: Scores) -> npt.NDArray[np.bool_]:
-    """(N,) whether the net makes of each photo what is remembered under its name.
-
-    Args:
-        reference: of the net; it holds the ids of all N photos.
-        scores: of plain photos.
-    """
-    at = {photo: row for row, photo in enumerate(reference.ids)}
-    known = reference.embeddings.astype(np.float32)
-    own = known[[at[photo] for photo in scores.ids]]
-    return np.asarray(gaps(scores.embeddings, own) <= _same_photo(unit(known)))
 
 
 def taught_with(reference: Reference, embeddings: Embeddings) -> npt.NDArray[np.bool_]:

@@ -1,8 +1,7 @@
 """A network that computes in another way than it was trained, written only if it may stand in for the original.
 
-What the gate judges is what is written: the export keeps the original's temperature and thresholds, and it is scored
-under them, beside the original, on photos that trained neither. A memory is of one net: where the export sees photos
-otherwise, it remembers anew what it makes of those that trained it, and from when on a photo is a stranger.
+What the gate judges is what is written: the export keeps the original's temperature and bounds, and it is scored under
+them, beside the original, on photos that trained neither.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +20,13 @@ from carspotter.errors import SourceError, TrackingError, TrainingError
 from carspotter.evaluation.gate import GateFigures, misses, stand
 from carspotter.evaluation.metrics import evaluate
 from carspotter.evaluation.paired import Paired, pair
-from carspotter.evaluation.sphere import gaps
 from carspotter.inference.bundle import MODEL, Bundle, write_bundle
-from carspotter.inference.neighbours import ROUNDING
 from carspotter.inference.predictor import Predictor, load
-from carspotter.inference.reference import REFERENCE, Reference
 from carspotter.inference.runtime import RuntimeName
 from carspotter.progress import Progress, silent
 from carspotter.records import BundleCard, Dataset, ExportNote, Photo, Pixels, Precision, Scores
 from carspotter.tracking.held_out import groups_of
 from carspotter.tracking.runs import open_store
-from carspotter.training.memory import add_reference, bound_strangers, remember_again
 from carspotter.training.quantize import quantize
 from carspotter.training.ship import hash_files
 
@@ -42,10 +36,6 @@ TIMED = 60
 """Photos on which both are timed in turn."""
 FEWEST = 5
 """Photos without which nothing is judged (assumption); the interval of the difference says what so few can show."""
-SAME_EYES = ROUNDING / 2
-"""Largest distance between what two nets make of a photo with which one may have the other's memory: with the rounding
-of half precision, even a net that hardly tells photos apart then knows its own again. Measured on 123 photos of the
-contest with Lite0: OpenVINO in single precision stays below 0.00001, bf16 makes 0.02 to 0.09, integers 0.25 to 0.69."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +101,12 @@ def export_gated(
 
     Args:
         model: folder of the original; its run must be at hand.
-        source: that trained it: training photos give the ranges of integers and the memory, held-out ones judge.
+        source: that trained it: training photos give the ranges of integers, held-out ones judge.
         out: folder of the export.
         runtime: that will compute it.
         precision: that it will compute in.
         force: write it although a bound is broken; the card says so.
-        progress: told about photos, and why nothing is remembered.
+        progress: told about photos.
 
     Raises:
         SourceError: the source is not the model's, or nothing was held out.
@@ -130,18 +120,11 @@ def export_gated(
     with tempfile.TemporaryDirectory(prefix="carspotter-") as place:
         files = _files(original, ranged, precision, Path(place))
         draft = original.card.model_copy(update={"files": hash_files(files), "name": out.name})
-        reopen = partial(load, Path(place) / "trial", runtime=runtime, precision=precision)
-        write_bundle(Path(place) / "trial", draft, files)
-        trial = reopen()
+        drafted = write_bundle(Path(place) / "trial", draft, files)
+        trial = load(drafted.folder, runtime=runtime, precision=precision)
         if precision == "bf16" and not trial.bf16:
             raise TrainingError(f"{runtime} has no bf16 on this processor; export it where it will serve")
-        asked = [side.scores(judging, cache=PhotoCache(None), progress=progress) for side in (original, trial)]
-        if (known := original.reference) is not None and not _see_alike(*asked):
-            memory = remember_again(original, known, trial, source, progress)
-            draft = _with_memory(draft, files, memory, asked[1], Path(place))
-            write_bundle(Path(place) / "trial", draft, files)
-            trial = reopen()
-        before, after = _measure(original, trial, judging, asked)
+        before, after = _measure(original, trial, judging, progress)
         faults = misses(before.standing, after.standing)
         if faults and not force:
             return Export(before, after, faults, None)
@@ -159,7 +142,7 @@ def export_gated(
 
 
 def _restated(draft: BundleCard, note: ExportNote, after: Measured) -> BundleCard:
-    """The card with the figures of the export; what makes answers of its logits stays as it was judged."""
+    """The card with the figures of the export; what makes answers of its logits is the original's, as it was judged."""
     return draft.model_copy(
         update={
             "evaluation": evaluate(after.scores, after.labels, draft.classes, after.groups),
@@ -214,30 +197,8 @@ def _files(original: Predictor, ranged: list[Photo], precision: Precision, place
     return {name: place / name for name in bundle.card.files}
 
 
-def _see_alike(before: Scores, after: Scores) -> bool:
-    """Whether both make the same of photos, to within rounding."""
-    return bool((gaps(before.embeddings, after.embeddings) <= SAME_EYES).all())  # rows of the same photos
-
-
-def _with_memory(
-    draft: BundleCard, files: dict[str, Path], memory: Reference | None, scores: Scores, place: Path
-) -> BundleCard:
-    """The card of an export that remembers photos as its own net sees them, or none; its file among the others.
-
-    Which photos are strangers follows from that, where the original could tell. What a vehicle is, another net says.
-    """
-    del files[REFERENCE]
-    add_reference(files, memory, place)
-    calibration = draft.calibration
-    if calibration is not None and calibration.strange_at is not None:
-        calibration = bound_strangers(calibration, memory, scores)
-    return draft.model_copy(update={"files": hash_files(files), "calibration": calibration})
-
-
-def _measure(
-    original: Predictor, trial: Predictor, judging: Dataset, asked: Sequence[Scores]
-) -> tuple[Measured, Measured]:
-    """Both by what they were asked, of the same photos; times in turn, so that a busy machine is busy for both."""
+def _measure(original: Predictor, trial: Predictor, judging: Dataset, progress: Progress) -> tuple[Measured, Measured]:
+    """Both on the same photos; times in turn, so that a busy machine is busy for both."""
     sides = (original, trial)
     times: list[list[float]] = [[], []]
     for photo in judging.photos[:TIMED]:
@@ -248,7 +209,8 @@ def _measure(
             found.append(1e3 * (time.perf_counter() - began))
     label = dict(zip((photo.id for photo in judging.photos), judging.labels.tolist(), strict=True))
     measured = []
-    for side, found, scores in zip(sides, times, asked, strict=True):
+    for side, found in zip(sides, times, strict=True):
+        scores = side.scores(judging, cache=PhotoCache(None), progress=progress)
         labels = np.array([label[photo] for photo in scores.ids], np.int64)
         size = len(side.bundle.read(MODEL)) / 1e6
         groups = _groups(original, scores.ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from carspotter.evaluation.explain import HeadRows
 from carspotter.evaluation.unknown import SHIPPED, strangeness_bound
 from carspotter.inference.bundle import FINDER
 from carspotter.inference.finder import NetFinder, look_for_vehicles
-from carspotter.inference.neighbours import as_remembered
 from carspotter.inference.predictor import Predictor
 from carspotter.inference.reference import HALF_MAX, MAX_ID, REFERENCE, Reference, make_reference, write_reference
 from carspotter.inference.strangers import Strangers
@@ -49,81 +48,14 @@ def remember(
     kept = np.sort(np.random.default_rng(0).permutation(len(train.photos))[:REMEMBERED])
     some = replace(train.subset(kept.tolist()), rejected=())
     named = replace(some, photos=_told_apart(some.photos))
-    label = dict(zip((photo.id for photo in named.photos), some.labels.tolist(), strict=True))
-    return _kept(predictor, named, label, rows, cache, progress)
-
-
-def remember_again(
-    original: Predictor, reference: Reference, other: Predictor, source: Dataset, progress: Progress = silent
-) -> Reference | None:
-    """What another net makes of the very photos that a model remembers.
-
-    All of them or none: a memory of some would pass the rest off as photos that trained nothing.
-
-    Args:
-        original: the model; its net says whether a photo is still the one that it remembers.
-        reference: of the model.
-        other: the net, of the same photo size and classes.
-        source: where the photos may be found.
-        progress: told about photos, and why nothing is remembered.
-
-    Returns:
-        The same photos, labels and head rows; None where a photo is not in the source as it was, as those from outside
-        are not, or where the numbers are too large for half precision.
-    """
-    by_id = {photo.id: photo for photo in source.photos}
-    photos = Dataset(tuple(by_id[photo] for photo in reference.ids if photo in by_id))
-    cache, total = PhotoCache(None), len(reference.ids)
-    lost = total - int(as_remembered(reference, original.scores(photos, cache=cache, progress=progress)).sum())
-    if not lost:
-        label = dict(zip(reference.ids, reference.labels.tolist(), strict=True))
-        found = _kept(other, photos, label, reference.rows, cache, progress)
-        if found is None or found.ids == reference.ids:
-            return found
-        lost = total - len(found.ids)
-    progress(
-        "remembered",
-        0,
-        total,
-        f"nothing: {lost} of the photos that trained the model are not in {source.origin} as they were, or came from "
-        "outside; the export will know none of them again, nor strangers",
-    )
-    return None
-
-
-def _kept(
-    predictor: Predictor,
-    photos: Dataset,
-    label: Mapping[str, int],
-    rows: HeadRows | None,
-    cache: PhotoCache,
-    progress: Progress,
-) -> Reference | None:
-    """What a net makes of photos whose names are told apart, those left out that cannot be read."""
-    scores = predictor.scores(photos, cache=cache, progress=progress)
+    scores = predictor.scores(named, cache=cache, progress=progress)
     if scores.rejected:
-        progress("remembered", len(scores.ids), len(photos.photos), "some photos that trained can no longer be read")
+        progress("remembered", len(scores.ids), len(named.photos), "some photos that trained can no longer be read")
     if np.abs(scores.embeddings).max(initial=0.0) > HALF_MAX:
-        progress("remembered", 0, len(photos.photos), "nothing: what the net makes of photos is too large to be kept")
+        progress("remembered", 0, len(named.photos), "nothing: what the net makes of photos is too large to be kept")
         return None
+    label = dict(zip((photo.id for photo in named.photos), some.labels.tolist(), strict=True))
     return make_reference(scores, np.array([label[photo] for photo in scores.ids], np.int64), rows)
-
-
-def bound_strangers(calibration: Calibration, reference: Reference | None, scores: Scores) -> Calibration:
-    """The calibration with the strangeness beyond which a photo is a stranger, as photos say that are none.
-
-    Args:
-        calibration: with the evidence of a vehicle that a stranger needs, where that is known.
-        reference: of the training photos of one network.
-        scores: of photos that trained nothing.
-
-    Returns:
-        It has no bound where nothing is remembered or the photos are too few to tell.
-    """
-    at = float("inf") if reference is None else strangeness_bound(Strangers(reference).strangeness(scores), REFUSED)
-    if not np.isfinite(at):
-        return calibration.model_copy(update={"detector": "", "strange_at": None, "refused": None, "no_car_at": None})
-    return calibration.model_copy(update={"detector": SHIPPED, "strange_at": at, "refused": REFUSED})
 
 
 def know_strangers(
@@ -141,12 +73,18 @@ def know_strangers(
     Returns:
         The calibration with its bounds, and the net that sees vehicles; None where its weights are not here.
     """
-    bounded = bound_strangers(calibration, reference, scores)
-    if bounded.strange_at is None:
-        return bounded, None
+    strange_at = strangeness_bound(Strangers(reference).strangeness(scores), REFUSED)
+    if not np.isfinite(strange_at):
+        return calibration, None
     seer = _seer(progress)
-    no_car_at = None if seer is None else least_evidence(seer, held_out)
-    return bounded.model_copy(update={"no_car_at": no_car_at}), seer
+    return calibration.model_copy(
+        update={
+            "detector": SHIPPED,
+            "strange_at": strange_at,
+            "refused": REFUSED,
+            "no_car_at": None if seer is None else least_evidence(seer, held_out),
+        }
+    ), seer
 
 
 def least_evidence(seer: NetFinder, known: Dataset) -> float | None:

@@ -158,8 +158,8 @@ def _remarks(found: Examination, predictor: Predictor) -> list[str]:
         told.append("The model remembers no photo that trained it: copies under other names would not be noticed.")
     elif predictor.card.in_integers:
         told.append(
-            "The model computes in integers, which every runtime and kind of processor rounds otherwise: copies under "
-            "other names are noticed only where it computes as at its export."
+            "The model computes in integers and remembers what another net made of the photos that trained it: copies "
+            "under other names are not noticed."
         )
     if found.dataset.rejected:
         told.append(f"{len(found.dataset.rejected)} photos could not be read.")

@@ -98,7 +98,7 @@ def _neighbours(
     absent = sum(one.pixels is None for row in rows for one in row)
     if not absent:
         return rows, ""
-    doubt = ", or its integers were computed otherwise at its export" if predictor.card.in_integers else ""
+    doubt = ", or it remembers them as another net saw them" if predictor.card.in_integers else ""
     return rows, f"{absent} of the nearest training photos are not in {photos} as they were{doubt}"
 
 

@@ -51,11 +51,10 @@ def export(
 ) -> None:
     """Export a model for another runtime or precision, if it answers as the original does.
 
-    Both are scored on the photos that the model held out, the export under the original's temperature and thresholds,
-    which it keeps. It is refused where accuracy falls by more than a point, the calibration error rises by more than
-    .02, or the share of photos not named moves by more than three points. Where it sees photos otherwise, as in
-    integers, it looks at those that trained the model again, to know them and to tell strangers. It is a model folder
-    like any other; whether it is faster depends on the processor. Commands compute it by --runtime.
+    Both are scored on the photos that the model held out, the export under the original's temperature and bounds, which
+    it keeps. It is refused where accuracy falls by more than a point, the calibration error rises by more than .02, or
+    the share of photos not named moves by more than three points. It is a model folder like any other; whether it is
+    faster depends on the processor. Commands compute it by --runtime.
     """
     from carspotter.apps.training import read_labelled
     from carspotter.evaluation.paired import percent_points
