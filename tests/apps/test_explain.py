@@ -18,7 +18,15 @@ from carspotter.apps.explain_picture import lead
 from carspotter.evaluation.unknown import SHIPPED
 from carspotter.inference.explanation import Explanation
 from carspotter.records import Answer, Calibration, Guess, Verdict
-from helpers.tiny import HEIGHT, WIDTH, as_if_in_integers, colour_photo, png, write_remembering_bundle
+from helpers.tiny import (
+    HEIGHT,
+    WIDTH,
+    as_if_in_integers,
+    colour_photo,
+    png,
+    write_remembering_bundle,
+    write_tiny_bundle,
+)
 
 TOP = (Guess("red", 0.41), Guess("green", 0.3))
 
@@ -177,6 +185,7 @@ def test_no_torch_is_loaded_for_a_linear_head(source: Path, photo: Path, tmp_pat
         (["{model}", "{photo}", "-o", "why.svg"], "error: cannot draw why.svg: the ending must be"),
         (["{model}", "{photo}", "-o", "why.png", "--against", "lilac"], "error: the model knows no class 'lilac'"),
         (["{tmp}/none", "{photo}", "-o", "why.png"], "error: {tmp}/none is no model folder"),
+        (["{bare}", "{photo}", "-o", "why.png", "--photos", "{tmp}/none"], "error: there is no {tmp}/none"),
         (["{model}", "{photo}"], "Missing option"),
     ],
 )
@@ -191,6 +200,7 @@ def test_what_cannot_work_is_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.jpg").write_bytes(b"no photo at all")
     places = {"model": write_remembering_bundle(tmp_path / "model"), "photo": photo, "tmp": tmp_path}
+    places["bare"] = write_tiny_bundle(tmp_path / "bare").folder
     assert main(["explain", *(word.format(**places) for word in words)]) == 2
     out, err = capsys.readouterr()
     assert out == ""

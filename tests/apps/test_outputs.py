@@ -22,6 +22,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("answers.csv", "report/answers.csv", "audit/findings.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(DECIDED)
+    (tmp_path / "mine.toml").write_text("")
     (tmp_path / "linked.csv").symlink_to(tmp_path / "cars.csv")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -42,6 +43,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "lot model cars.csv --photos cars --model-column label -o linked.csv",
         "submit model . -o sample-submission.csv",
         "runs import-seed cars.csv --report cars.csv",
+        "sweep cars.csv --recipe mine.toml -o mine.toml",
+        "sweep cars.csv --space mine.toml -o mine.toml",
     ],
 )
 def test_what_is_read_is_not_written_over(place: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:

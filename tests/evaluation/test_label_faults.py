@@ -8,18 +8,7 @@ import pytest
 from carspotter.evaluation import label_faults as module
 from carspotter.evaluation.label_faults import blend, label_faults, log_loss, out_of_fold, overlaps, vote
 from carspotter.evaluation.near import Near, find_near
-
-CLASSES, EACH, WIDTH = 5, 40, 24
-
-
-@pytest.fixture
-def made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Embeddings (N, D) around one centre per class and a common one; labels; folds."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(CLASSES), EACH)
-    centres = 3 + rng.normal(0, 1.5, (CLASSES, WIDTH))
-    embeddings = centres[labels] + rng.normal(0, 0.7, (len(labels), WIDTH))
-    return embeddings.astype(np.float32), labels, np.arange(len(labels)) % 5
+from helpers.embedded import CLASSES, WIDTH
 
 
 def judged(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:

@@ -7,18 +7,7 @@ import pytest
 
 from carspotter.evaluation import near as module
 from carspotter.evaluation.near import find_near, lack_of_evidence, outlier_scores
-
-CLASSES, EACH, WIDTH = 5, 40, 24
-
-
-@pytest.fixture
-def made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Embeddings (N, D) around one centre per class and a common one; labels; folds."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(CLASSES), EACH)
-    centres = 3 + rng.normal(0, 1.5, (CLASSES, WIDTH))
-    embeddings = centres[labels] + rng.normal(0, 0.7, (len(labels), WIDTH))
-    return embeddings.astype(np.float32), labels, np.arange(len(labels)) % 5
+from helpers.embedded import WIDTH
 
 
 def test_where_most_photos_are_copies_the_others_are_not_strange(

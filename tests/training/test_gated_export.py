@@ -75,6 +75,17 @@ def test_single_precision_on_openvino_is_the_same_file_judged_there(lot: Dataset
     assert (made.card.export.precision, made.card.export.runtime) == ("f32", "openvino")
 
 
+def test_what_a_person_dropped_judges_no_export(
+    lot: Dataset, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dropped = open_store().split(load(model).card.provenance.run_id).validation[0]
+    table = tmp_path / "decisions.csv"
+    table.write_text(f"id,kind,decision,who,when\n{dropped},outlier,drop,ann,2026-11-27\n", encoding="utf-8")
+    words = ["export", str(model), "--to", "openvino", "--validate", str(tmp_path / "lot"), "-o", str(tmp_path / "ov")]
+    assert main([*words, "--decisions", str(table)]) == 0
+    assert "on the same 5 photos" in capsys.readouterr().out
+
+
 def test_photos_of_one_ad_are_one_witness_for_an_export_too(lot: Dataset, tmp_path: Path) -> None:
     photos = [replace(one, group=f"{one.label} {int(Path(one.id).stem) // 2}") for one in lot.photos]
     train(replace(lot, photos=tuple(photos)), recipe(split={"share": 0.5}), out=tmp_path / "model")

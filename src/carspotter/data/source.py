@@ -159,13 +159,13 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def tables_of(*sources: str | Path | None) -> Iterator[Path]:
-    """Files that sources are or are ruled by, which nothing may be written over; None is no source.
+def tables_of(*sources: Path) -> Iterator[Path]:
+    """Files that sources are or are ruled by, which nothing may be written over.
 
     Raises:
         SourceError: a folder cannot be opened.
     """
-    for path in (Path(source) for source in sources if source is not None):
+    for path in sources:
         folder = path if path.is_dir() else path.parent
         yield from (path, *(folder / name for name in (CLASSES_TABLE, *SAMPLE_TABLES)))
         if path.exists() and (table := _find_table(path)) is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from carspotter.inference.explanation import Explanation
     from carspotter.inference.neighbours import Shown
     from carspotter.inference.predictor import Predictor
-    from carspotter.records import Pixels
+    from carspotter.records import Photo, Pixels
 
 Asked = Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo in question.", show_default=False)]
 Picture = Annotated[Path, typer.Option("--output", "-o", help="The picture: .png, .jpg or .webp.", show_default=False)]
@@ -56,12 +56,13 @@ def explain(
     check_picture(output)
     check_writable(output, reads=[photo])
     predictor = load(model, threads=1, runtime=runtime)
+    trained = _trained(photos)
     asked = Photo(photo.name, Location(str(photo)))
     try:
         found = explain_photo(predictor, asked, reference=predictor.reference, against=against, gradients=_gradients)
     except PhotoRefused as refused:
         raise SourceError(f"{photo}: {refused.reason}: {refused.sentence}") from None
-    rows, remark = _neighbours(predictor, found, photos, count)
+    rows, remark = _neighbours(predictor, found, photos, trained, count)
     draw_explanation(found, predictor.card.classes, rows, output, remark)
     _say(found, predictor.card.classes, rows)
     if remark:
@@ -75,22 +76,27 @@ def _gradients(bundle: Bundle, view: Pixels, answer: int, against: int) -> Float
     return gradient_map(bundle, view, answer, against)
 
 
+def _trained(photos: Path | None) -> dict[str, Photo]:
+    """The photos of the source that trained the model, by id."""
+    from carspotter.data.source import read_source
+
+    if photos is None:
+        return {}
+    dataset = read_source(photos)
+    notes(dataset.notes)
+    return {one.id: one for one in dataset.photos}
+
+
 def _neighbours(
-    predictor: Predictor, found: Explanation, photos: Path | None, count: int
+    predictor: Predictor, found: Explanation, photos: Path | None, trained: dict[str, Photo], count: int
 ) -> tuple[tuple[tuple[Shown, ...], ...], str]:
     """The nearest training photos of both classes, and a line that says what is missing."""
-    from carspotter.data.source import read_source
     from carspotter.inference.neighbours import find_neighbours
 
-    known = {}
-    if photos is not None:
-        dataset = read_source(photos)
-        notes(dataset.notes)
-        known = {one.id: one for one in dataset.photos}
     if (reference := predictor.reference) is None:
         return (), "no like training photos: the model has no reference.safetensors; train again to have them"
     rows = tuple(
-        find_neighbours(predictor, reference, known, found.embedding, label, count)
+        find_neighbours(predictor, reference, trained, found.embedding, label, count)
         for label in (found.named, found.against)
     )
     if photos is None:

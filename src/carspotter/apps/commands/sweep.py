@@ -80,6 +80,7 @@ def sweep(
     are computed once for all trials that share them.
     """
     from carspotter.apps.training import read_labelled
+    from carspotter.data.disk import check_writable
     from carspotter.training.space import load_space
     from carspotter.training.sweep import Plan
     from carspotter.training.sweep import sweep as search
@@ -90,6 +91,8 @@ def sweep(
         )
     if output is not None and output.suffix != ".toml":
         raise RecipeError(f"-o {output}: a recipe's file ends in .toml; name it {output.with_suffix('.toml')}")
+    if output is not None:
+        check_writable(output, reads=[recipe, space])
     chosen = load_space(space, recipe=recipe, settings=settings or ())
     columns = {"id_column": id_column, "label_column": label_column, "group_column": group_column}
     dataset = read_labelled(source, photos, **columns)
