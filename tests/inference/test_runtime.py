@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -177,6 +179,29 @@ def test_openvino_gives_the_same() -> None:
 def test_openvino_refuses_the_same(model: ModelProto, why: str) -> None:
     with pytest.raises(BundleError, match=why):
         open_runtime(model.SerializeToString(), kind="openvino")
+
+
+SIGNALLED = """
+import gc, os, signal, sys
+from pathlib import Path
+from carspotter.inference.runtime import open_runtime
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+first = open_runtime(Path(sys.argv[1]), kind="openvino")
+second = open_runtime(Path(sys.argv[1]), kind="openvino")
+for name in sys.argv[2:]:
+    del globals()[name]
+    gc.collect()
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])
+def test_a_signal_is_heard_after_openvino_nets_are_gone(tmp_path: Path, order: tuple[str, str]) -> None:
+    """A model that is replaced goes before the one that came later."""
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx().SerializeToString())
+    words = [sys.executable, "-c", SIGNALLED, str(tmp_path / "model.onnx"), *order]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "heard\nheard\n")
 
 
 def test_openvino_on_what_is_no_network() -> None:

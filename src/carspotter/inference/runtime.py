@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import local
 from typing import Any, Literal, Protocol
@@ -149,6 +150,17 @@ def _openvino() -> Any:
     return openvino
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO's one core, kept to the process's end.
+
+    Its CPU plugin lends the thread that loads it a stack for signals and takes it back when it goes. Of two that do not
+    go in the reverse order of their coming, the later one hands back the earlier one's, which is gone; the next signal,
+    even Ctrl-C, then ends the process with a segmentation fault (seen with 2026.4.1; docs/log.md, 2026-11-27).
+    """
+    return _openvino().Core()
+
+
 def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -189,8 +201,7 @@ class _OpenVinoRuntime:
     """The same on OpenVINO: a request of its own for each thread, one core each, one photo after another."""
 
     def __init__(self, data: bytes, name: str, threads: int, bf16: bool) -> None:
-        openvino = _openvino()
-        core, streams = openvino.Core(), threads if threads > 1 else usable_cores()
+        openvino, core, streams = _openvino(), _core(), threads if threads > 1 else usable_cores()
         try:
             model = core.read_model(data)
         except RuntimeError as fault:
